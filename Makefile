@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Two commands matter: "make demo" shows the whole thing at work, "make test" proves it.
+# PYTHON=python3.12 picks another interpreter (3.11 to 3.13) for the virtual environment.
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGE := .cache/package
+COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
+PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
+
+.PHONY: help setup demo test bench format lint types unit sanity integration docs package clean
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## the main job on loopback: endpoint, ad hoc server, drivers under two OpenNebula generations, inventory
+	@$(BIN)/python -m tests.demo
+
+test: lint types unit sanity integration docs package ## everything that must hold
+
+bench: setup ## the performance ratios
+	@$(BIN)/python -m tests.bench
+
+setup: $(READY) ## the virtual environment only
+
+$(READY): tests/requirements.txt tests/tools/make_venv.sh
+	@tests/tools/make_venv.sh $(VENV) $(PYTHON)
+
+lint: setup ## ruff, ansible-lint, licences
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint
+	$(BIN)/reuse lint --quiet || $(BIN)/reuse lint
+
+types: setup ## mypy --strict
+	$(BIN)/mypy --strict $(PACKAGES)
+	$(BIN)/mypy --strict roles/eh_endpoint/files/eh_endpoint
+
+unit: setup ## pytest
+	$(BIN)/pytest -q -n 2 --dist loadfile
+
+sanity: setup ## ansible-test sanity
+	$(COLLECTION_TEST) sanity
+
+integration: setup ## ansible-test integration, every target
+	$(COLLECTION_TEST) integration
+
+docs: setup ## plugin documentation and changelog
+	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self --disallow-unknown-collection-refs .
+	$(BIN)/antsibull-changelog lint
+
+package: setup ## build the tarball, install it elsewhere, run the demo with the installed copy
+	rm -rf $(PACKAGE)
+	$(BIN)/ansible-galaxy collection build --output-path $(PACKAGE)
+	$(BIN)/ansible-galaxy collection install $(PACKAGE)/*.tar.gz --collections-path $(PACKAGE)/installed --offline
+	@$(BIN)/python -m tests.demo --collections $(PACKAGE)/installed
+
+format: setup ## ruff format, import order
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+clean: ## what the commands above left behind
+	rm -rf $(VENV) .cache .ansible .hypothesis .mypy_cache .ruff_cache .pytest_cache tests/output
