@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where OpenNebula keeps its files: below $ONE_LOCATION, or system-wide (opennebula-drivers 5.4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import DocumentError
+
+_IMAGES = re.compile(r"/(\d+)/images/(deployment\.\d+)$")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders of one installation, as absolute paths without a final slash."""
+
+    mads: str
+    """drivers"""
+    etc: str
+    """configuration: ``vmm_eh/``, ``im_eh/``, ``oned.conf``"""
+    var: str
+    """the core's state; working directory of every driver"""
+    log: str
+    python: str
+    """where the role puts ``one_eh/``"""
+    remotes: str
+
+
+_SYSTEM_WIDE = Layout(
+    mads="/usr/lib/one/mads",
+    etc="/etc/one",
+    var="/var/lib/one",
+    log="/var/log/one",
+    python="/usr/lib/one/python",
+    remotes="/var/lib/one/remotes",
+)
+
+
+def layout(one_location: str = "") -> Layout:
+    """The folders below ``one_location`` (value of $ONE_LOCATION); the system-wide ones when it is empty."""
+    root = one_location.rstrip("/")
+    if not root:
+        return _SYSTEM_WIDE
+    return Layout(
+        mads=f"{root}/lib/mads",
+        etc=f"{root}/etc",
+        var=f"{root}/var",
+        log=f"{root}/var",
+        python=f"{root}/lib/python",
+        remotes=f"{root}/var/remotes",
+    )
+
+
+def deployment_file(var: str, rfile: str) -> str:
+    """Path of the deployment file that the core really wrote.
+
+    DEPLOY of V1 names ``VM_DIR/<id>/images/deployment.<n>``, the place *on the node*, where nothing is; the file is
+    ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
+
+    :raises DocumentError: when ``rfile`` has not that form
+    """
+    found = _IMAGES.search(rfile)
+    if not found:
+        raise DocumentError(
+            f"The deployment file {rfile!r} of this DEPLOY has not the form VM_DIR/<id>/images/deployment.<n>, "
+            "so the file cannot be found: look at VM_DIR in oned.conf."
+        )
+    return f"{var.rstrip('/')}/{found.group(1)}/{found.group(2)}"

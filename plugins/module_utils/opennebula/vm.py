@@ -1,0 +1,257 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The VM document: what OpenNebula says about one VM, and what an action means in that VM's state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Dict, List, Mapping, Optional, Tuple, Union
+from xml.etree.ElementTree import Element
+
+from .documents import child_text, parse_xml
+from .errors import DocumentError as DocumentError
+from .errors import TemplateError as TemplateError
+
+ACTIVE = 3
+"""VM state in which LCM_STATE says more (opennebula-drivers 2.7)"""
+
+
+@dataclass(frozen=True)
+class VirtualMachine:
+    """One VM as the core described it when it wrote the request (opennebula-drivers 2.4, 2.5)."""
+
+    id: int
+    name: str
+    state: int
+    lcm_state: Optional[int]
+    """None where the document has none: V1's deployment file"""
+    deploy_id: str
+    cpu: Optional[float]
+    """cores"""
+    memory: Optional[int]
+    """MB"""
+    eh: Tuple[Mapping[str, str], ...]
+    """every EH vector, with upper-case keys"""
+    eh_text: str = ""
+    """text of an EH that is no vector (``EH="..."``): a user's mistake"""
+    vcpu: Optional[int] = None
+    history_host: str = ""
+    """HOSTNAME of the last history record"""
+    history_seq: int = 0
+    """SEQ of the last history record: grows with every deployment of the same VM"""
+    imported: bool = False
+    """the VM was made from a server that existed before (opennebula-drivers 4, 9.4)"""
+    monitoring: bool = False
+    """the document has MONITORING (4.14+): POLL speaks of CPU and MEMORY, no longer USEDCPU and USEDMEMORY"""
+
+
+def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
+    """The VM of a ``<VM>`` element or document.
+
+    :raises DocumentError: when it is no VM document
+    """
+    root = content if isinstance(content, Element) else parse_xml(content)
+    if root.tag != "VM":
+        raise DocumentError(f"its root element is <{root.tag}> where <VM> was expected")
+    vm_id = _integer(child_text(root, "ID"))
+    if vm_id is None:
+        raise DocumentError("its <VM> has no numeric <ID>")
+    return _machine(root, vm_id, root.find("TEMPLATE"), (root.find("USER_TEMPLATE"), root.find("TEMPLATE")))
+
+
+def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  # noqa: A002
+    """The VM of a deployment file written by TYPE="xml" (opennebula-drivers 2.6).
+
+    Its root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later.
+
+    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and V1 relies on the line
+    :raises DocumentError: when the file cannot be used, with a sentence that says why
+    """
+    try:
+        root = parse_xml(text)
+        if root.tag == "VM":
+            return from_payload(root)
+        if root.tag != "TEMPLATE":
+            raise DocumentError(f"its root element is <{root.tag}>, not <TEMPLATE>")
+    except DocumentError as error:
+        raise DocumentError(
+            f"The deployment file of VM {id} cannot be used: {error.sentence}. Look for ']]>' in the VM's template "
+            '(OpenNebula 2.0 then writes an empty file) and for TYPE="xml" in the VM_MAD section of oned.conf.'
+        ) from None
+    return _machine(root, id, root, (root,))
+
+
+def _machine(
+    root: Element, vm_id: int, template: Optional[Element], homes: Tuple[Optional[Element], ...]
+) -> VirtualMachine:
+    vectors, plain = _eh(homes)
+    return VirtualMachine(
+        id=vm_id,
+        name=child_text(root, "NAME"),
+        state=_or(_integer(child_text(root, "STATE")), ACTIVE),
+        lcm_state=_integer(child_text(root, "LCM_STATE")),
+        deploy_id=child_text(root, "DEPLOY_ID") or child_text(template, "DEPLOY_ID"),
+        cpu=_decimal(child_text(template, "CPU")),
+        memory=_integer(child_text(template, "MEMORY")),
+        eh=vectors,
+        eh_text=plain,
+        vcpu=_integer(child_text(template, "VCPU")),
+        history_host=child_text(root, "HISTORY_RECORDS/HISTORY/HOSTNAME"),
+        history_seq=_or(_integer(child_text(root, "HISTORY_RECORDS/HISTORY/SEQ")), 0),
+        imported=child_text(template, "IMPORTED").upper() == "YES",
+        monitoring=root.find("MONITORING") is not None,
+    )
+
+
+def _eh(homes: Tuple[Optional[Element], ...]) -> Tuple[Tuple[Mapping[str, str], ...], str]:
+    """The EH vectors of the first home that has any, and the text of an EH that is none."""
+    for home in homes:
+        found = [] if home is None else [child for child in home if child.tag.upper() == "EH"]
+        if found:
+            vectors: List[Mapping[str, str]] = [_vector(element) for element in found if len(element)]
+            plain = " ".join((element.text or "").strip() for element in found if not len(element))
+            return tuple(vectors), plain.strip()
+    return (), ""
+
+
+def _vector(element: Element) -> Dict[str, str]:
+    """Sub-attributes by upper-case name; a repeated one keeps the first, as the core does (2.5)."""
+    vector: Dict[str, str] = {}
+    for child in element:
+        text = (child.text or "").strip()
+        # 2.0 hands on an empty value as two quotation marks (8.10).
+        vector.setdefault(child.tag.upper(), "" if text == '""' else text)
+    return vector
+
+
+def _or(number: Optional[int], default: int) -> int:
+    return default if number is None else number
+
+
+def _integer(text: str) -> Optional[int]:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def _decimal(text: str) -> Optional[float]:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+FORM = 'EH=[NAME="bitrot", CPUMHZ="500", MEMORY="500", DRIVE="ide:0:0 UUID", BOOT="ide:0:0"]'
+
+
+def eh_vector(vm: VirtualMachine, host: str) -> Mapping[str, str]:
+    """The EH vector that is meant for ``host``: the one whose HOST (or legacy CLOUD) names it, case-insensitively,
+    else the only one that names no host (opennebula-drivers 2.5).
+
+    :raises TemplateError: when there is none, or more than one
+    """
+    if not vm.eh:
+        if vm.eh_text:
+            raise TemplateError(
+                f"EH in the template of VM {vm.id} is plain text where a vector is needed: write it as {FORM}."
+            )
+        raise TemplateError(f"The template of VM {vm.id} has no EH=[...]: add {FORM} to run it on host {host!r}.")
+    named = [vector for vector in vm.eh if _host(vector) and _host(vector) == host.lower()]
+    general = [vector for vector in vm.eh if not _host(vector)]
+    for choice in (named, general):
+        if len(choice) == 1:
+            return choice[0]
+        if choice:
+            raise TemplateError(
+                f"The template of VM {vm.id} has {len(choice)} EH=[...] that fit host {host!r}: "
+                "keep one of them, or give each another HOST."
+            )
+    others = ", ".join(sorted({vector.get("HOST") or vector.get("CLOUD", "") for vector in vm.eh}))
+    raise TemplateError(
+        f"No EH=[...] of VM {vm.id} is for host {host!r}, only for {others}: "
+        "add one with this HOST, or one without HOST, or deploy the VM there."
+    )
+
+
+def _host(vector: Mapping[str, str]) -> str:
+    return (vector.get("HOST") or vector.get("CLOUD") or "").lower()
+
+
+class Purpose(str, Enum):
+    """What an action of the core asks of a cloud server."""
+
+    CREATE = "create"
+    """make the VM's server, or adopt the one that carries the VM's id"""
+    START = "start"
+    """the VM's server exists: start it if it is stopped, with CPU and memory applied anew"""
+    STOP = "stop"
+    """hard power-off, keep the server"""
+    SHUTDOWN = "shutdown"
+    """ACPI power-off, keep the server"""
+    TERMINATE = "terminate"
+    """ACPI power-off, then destroy the server"""
+    DESTROY = "destroy"
+    """destroy the server at once"""
+    SAVE = "save"
+    """suspend, stop: stop the server, keep it with its drives"""
+    SAVE_AWAY = "save away"
+    """SAVE as first half of a cold migration: possible only inside the same cloud"""
+    RESTORE = "restore"
+    """start the server that SAVE stopped"""
+    REBOOT = "reboot"
+    """ACPI off, and on again"""
+    RESET = "reset"
+    POLL = "poll"
+    ABORT = "abort"
+    """DRIVER_CANCEL: give up the action that is under way for this VM; an answer is not needed"""
+    ACCEPT = "accept"
+    """nothing to do on a cloud server: SUCCESS at once"""
+    REFUSE = "refuse"
+    """not possible on a cloud server: FAILURE with a sentence at once"""
+    IGNORE = "ignore"
+    """no answer is expected, nothing is done"""
+
+
+_ByState = Tuple[Mapping[int, Purpose], Purpose]
+"""meaning by LCM_STATE, and in any other state. The last never destroys (opennebula-drivers 7.4)."""
+
+_MEANING: Mapping[str, _ByState] = {
+    # 2 BOOT, 36 BOOT_FAILURE; BOOT_UNKNOWN, _POWEROFF, _UNDEPLOY and what a later release may add: the server exists.
+    "DEPLOY": ({2: Purpose.CREATE, 36: Purpose.CREATE}, Purpose.START),
+    # 12 SHUTDOWN; 18 SHUTDOWN_POWEROFF, 29 SHUTDOWN_UNDEPLOY, 7 SAVE_MIGRATE (poff-migrate) keep.
+    "SHUTDOWN": ({12: Purpose.TERMINATE}, Purpose.SHUTDOWN),
+    # 0 LCM_INIT: delete in 3.2 to 3.8, as recorded; 13 CANCEL; 15 and 23 CLEANUP_*.
+    "CANCEL": (
+        {0: Purpose.DESTROY, 12: Purpose.DESTROY, 13: Purpose.DESTROY, 15: Purpose.DESTROY, 23: Purpose.DESTROY},
+        Purpose.STOP,
+    ),
+    "CLEANUP": ({}, Purpose.DESTROY),
+    "SAVE": ({7: Purpose.SAVE_AWAY}, Purpose.SAVE),
+    "RESTORE": ({}, Purpose.RESTORE),
+    "REBOOT": ({}, Purpose.REBOOT),
+    "RESET": ({}, Purpose.RESET),
+    "POLL": ({}, Purpose.POLL),
+    "DRIVER_CANCEL": ({}, Purpose.ABORT),
+    "UPDATECONF": ({}, Purpose.ACCEPT),
+    "CHECKPOINT": ({}, Purpose.IGNORE),
+    "BACKUPCANCEL": ({}, Purpose.IGNORE),
+}
+
+_MEANING_V1: Mapping[str, Purpose] = {
+    "DEPLOY": Purpose.CREATE,
+    "SHUTDOWN": Purpose.TERMINATE,
+    "CANCEL": Purpose.DESTROY,
+}
+"""V1 has no VM document and no power-off: these always mean the end of the VM (opennebula-drivers 2.7)."""
+
+
+def purpose(action: str, generation: str, lcm_state: Optional[int]) -> Purpose:
+    """What ``action`` of wire ``generation`` means for a VM in ``lcm_state`` (opennebula-drivers 2.7)."""
+    if generation == "V1" and action in _MEANING_V1:
+        return _MEANING_V1[action]
+    by_state, otherwise = _MEANING.get(action, ({}, Purpose.REFUSE))
+    return otherwise if lcm_state is None else by_state.get(lcm_state, otherwise)
