@@ -1,0 +1,233 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The attributes of ``EH=[...]``: template text -> keys of a cloud server.
+
+The nine attributes of the 2010 driver keep their exact form; each attribute is a row of a table.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
+
+from .errors import TemplateError as TemplateError
+
+# Numbers of buses and units: elastichosts-api 3.
+_DEVICE = re.compile(r"(ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7])\Z")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z")
+_MODEL_KEY = re.compile(r"nic:[0-3]:model\Z")
+_DHCP_KEY = re.compile(r"nic:[0-3]:dhcp\Z")
+_VLAN_KEY = re.compile(r"nic:[1-3]:vlan\Z")
+_AVOID_KEY = re.compile(r"avoid:(servers|drives)\Z")
+_KEY = re.compile(r"[a-z][a-z0-9]*([:_.-][a-z0-9]+)*\Z")
+_WORD = re.compile(r"[^\s,]+\Z")
+_COUNT = re.compile(r"[1-9][0-9]{0,8}\Z")
+_AUTO_OR_ADDRESS = re.compile(r"(auto|[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+)\Z")
+_BOOLEANS: Mapping[str, str] = {"YES": "true", "TRUE": "true", "NO": "false", "FALSE": "false"}
+
+OWNERSHIP_PREFIX = "user:one-"
+"""keys that say whose server it is; a template must not set them"""
+
+
+class _Wrong(ValueError):
+    """``str()`` is the part of the value that is wrong, or why."""
+
+
+def _number(key: str, value: str) -> Dict[str, str]:
+    if not _COUNT.match(value):
+        raise _Wrong
+    return {key: value}
+
+
+def _text(key: str, value: str) -> Dict[str, str]:
+    return {key: value}
+
+
+def _smp(value: str) -> Dict[str, str]:
+    return {"smp": "auto"} if value.lower() == "auto" else _number("smp", value)
+
+
+def _persistent(value: str) -> Dict[str, str]:
+    if value.upper() not in _BOOLEANS:
+        raise _Wrong
+    return {"persistent": _BOOLEANS[value.upper()]}
+
+
+def _words(key: str, each: re.Pattern[str], value: str) -> Dict[str, str]:
+    """Words separated by blanks or commas, each of one form."""
+    words = re.split(r"[\s,]+", value.strip(" ,"))
+    for word in words:
+        if not each.match(word):
+            raise _Wrong(word)
+    return {key: " ".join(words)}
+
+
+def _pairs(key: re.Pattern[str], item: re.Pattern[str], value: str) -> Dict[str, str]:
+    """``KEY VALUE``, comma-separated."""
+    found: Dict[str, str] = {}
+    for part in _parts(value):
+        name, _blank, rest = part.partition(" ")
+        rest = rest.strip()
+        if not key.match(name) or not item.match(rest):
+            raise _Wrong(part)
+        if name in found:
+            raise _Wrong(f"{name} twice")
+        found[name] = rest
+    return found
+
+
+def _parts(value: str) -> List[str]:
+    return [" ".join(part.split()) for part in value.split(",")]
+
+
+def _prefixed(key: str, item: re.Pattern[str], value: str) -> Dict[str, str]:
+    """``KEY VALUE`` with one fixed key, as the 2010 driver wanted it: ``vnc:ip auto``."""
+    name, _blank, rest = value.partition(" ")
+    if name != key or not item.match(rest.strip()):
+        raise _Wrong
+    return {key: rest.strip()}
+
+
+def _avoid(value: str) -> Dict[str, str]:
+    """``avoid:servers UUID UUID, avoid:drives UUID``; UUIDs alone are servers."""
+    found: Dict[str, str] = {}
+    for part in _parts(value):
+        first, *others = part.split() or [""]
+        key, uuids = (first, others) if _AVOID_KEY.match(first) else ("avoid:servers", [first, *others])
+        if not uuids or not all(_UUID.match(uuid) for uuid in uuids):
+            raise _Wrong(part)
+        found[key] = " ".join(filter(None, (found.get(key, ""), *uuids)))
+    return found
+
+
+def _extra(value: str) -> Dict[str, str]:
+    """``key value`` pairs; a complaint names the key only, because the value may be a password."""
+    found: Dict[str, str] = {}
+    for part in _parts(value):
+        key, _blank, rest = part.partition(" ")
+        if not _KEY.match(key):
+            raise _Wrong("no key of the API before the first blank")
+        if not rest:
+            raise _Wrong(f"{key} without a value")
+        if key in found:
+            raise _Wrong(f"{key} twice")
+        if key.startswith(OWNERSHIP_PREFIX):
+            raise _Wrong(f"{key} belongs to the driver")
+        found[key] = rest
+    return found
+
+
+class Attribute(NamedTuple):
+    """A row of the table."""
+
+    read: Callable[[str], Dict[str, str]]
+    form: str
+    secret: bool = False
+
+
+ATTRIBUTES: Mapping[str, Attribute] = {
+    "NAME": Attribute(partial(_text, "name"), "a name, for example bitrot"),
+    "CPUMHZ": Attribute(partial(_number, "cpu"), "a whole number of MHz, for example 500"),
+    "MEMORY": Attribute(partial(_number, "mem"), "a whole number of MB, for example 500"),
+    "DRIVE": Attribute(
+        partial(_pairs, _DEVICE, _UUID),
+        '"DEVICE UUID", comma-separated, for example "ide:0:0 6f0c8a52-1b0e-4c6e-9d57-2f1f0c7f7a11"; devices are '
+        "ide:0:0 to ide:1:1, scsi:0:0 to scsi:0:7, ata:0:0 to ata:0:5 and block:0 to block:7",
+    ),
+    "NICMODEL": Attribute(partial(_pairs, _MODEL_KEY, _WORD), '"nic:N:model MODEL", for example "nic:0:model e1000"'),
+    "NICDHCP": Attribute(
+        partial(_pairs, _DHCP_KEY, _AUTO_OR_ADDRESS), '"nic:0:dhcp auto" or "nic:0:dhcp ADDRESS" with an own address'
+    ),
+    "NICVLAN": Attribute(partial(_pairs, _VLAN_KEY, _UUID), '"nic:N:vlan UUID" with N from 1 to 3'),
+    "BOOT": Attribute(partial(_words, "boot", _DEVICE), "one or more devices of DRIVE, for example ide:0:0"),
+    "VNCIP": Attribute(partial(_prefixed, "vnc:ip", _AUTO_OR_ADDRESS), '"vnc:ip auto" or "vnc:ip ADDRESS"'),
+    "VNCPASSWORD": Attribute(
+        partial(_prefixed, "vnc:password", re.compile(r"\S+\Z")), '"vnc:password SECRET", a secret without blanks', True
+    ),
+    "SMP": Attribute(_smp, "a number of cores, or auto"),
+    "PERSISTENT": Attribute(_persistent, "YES or NO"),
+    "TAGS": Attribute(partial(_words, "tags", _WORD), "words separated by blanks"),
+    "AVOID": Attribute(_avoid, 'UUIDs of servers, or "avoid:servers UUID ..., avoid:drives UUID ..."'),
+    "EXTRA": Attribute(
+        _extra, f'"key value" pairs of the API, comma-separated, none of them {OWNERSHIP_PREFIX}* or said elsewhere'
+    ),
+}
+
+DRIVE_ATTRIBUTES: Mapping[str, Attribute] = {
+    "TIER": Attribute(partial(_words, "tier", re.compile(r"[a-z0-9-]+\Z")), "one word, for example ssd or disk"),
+}
+"""what a drive gets that the driver makes for the VM"""
+
+CHOOSING = ("HOST", "CLOUD")
+"""choose the vector, see :func:`~.vm.eh_vector`"""
+
+
+def parse_attribute(name: str, value: str) -> Dict[str, str]:
+    """The API keys that one attribute of EH stands for.
+
+    :raises TemplateError: naming the attribute, its value (never VNCPASSWORD's) and the right form
+    """
+    row = ATTRIBUTES.get(name) or DRIVE_ATTRIBUTES.get(name)
+    if row is None:
+        known = ", ".join(sorted({*ATTRIBUTES, *DRIVE_ATTRIBUTES, "HOST"}))
+        raise TemplateError(f"EH has the attribute {name}, which this driver does not know: use one of {known}.")
+    try:
+        return row.read(value.strip())
+    except _Wrong as wrong:
+        shown = "" if row.secret else f'="{_short(value)}"'
+        detail = f" ({_short(str(wrong))})" if str(wrong) not in ("", value) else ""
+        raise TemplateError(f"{name}{shown} in EH is wrong{detail}: it must be {row.form}.") from None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def eh_properties(vector: Mapping[str, str]) -> Dict[str, str]:
+    """The server's API keys that an EH vector asks for. An empty attribute counts as absent.
+
+    PERSISTENT=NO gives ``persistent false``; defaults, CPU and MEMORY of the VM and ownership are the driver's.
+
+    :raises TemplateError: one sentence about the first attribute (in alphabetical order) that is wrong
+    """
+    properties: Dict[str, str] = {}
+    said: Dict[str, str] = {}
+    for name, value in _given(vector):
+        keys = parse_attribute(name, value)
+        if name in DRIVE_ATTRIBUTES:
+            continue
+        for key in keys:
+            if key in said:
+                raise TemplateError(f"{said[key]} and {name} of EH both set {key}: keep one of them.")
+            said[key] = name
+        properties.update(keys)
+    _check_boot(properties)
+    return properties
+
+
+def drive_properties(vector: Mapping[str, str]) -> Dict[str, str]:
+    """API keys for the drives that the driver makes for the VM.
+
+    :raises TemplateError: as :func:`eh_properties`
+    """
+    properties: Dict[str, str] = {}
+    for name, value in _given(vector):
+        if name in DRIVE_ATTRIBUTES:
+            properties.update(parse_attribute(name, value))
+    return properties
+
+
+def _given(vector: Mapping[str, str]) -> List[Tuple[str, str]]:
+    return [(name, value.strip()) for name, value in sorted(vector.items()) if value.strip() and name not in CHOOSING]
+
+
+def _check_boot(properties: Mapping[str, str]) -> None:
+    drives = [key for key in properties if _DEVICE.match(key)]
+    for device in properties.get("boot", "").split():
+        if drives and device not in drives:
+            raise TemplateError(
+                f"BOOT of EH is {device}, but DRIVE has only {', '.join(sorted(drives))}: boot from one of these."
+            )
