@@ -145,14 +145,18 @@ ATTRIBUTES: Mapping[str, Attribute] = {
     "BOOT": Attribute(partial(_words, "boot", _DEVICE), "one or more devices of DRIVE, for example ide:0:0"),
     "VNCIP": Attribute(partial(_prefixed, "vnc:ip", _AUTO_OR_ADDRESS), '"vnc:ip auto" or "vnc:ip ADDRESS"'),
     "VNCPASSWORD": Attribute(
-        partial(_prefixed, "vnc:password", re.compile(r"\S+\Z")), '"vnc:password SECRET", a secret without blanks', True
+        partial(_prefixed, "vnc:password", re.compile(r"\S+\Z")),
+        '"vnc:password SECRET", a secret without blanks',
+        secret=True,
     ),
     "SMP": Attribute(_smp, "a number of cores, or auto"),
     "PERSISTENT": Attribute(_persistent, "YES or NO"),
     "TAGS": Attribute(partial(_words, "tags", _WORD), "words separated by blanks"),
     "AVOID": Attribute(_avoid, 'UUIDs of servers, or "avoid:servers UUID ..., avoid:drives UUID ..."'),
     "EXTRA": Attribute(
-        _extra, f'"key value" pairs of the API, comma-separated, none of them {OWNERSHIP_PREFIX}* or said elsewhere'
+        _extra,
+        '"KEY VALUE" pairs of the API, comma-separated, for example "nic:1:mac 02:00:00:00:00:01"',
+        secret=True,
     ),
 }
 
