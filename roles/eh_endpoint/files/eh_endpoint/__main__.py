@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""python -m eh_endpoint: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import os
+import sys
+from pathlib import Path
+
+from .accounts import BadAccount, parse_account
+from .platform import PLATFORMS
+
+DESCRIPTION = "An ElasticHosts API server, with simulated guests."
+EPILOG = """\
+accounts: give at least one, by --auth, --auth-file or the environment variable EH_ENDPOINT_AUTH. A command line can be
+read by every user of the machine, so outside of tests use a file with mode 0600 or the environment.
+
+The first line on standard output is `listening on http://HOST:PORT`, once the endpoint answers. Standard error gets a
+line per request. All state is in the state folder; a killed endpoint comes back with what it had acknowledged.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        prog="eh_endpoint",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = options.add_argument
+    add(
+        "--listen", metavar="HOST:PORT", default="127.0.0.1:8099", help="port 0 picks a free one (default: %(default)s)"
+    )
+    add("--state", metavar="DIR", type=Path, required=True, help="folder for the state and the drives")
+    add("--auth", metavar="UUID:KEY", action="append", default=[], help="an account; may be given several times")
+    add("--auth-file", metavar="FILE", type=Path, help="accounts, one UUID:KEY per line; # begins a comment line")
+    add("--hypervisor", choices=["simulated"], default="simulated", help="where guests run (default: %(default)s)")
+    add("--platform", choices=sorted(PLATFORMS), default="new", help="generation of the API (default: %(default)s)")
+    add(
+        "--addresses", metavar="CIDR", default="198.18.0.0/15", help="IPv4 network of the guests (default: %(default)s)"
+    )
+    add(
+        "--acpi-delay",
+        metavar="SECONDS",
+        default="0.5",
+        help="until a guest obeys a shutdown; `never` for guests that ignore it (default: %(default)s)",
+    )
+    add(
+        "--address-delay",
+        metavar="SECONDS",
+        default="0",
+        help="from the start of a server until its address shows (default: %(default)s)",
+    )
+    add(
+        "--request-log", metavar="FILE", type=Path, help="append a JSON line per request: method, path, status, account"
+    )
+    add("--sync", action="store_true", help="wait for the disk at every change, to survive a power cut as well")
+    add("--quiet", action="store_true", help="no line per request on standard error")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser()
+    given = options.parse_args(arguments)
+    from .serving import CannotServe, Options, serve  # after the options: --help and mistakes need no server
+
+    try:
+        host, port = _listen(given.listen)
+        serve(
+            Options(
+                host=host,
+                port=port,
+                state=given.state,
+                accounts=_accounts(given.auth, given.auth_file, os.environ.get("EH_ENDPOINT_AUTH", "")),
+                platform=given.platform,
+                addresses=_network(given.addresses),
+                acpi_delay=None if given.acpi_delay == "never" else _seconds("--acpi-delay", given.acpi_delay),
+                address_delay=_seconds("--address-delay", given.address_delay),
+                request_log=given.request_log,
+                quiet=given.quiet,
+                sync=given.sync,
+            )
+        )
+    except (BadOption, BadAccount, CannotServe) as error:
+        sys.stderr.write(f"eh_endpoint: {error}\n")
+        return 2
+    return 0
+
+
+class BadOption(ValueError):
+    """An option that cannot be used; the text is one sentence that names it."""
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
+        raise BadOption(f"--listen {text!r} is not of the form HOST:PORT, like 127.0.0.1:8099")
+    return host.strip("[]"), int(port)
+
+
+def _network(text: str) -> ipaddress.IPv4Network:
+    try:
+        network = ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise BadOption(f"--addresses {text!r} is not an IPv4 network like 198.18.0.0/15: {error}") from None
+    if network.prefixlen > 29:
+        raise BadOption(f"--addresses {text} is too small: a /29 or larger network is needed")
+    return network
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e9:
+        raise BadOption(f"{name} {text!r} is not a number of seconds")
+    return seconds
+
+
+def _accounts(options: list[str], file: Path | None, environment: str) -> tuple[tuple[str, str], ...]:
+    lines = [*options, *environment.split()]
+    if file is not None:
+        try:
+            lines += [line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise BadOption(f"--auth-file {file} cannot be read: {reason}") from None
+    if not lines:
+        raise BadOption("no account is given: use --auth UUID:KEY, --auth-file FILE or EH_ENDPOINT_AUTH")
+    return tuple(parse_account(line) for line in lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All objects of the cloud in memory, and the one place that changes them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Generic, TypeVar, Union
+
+from .addresses import AddressPool
+from .clock import Clock
+from .errors import Full, SystemFault
+from .properties import DEVICES
+from .store import Row, Store
+
+Config = Mapping[str, Union[str, int]]
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A drive of a user. size in bytes; config holds the keys that were given or have defaults."""
+
+    uuid: str
+    user: str
+    size: int
+    config: Config
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> bool:
+        return self.config.get("claim:type") == "shared"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server of a user. started and asked_off (the ACPI button) in epoch seconds."""
+
+    uuid: str
+    user: str
+    config: Config
+    status: str = "stopped"
+    started: float | None = None
+    address: str | None = None
+    asked_off: float | None = None
+
+    @property
+    def active(self) -> bool:
+        return self.status != "stopped"
+
+    @property
+    def persistent(self) -> bool:
+        return "persistent" in self.config
+
+    def drives(self) -> dict[str, str]:
+        """Drive UUIDs by device."""
+        return {device: str(self.config[device]) for device in DEVICES if device in self.config}
+
+
+Thing = Union[Drive, Server]
+KINDS: dict[str, type[Drive] | type[Server]] = {"drive": Drive, "server": Server}
+T = TypeVar("T", Drive, Server)
+
+
+class Shelf(Generic[T]):
+    """Objects of one kind by UUID, and by user in the order of their creation."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, T] = {}
+        self._of: dict[str, dict[str, None]] = {}
+
+    def get(self, uuid: str) -> T | None:
+        return self._all.get(uuid)
+
+    def of(self, user: str) -> list[T]:
+        return [self._all[uuid] for uuid in self._of.get(user, ())]
+
+    def put(self, thing: T) -> None:
+        self._all[thing.uuid] = thing
+        self._of.setdefault(thing.user, {})[thing.uuid] = None
+
+    def remove(self, thing: T) -> None:
+        del self._all[thing.uuid]
+        del self._of[thing.user][thing.uuid]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._all.values())
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+class Cloud:
+    """The state. Objects are immutable: a change is a new object, first in the store, then here."""
+
+    def __init__(self, store: Store, clock: Clock, addresses: AddressPool) -> None:
+        self.clock = clock
+        self.addresses = addresses
+        self.drives: Shelf[Drive] = Shelf()
+        self.servers: Shelf[Server] = Shelf()
+        self._claims: dict[str, dict[str, None]] = {}
+        self._store = store
+        for row in store.rows():
+            self._enter(KINDS[row.kind](**row.document))
+
+    def commit(self, *put: Thing, remove: Iterable[Thing] = ()) -> None:
+        """Put and remove objects, all or none, durably before it returns. Raises Full or SystemFault."""
+        remove = tuple(remove)
+        try:
+            self._store.commit([_row(thing) for thing in put], [thing.uuid for thing in remove])
+        except sqlite3.Error as error:
+            if "full" in str(error):
+                raise Full("The state folder of the endpoint has no space left") from error
+            raise SystemFault("The state of the endpoint cannot be written, see its log") from error
+        for thing in remove:
+            self._leave(thing)
+        for thing in put:
+            self._enter(thing)
+
+    def claims(self, drive: str) -> tuple[str, ...]:
+        """UUIDs of the active servers that use a drive (elastichosts-api 7.4: a stopped one holds no claim)."""
+        return tuple(self._claims.get(drive, ()))
+
+    def _enter(self, thing: Thing) -> None:
+        if isinstance(thing, Drive):
+            self.drives.put(thing)
+            return
+        before = self.servers.get(thing.uuid)
+        if before is not None:
+            self._unclaim(before)
+        self.servers.put(thing)
+        if thing.address:
+            self.addresses.claim(thing.address)
+        if thing.active:
+            for drive in thing.drives().values():
+                self._claims.setdefault(drive, {})[thing.uuid] = None
+
+    def _leave(self, thing: Thing) -> None:
+        if isinstance(thing, Drive):
+            self.drives.remove(thing)
+        else:
+            self._unclaim(thing)
+            self.servers.remove(thing)
+
+    def _unclaim(self, server: Server) -> None:
+        if server.address:
+            self.addresses.release(server.address)
+        for drive in server.drives().values():
+            holders = self._claims.get(drive)
+            if holders is not None:
+                holders.pop(server.uuid, None)
+                if not holders:
+                    del self._claims[drive]
+
+
+def _row(thing: Thing) -> Row:
+    return Row(thing.uuid, type(thing).__name__.lower(), asdict(thing))

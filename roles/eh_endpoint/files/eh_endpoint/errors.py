@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the API answers when it does not do what was asked (elastichosts-api 1.6).
+
+    ApiError              status  X-Elastic-Error
+     +- Usage                400  usage
+     +- Unauthorised         401  auth
+     +- Billing              402  billing
+     +- Missing              404  missing
+     +- Method               405  method
+     +- Busy                 409  busy
+     +- Failed               500  failed
+     +- SystemFault          500  system
+     +- Full                 507  full
+
+The message is the body: one line that names the object by its UUID and never holds a password.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ApiError(Exception):
+    """An answer other than success. Each class carries its status and its word for X-Elastic-Error."""
+
+    status: ClassVar[int] = 500
+    word: ClassVar[str] = "system"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def about(self, subject: str) -> ApiError:
+        """The same error, its message preceded by the object it is about."""
+        return type(self)(f"{subject}: {self.message}")
+
+
+class Usage(ApiError):
+    status, word = 400, "usage"
+
+
+class Unauthorised(ApiError):
+    status, word = 401, "auth"
+
+
+class Billing(ApiError):
+    status, word = 402, "billing"
+
+
+class Missing(ApiError):
+    status, word = 404, "missing"
+
+
+class Method(ApiError):
+    status, word = 405, "method"
+
+
+class Busy(ApiError):
+    status, word = 409, "busy"
+
+
+class Failed(ApiError):
+    status, word = 500, "failed"
+
+
+class SystemFault(ApiError):
+    status, word = 500, "system"
+
+
+class Full(ApiError):
+    status, word = 507, "full"

@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two generations of the platform, as rows (elastichosts-api 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a caller can see of a generation.
+
+    address_keys     where an active server shows its address
+    password_key     how the VNC password is spelt in info
+    cores            whether the cores in use show as `smp:cores` (else as the value of `smp`)
+    counters         (key, name of the hypervisor's counter) of NIC traffic
+    hidden           keys that this generation does not have
+    standard         whether standard drives can be listed
+    image_empty      whether an image call answers 204 without content
+    percentage       whether plain info gives imaging as NN%
+    ordered          whether keys come sorted
+    """
+
+    name: str
+    address_keys: tuple[str, ...]
+    password_key: str
+    cores: bool
+    counters: tuple[tuple[str, str], ...]
+    hidden: frozenset[str]
+    standard: bool
+    image_empty: bool
+    percentage: bool
+    ordered: bool
+
+
+_TRAFFIC = ("rx:bytes", "rx:packets", "tx:bytes", "tx:packets")
+
+PLATFORMS = {
+    platform.name: platform
+    for platform in (
+        Platform(
+            name="new",
+            address_keys=("nic:0:dhcp:ip", "nic:0:ip"),
+            password_key="password",  # noqa: S106 (the name of a key)
+            cores=True,
+            counters=tuple((f"nic:{{nic}}:{name}", name) for name in _TRAFFIC),
+            hidden=frozenset(),
+            standard=True,
+            image_empty=False,
+            percentage=False,
+            ordered=True,
+        ),
+        Platform(
+            name="old",
+            address_keys=("nic:0:dhcp",),
+            password_key="vnc:password",  # noqa: S106 (the name of a key)
+            cores=False,
+            counters=(
+                ("rx", "rx:bytes"),
+                ("rx:packets", "rx:packets"),
+                ("tx", "tx:bytes"),
+                ("tx:packets", "tx:packets"),
+            ),
+            hidden=frozenset({"tier", "type", "vnc"}),
+            standard=False,
+            image_empty=True,
+            percentage=True,
+            ordered=False,
+        ),
+    )
+}

@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The server calls (elastichosts-api 2.2) and what an info object shows (3, 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+from .blocks import Blocks
+from .cloud import Cloud, Server
+from .drives import Drives
+from .errors import ApiError, Busy, Failed, Missing, Usage
+from .formats import Given, Properties, Value
+from .hypervisor import Adopted, Counters, Disk, Guest, Hypervisor, HypervisorError, Nic
+from .platform import Platform
+from .properties import DEVICES, MAX_CORES, NICS, SERVER_KEYS, changes, merged
+
+_DEFAULTS = {"smp": "auto", "type": "vm"}
+_MHZ_PER_CORE = 2500
+_LISTS = ("boot",)
+Verb = Callable[[str], Awaitable[None]]
+
+
+class Servers:
+    """Servers of users. address_delay: seconds after the start until an address shows (elastichosts-api 7.17)."""
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        drives: Drives,
+        blocks: Blocks,
+        hypervisor: Hypervisor,
+        platform: Platform,
+        address_delay: float = 0.0,
+    ) -> None:
+        self._cloud = cloud
+        self._drives = drives
+        self._blocks = blocks
+        self._hypervisor = hypervisor
+        self._platform = platform
+        self._address_delay = address_delay
+        self._changing: set[str] = set()
+
+    async def adopt(self) -> None:
+        """Take up again the servers that ran when the endpoint ended."""
+        running = [server for server in self._cloud.servers if server.active]
+        await self._hypervisor.adopt(
+            Adopted(self._guest(server), server.started or 0.0, server.asked_off) for server in running
+        )
+
+    def advance(self) -> None:
+        """Take note of the guests that went off by themselves."""
+        for uuid in self._hypervisor.powered_off():
+            server = self._cloud.servers.get(uuid)
+            if server is not None and server.active:
+                self._power_went(server)
+
+    # ---- reads
+
+    def uuids(self, user: str) -> list[str]:
+        return [server.uuid for server in self._cloud.servers.of(user)]
+
+    async def every(self, user: str) -> list[Properties]:
+        servers = self._cloud.servers.of(user)
+        stats = await self._hypervisor.stats([server.uuid for server in servers if server.active])
+        return [self._describe(server, stats.get(server.uuid, {})) for server in servers]
+
+    async def info(self, user: str, uuid: str) -> Properties:
+        return await self._shown(self._own(user, uuid))
+
+    async def _shown(self, server: Server) -> Properties:
+        stats = await self._hypervisor.stats([server.uuid]) if server.active else {}
+        return self._describe(server, stats.get(server.uuid, {}))
+
+    def _own(self, user: str, uuid: str) -> Server:
+        server = self._cloud.servers.get(uuid.lower())
+        if server is None or server.user != user:
+            raise Missing(f"Server {uuid[:60]} not found")
+        return server
+
+    # ---- changes
+
+    async def create(self, user: str, given: Given) -> Properties:
+        """Create and start."""
+        server = self._configured(user, given)
+        # The record comes first: a guest never runs without a server that owns it.
+        starting = self._ready(server)
+        self._cloud.commit(starting)
+        try:
+            await self._power_on(starting)
+        except BaseException:
+            self._cloud.commit(remove=[starting])
+            raise
+        return await self._shown(starting)
+
+    async def create_stopped(self, user: str, given: Given) -> Properties:
+        server = self._configured(user, given)
+        self._cloud.commit(server)
+        return await self._shown(server)
+
+    def _configured(self, user: str, given: Given) -> Server:
+        config = {**_DEFAULTS, **merged({}, changes(SERVER_KEYS, given, None, live=False))}
+        server = Server(str(uuid4()), user, config)
+        _check(config)
+        for drive in server.drives().values():
+            self._drives.usable(user, drive)
+        return server
+
+    async def set(self, user: str, uuid: str, given: Given) -> Properties:
+        server = self._own(user, uuid)
+        try:
+            wanted = changes(SERVER_KEYS, given, server.config, live=server.active)
+            after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
+            _check(after.config)
+        except ApiError as error:
+            raise error.about(f"Server {server.uuid}") from None
+        for device in DEVICES:
+            if wanted.get(device) is not None:
+                self._drives.usable(user, str(wanted[device]))
+        if wanted:
+            self._cloud.commit(after)
+        return await self._shown(after)
+
+    async def start(self, user: str, uuid: str) -> Properties:
+        server = self._own(user, uuid)
+        if server.active:
+            raise Busy(f"Server {server.uuid} is active already")
+        try:
+            starting = self._ready(server)
+        except Missing as error:
+            raise Failed(f"Server {server.uuid} failed to start: {error.message}") from None
+        with self._change(server):
+            self._cloud.commit(starting)
+            try:
+                await self._power_on(starting)
+            except BaseException:
+                self._cloud.commit(server)
+                raise
+        return await self._shown(starting)
+
+    async def stop(self, user: str, uuid: str) -> None:
+        server = self._active(user, uuid, "stop")
+        with self._change(server):
+            await self._asked(self._hypervisor.stop, server)
+            self._power_went(server)
+
+    async def shutdown(self, user: str, uuid: str) -> None:
+        server = self._active(user, uuid, "shutdown")
+        with self._change(server):
+            self._cloud.commit(replace(server, asked_off=self._cloud.clock.now()))
+            await self._asked(self._hypervisor.shutdown, server)
+
+    async def reset(self, user: str, uuid: str) -> None:
+        server = self._active(user, uuid, "reset")
+        with self._change(server):
+            await self._asked(self._hypervisor.reset, server)
+            self._cloud.commit(replace(server, asked_off=None))
+
+    async def destroy(self, user: str, uuid: str) -> None:
+        server = self._own(user, uuid)
+        with self._change(server):
+            if server.active:
+                await self._asked(self._hypervisor.stop, server)
+            self._cloud.commit(remove=[server])
+
+    def _active(self, user: str, uuid: str, verb: str) -> Server:
+        server = self._own(user, uuid)
+        if not server.active:
+            raise Failed(f"Server {server.uuid}: {verb} failed: it is {server.status}")
+        return server
+
+    @contextmanager
+    def _change(self, server: Server) -> Iterator[None]:
+        """One change of a server at a time: the hypervisor may take a while."""
+        if server.uuid in self._changing:
+            raise Busy(f"Server {server.uuid} is being changed by another call")
+        self._changing.add(server.uuid)
+        try:
+            yield
+        finally:
+            self._changing.discard(server.uuid)
+
+    async def _asked(self, verb: Verb, server: Server) -> None:
+        try:
+            await verb(server.uuid)
+        except HypervisorError as error:
+            raise Failed(f"Server {server.uuid}: {error}") from error
+
+    # ---- power
+
+    def _ready(self, server: Server) -> Server:
+        """The server as it is once it runs: drives free, address found. Raises Missing, Busy, Full."""
+        for drive_uuid in server.drives().values():
+            drive = self._drives.usable(server.user, drive_uuid)
+            self._drives.idle(drive)
+            claims = self._cloud.claims(drive_uuid)
+            if claims and not drive.shared:
+                raise Busy(f"Drive {drive_uuid} is claimed by server {' '.join(claims)}")
+        dhcp = server.config.get("nic:0:dhcp")
+        address = self._cloud.addresses.free() if dhcp == "auto" else None
+        return replace(server, status="active", started=self._cloud.clock.now(), address=address, asked_off=None)
+
+    async def _power_on(self, server: Server) -> None:
+        try:
+            await self._hypervisor.start(self._guest(server))
+        except HypervisorError as error:
+            raise Failed(f"Server {server.uuid} failed to start: {error}") from error
+
+    def _power_went(self, server: Server) -> None:
+        """A server whose guest is off: stopped if it is persistent, gone otherwise. Its drives stay."""
+        if server.persistent:
+            off = replace(server, status="stopped", started=None, address=None, asked_off=None)
+            self._cloud.commit(off)
+        else:
+            self._cloud.commit(remove=[server])
+
+    def _guest(self, server: Server) -> Guest:
+        config = server.config
+        return Guest(
+            uuid=server.uuid,
+            name=str(config.get("name", server.uuid)),
+            cpu=int(config["cpu"]),
+            mem=int(config["mem"]),
+            cores=_cores(server),
+            boot=tuple(str(config.get("boot", "")).split()),
+            disks=tuple(
+                Disk(device, self._blocks.path(drive), str(config.get(f"{device}:media", "disk")))
+                for device, drive in server.drives().items()
+            ),
+            nics=tuple(_nics(server)),
+            vnc=self._console(server),
+            password=str(config["password"]) if "password" in config else None,
+        )
+
+    def _console(self, server: Server) -> str | None:
+        if "vnc" not in server.config or "password" not in server.config:
+            return None
+        return server.address or self._cloud.addresses.console
+
+    # ---- info
+
+    def _describe(self, server: Server, counters: Counters) -> Properties:
+        found: dict[str, Value] = dict(server.config)
+        for key in _LISTS:
+            if " " in str(found.get(key, "")):
+                found[key] = str(found[key]).split()
+        found |= {"server": server.uuid, "status": server.status, "user": server.user}
+        if "vnc" in found:
+            found["vnc:ip"] = "auto"
+        if server.active:
+            self._describe_running(server, counters, found)
+        if self._platform.password_key != "password" and "password" in found:  # noqa: S105 (the name of a key)
+            found[self._platform.password_key] = found.pop("password")
+        hidden = self._platform.hidden
+        keys = sorted(found) if self._platform.ordered else list(found)
+        return {key: found[key] for key in keys if key not in hidden}
+
+    def _describe_running(self, server: Server, counters: Counters, found: dict[str, Value]) -> None:
+        started = server.started or 0.0
+        found["started"] = int(started)
+        found["smp:cores" if self._platform.cores else "smp"] = _cores(server)
+        console = self._console(server)
+        if console:
+            found["vnc:ip"] = console
+        if server.address and self._cloud.clock.now() >= started + self._address_delay:
+            found |= dict.fromkeys(self._platform.address_keys, server.address)
+        for device in server.drives():
+            for way in ("read", "write"):
+                for unit in ("bytes", "requests"):
+                    key = f"{device}:{way}:{unit}"
+                    found[key] = str(counters.get(key, 0))
+        for nic in _nics(server):
+            found[f"nic:{nic.number}:mac"] = nic.mac
+            for key, counter in self._platform.counters:
+                found[key.format(nic=nic.number)] = counters.get(f"nic:{nic.number}:{counter}", 0)
+
+
+def _cores(server: Server) -> int:
+    smp = server.config["smp"]
+    if isinstance(smp, int):
+        return smp
+    return max(1, min(MAX_CORES, -(-int(server.config["cpu"]) // _MHZ_PER_CORE)))
+
+
+def _nics(server: Server) -> Iterator[Nic]:
+    config = server.config
+    for number in range(NICS):
+        nic = f"nic:{number}"
+        if any(f"{nic}:{part}" in config for part in ("model", "dhcp", "vlan")):
+            yield Nic(
+                number,
+                str(config.get(f"{nic}:model", "e1000")),
+                str(config.get(f"{nic}:mac") or _mac(server.uuid, number)),
+                server.address if number == 0 else None,
+                str(config[f"{nic}:vlan"]) if f"{nic}:vlan" in config else None,
+            )
+
+
+def _mac(uuid: str, nic: int) -> str:
+    """A MAC address of the server's own: four random bytes of its UUID and the NIC's number."""
+    octets = (0x6A, *UUID(uuid).bytes[:4], nic)
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
+def _check(config: Mapping[str, str | int]) -> None:
+    """What must be true of a whole configuration. Raises Usage."""
+    for key in ("cpu", "mem"):
+        if key not in config:
+            raise Usage(f"{key}: invalid configuration: a server needs a value")
+    used: dict[str, str] = {}
+    for device in DEVICES:
+        if device not in config:
+            if f"{device}:media" in config:
+                raise Usage(f"{device}:media: invalid configuration: {device} names no drive")
+            continue
+        drive = str(config[device])
+        if drive in used:
+            raise Usage(f"{device}: invalid configuration: {used[drive]} names drive {drive} already")
+        used[drive] = device
+    for device in str(config.get("boot", "")).split():
+        if device not in config:
+            raise Usage(f"boot: invalid value {device!r}: this device names no drive")
+
+
+def _without_orphans(config: dict[str, str | int], wanted: Mapping[str, object]) -> dict[str, str | int]:
+    """A device that is taken away takes its media with it."""
+    gone = {f"{device}:media" for device in DEVICES if device in wanted and wanted[device] is None}
+    return {key: value for key, value in config.items() if key not in gone}

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kinds of values: each takes the text that was sent and gives what is kept, or says why not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Union
+
+from .errors import Usage
+
+Kept = Union[str, int, None]
+Kind = Callable[[str], Kept]
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+IGNORED = "\0"
+"""Given by a kind for a value that asks for nothing. No caller can send it: bodies with NUL are refused."""
+EVERYONE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+_SIZE = re.compile(r"(-?[0-9]{1,30}) ?([kmgt]?)", re.IGNORECASE)
+_MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
+_FACTOR = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+class BadValue(ValueError):
+    """Why a value cannot be taken, as the end of a sentence."""
+
+
+def take(key: str, kind: Kind, text: str, *, secret: bool = False) -> Kept:
+    """The value to keep for a key; Usage names key, value (unless it is a secret) and reason."""
+    try:
+        return kind(text)
+    except BadValue as error:
+        shown = "" if secret else f" {text[:60]!r}{'...' if len(text) > 60 else ''}"
+        raise Usage(f"{key}: invalid value{shown}: {error}") from None
+
+
+def integer(low: int, high: int, unit: str = "") -> Kind:
+    """A whole number within a range."""
+
+    def kind(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
+            raise BadValue("a whole number is expected")
+        number = int(text)
+        if number < 0:
+            raise BadValue("it must not be negative")
+        if not low <= number <= high:
+            raise BadValue(f"{low} to {high}{unit} are possible")
+        return number
+
+    return kind
+
+
+def size(limit: int, multiple: int) -> Kind:
+    """Bytes with an optional binary suffix k, M, G or T, rounded up to a multiple (elastichosts-api 2.1, 7.14)."""
+
+    def kind(text: str) -> int:
+        found = _SIZE.fullmatch(text.strip())
+        if not found:
+            raise BadValue("a number of bytes is expected, with k, M, G or T if you like")
+        wanted = int(found.group(1)) << _FACTOR[found.group(2).lower()]
+        if wanted < 0:
+            raise BadValue("a size must not be negative")
+        if not 1 <= wanted <= limit:
+            raise BadValue(f"1 to {limit} bytes are possible")
+        return -(-wanted // multiple) * multiple
+
+    return kind
+
+
+def choice(*words: str) -> Kind:
+    def kind(text: str) -> str:
+        if text not in words:
+            raise BadValue(f"{' or '.join(words)} is expected")
+        return text
+
+    return kind
+
+
+def text(limit: int) -> Kind:
+    """Free text up to a number of characters; a line feed is the only control character (elastichosts-api 7.11)."""
+
+    def kind(given: str) -> str:
+        if len(given) > limit:
+            raise BadValue(f"at most {limit} characters are possible")
+        if any(ord(character) < 32 and character not in "\n\t" for character in given):
+            raise BadValue("it holds control characters")
+        return given
+
+    return kind
+
+
+def flag(given: str) -> str | None:
+    """`true`, or None for what counts as false (elastichosts-api 2.2)."""
+    lowered = given.strip().lower()
+    if lowered in ("true", "1"):
+        return "true"
+    if lowered in ("false", "0", ""):
+        return None
+    raise BadValue("true or false is expected")
+
+
+def uuid(given: str) -> str:
+    lowered = given.strip().lower()
+    if not UUID.fullmatch(lowered):
+        raise BadValue("a UUID is expected")
+    return lowered
+
+
+def uuids(given: str) -> str | None:
+    """Several UUIDs, separated by spaces."""
+    return " ".join(str(uuid(part)) for part in given.split()) or None
+
+
+def words(limit: int) -> Kind:
+    """Words separated by spaces, kept with single ones."""
+    inner = text(limit)
+
+    def kind(given: str) -> str | None:
+        inner(given)
+        return " ".join(given.split()) or None
+
+    return kind
+
+
+def mac(given: str) -> str:
+    lowered = given.strip().lower()
+    if not _MAC.fullmatch(lowered):
+        raise BadValue("a unicast MAC address like 6a:00:00:12:34:56 is expected")
+    return lowered
+
+
+def dhcp(given: str) -> str | None:
+    """`auto`, an IPv4 address, or `0` for none (elastichosts-api 3)."""
+    stripped = given.strip()
+    if stripped in ("auto", "0"):
+        return stripped if stripped == "auto" else None
+    parts = stripped.split(".")
+    if len(parts) != 4 or not all(re.fullmatch(r"0|[1-9][0-9]{0,2}", part) and int(part) < 256 for part in parts):
+        raise BadValue("auto or a static IP address of the account is expected")
+    return stripped
+
+
+def vnc_address(given: str) -> str:
+    """What `vnc:ip auto` asks for; an address is what a client sends that sends a whole info object back."""
+    return "auto" if given.strip() == "auto" else IGNORED
