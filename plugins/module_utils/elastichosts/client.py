@@ -1,0 +1,43 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client: one account at one endpoint."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Optional, Type
+
+from .drives import Drives
+from .resources import StandardDrives
+from .servers import Servers
+from .transport import Transport
+
+
+class ElasticHosts:
+    """`ElasticHosts("https://cloud.example/", "UUID:KEY").servers.info()`.
+
+    Options are those of Transport. May be shared by threads.
+    Raises ConfigurationError for a malformed endpoint or auth.
+    """
+
+    def __init__(self, endpoint: str, auth: str, **options: Any) -> None:
+        self.transport = Transport(endpoint, auth, **options)
+        self.servers = Servers(self.transport)
+        self.drives = Drives(self.transport)
+        self.standard_drives = StandardDrives(self.transport)
+
+    def __repr__(self) -> str:
+        return f"ElasticHosts({self.transport!r})"
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.transport.close()
+
+    def __enter__(self) -> ElasticHosts:
+        return self
+
+    def __exit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+    ) -> None:
+        self.close()

@@ -1,0 +1,75 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the API is and who calls: the forms of `endpoint` and `auth`, checked before any call."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import NamedTuple, Optional
+from urllib.parse import urlsplit
+
+from .errors import ConfigurationError
+
+HIDDEN = "[hidden]"
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
+
+
+class Account(NamedTuple):
+    """A user UUID and its secret API key."""
+
+    user: str
+    key: str
+
+    def __repr__(self) -> str:
+        return f"Account(user={self.user!r}, key={HIDDEN!r})"
+
+    def header(self) -> str:
+        """The value of the Authorization header (elastichosts-api 1.2)."""
+        return "Basic " + base64.b64encode(f"{self.user}:{self.key}".encode()).decode()
+
+
+def parse_auth(auth: Optional[str]) -> Account:
+    """`<user uuid>:<secret API key>`, split at the first colon. Raises ConfigurationError."""
+    if not auth:
+        raise ConfigurationError("no credentials: set EHAUTH or auth to <user uuid>:<secret API key>")
+    user, colon, key = auth.strip().partition(":")
+    if not (user and colon and key):
+        missing = "its secret API key" if user else "its user UUID"
+        raise ConfigurationError(f"EHAUTH or auth lacks {missing}: write <user uuid>:<secret API key>")
+    if _UNPRINTABLE.search(user) or re.search(r"[\x00-\x1f\x7f]", key):
+        raise ConfigurationError("EHAUTH or auth holds white space or control characters: write it on one line, bare")
+    return Account(user, key)
+
+
+def parse_endpoint(endpoint: Optional[str]) -> str:
+    """The base address without a final slash; a path prefix stays (elastichosts-api 1.1). Raises ConfigurationError."""
+    text = (endpoint or "").strip()
+    if not text:
+        raise ConfigurationError(
+            "no endpoint: set EHURI or endpoint to the API's address, such as https://cloud.example/"
+        )
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ConfigurationError(f"{_shown(text)!r} is no address: correct EHURI or endpoint") from None
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or _UNPRINTABLE.search(text) or port == 0:
+        raise ConfigurationError(
+            f"{_shown(text)!r} is no http:// or https:// address: correct EHURI or endpoint (https://HOST[:PORT][/PREFIX])"
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(
+            f"the endpoint {_shown(text)!r} carries credentials: take them out and set EHAUTH or auth instead"
+        )
+    if parts.query or parts.fragment:
+        raise ConfigurationError(f"the endpoint {_shown(text)!r} carries a query or a fragment: take it out")
+    return f"{parts.scheme.lower()}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _shown(text: str) -> str:
+    """An address as far as it may be shown: nothing of what stands before an @, no query, one line."""
+    scheme, separator, rest = text.rpartition("://")
+    rest = re.split(r"[?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+    return _UNPRINTABLE.sub("?", scheme.rpartition("@")[2] + separator + rest)[:200]
