@@ -106,6 +106,7 @@ class TestRefusing:
             ("A = [ B =\n 1 ]\n", 1, 10, "B of A has no value: give one on this line"),
             ("A = [ B = 1\n", 1, 5, "the [ of A is never closed"),
             ('X = 1\nA = "abc\nB = 2\n', 2, 5, "the quotation mark that opens the value of A is never closed"),
+            ('A = "b\\"\n', 1, 5, "the quotation mark that opens the value of A is never closed"),
             ('A = "b]]>c"\n', 1, 5, "the value of A contains ]]>"),
             ("A = b\0c\n", 1, 6, "expected a name, found '\\x00'"),
             ('A = "b\0c"\n', 1, 5, "the value of A contains a NUL character"),
@@ -194,6 +195,15 @@ class TestRemoving:
 
     def test_lines_of_others_around_it_stay(self) -> None:
         assert removed("A=1\n# mine\n  V=[NAME=n]\nB=1\n", "V", "n") == "A=1\n# mine\nB=1\n"
+
+    @pytest.mark.parametrize("text", ["", "\n", "A=1", "A=1\r", "A=1\r\n", "A=1\n\n", "# x", "A=\n  ", "\ufeff", GUIDE])
+    def test_what_was_set_is_removed_without_a_trace_however_the_file_ends(self, text: str) -> None:
+        both = set_in(set_in(text, "VM_MAD", "vmm_eh", EH), "IM_MAD", "im_eh", EH)
+        assert removed(removed(both, "VM_MAD", "vmm_eh"), "IM_MAD", "im_eh") == text
+        assert removed(removed(both, "IM_MAD", "im_eh"), "VM_MAD", "vmm_eh") == text
+
+    def test_an_empty_line_that_sets_the_next_lines_apart_stays(self) -> None:
+        assert removed("A=1\n\nV=[NAME=n]\nB=1\n", "V", "n") == "A=1\n\nB=1\n"
 
     def test_what_stands_on_its_line_stays(self) -> None:
         assert removed("A=1 V=[NAME=n] # why\nB=1\n", "V", "n") == "A=1  # why\nB=1\n"

@@ -1,0 +1,187 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mad module on real files: what it writes, says, keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.opennebula.elastichosts.plugins.modules import mad
+
+STOCK = 'DB = [ backend = "mysql", passwd = "geheim" ]\n\nVM_MAD = [ NAME = "kvm", TYPE = "kvm" ]  # local\n'
+SECTION = {"kind": "VM_MAD", "name": "vmm_eh", "attributes": {"EXECUTABLE": "one_vmm_eh", "TYPE": "xml"}}
+NOBODY = 65534
+
+Mad = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "oned.conf"
+    path.write_text(STOCK)
+    return path
+
+
+@pytest.fixture
+def run(file: Path, capsys: pytest.CaptureFixture[str]) -> Mad:
+    """Runs the module in this process, as Ansible calls it; the result is what it printed."""
+
+    def run_module(**options: Any) -> dict[str, Any]:
+        arguments = {"path": str(file), **SECTION, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            mad.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run_module
+
+
+@pytest.fixture
+def closed_file() -> Iterator[Path]:
+    """A file that all may read, in a folder that nobody may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "oned.conf"
+        path.write_text(STOCK)
+        path.chmod(0o644)
+        Path(folder).chmod(0o555)
+        yield path
+        Path(folder).chmod(0o755)
+
+
+@pytest.fixture
+def without_privileges(run: Mad, closed_file: Path) -> Iterator[None]:
+    """Root may write everywhere: as root, be somebody else for a while."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_a_section_is_added_and_the_second_run_changes_nothing(run: Mad, file: Path) -> None:
+    first = run()
+    assert first["changed"]
+    assert first["section"] == {"NAME": "vmm_eh", "EXECUTABLE": "one_vmm_eh", "TYPE": "xml"}
+    content = file.read_text()
+    assert content.startswith(STOCK)
+    inode = file.stat().st_ino
+    second = run()
+    assert not second["changed"]
+    assert (file.read_text(), file.stat().st_ino) == (content, inode)
+
+
+def test_removing_it_gives_the_file_back_and_the_second_removal_changes_nothing(run: Mad, file: Path) -> None:
+    run()
+    assert run(state="absent")["changed"]
+    assert file.read_text() == STOCK
+    assert not run(state="absent")["changed"]
+
+
+def test_check_mode_says_what_the_run_then_does_and_writes_nothing(run: Mad, file: Path) -> None:
+    foretold = run(_ansible_check_mode=True)
+    assert file.read_text() == STOCK
+    assert [entry.name for entry in file.parent.iterdir()] == ["oned.conf"]
+    done = run()
+    assert [foretold[key] for key in ("changed", "path", "section", "diff")] == [
+        done[key] for key in ("changed", "path", "section", "diff")
+    ]
+
+
+def test_the_diff_shows_the_section_and_no_password_of_another_one(run: Mad) -> None:
+    diff = run()["diff"]
+    assert diff["before"] == ""
+    assert 'NAME       = "vmm_eh"' in diff["after"]
+    assert "geheim" not in json.dumps(run(attributes={"TYPE": "kvm"}))
+
+
+def test_numbers_and_truth_values_are_written_as_opennebula_writes_them(run: Mad, file: Path) -> None:
+    run(attributes={"THREADS": 0, "KEEP_SNAPSHOTS": False, "CPU": 1.5})
+    assert run()["section"]["THREADS"] == "0"
+    assert 'KEEP_SNAPSHOTS = "no"' in file.read_text()
+
+
+def test_an_attribute_of_null_goes_and_the_others_stay(run: Mad) -> None:
+    run()
+    assert run(attributes={"TYPE": None})["section"] == {"NAME": "vmm_eh", "EXECUTABLE": "one_vmm_eh"}
+
+
+def test_exclusive_takes_out_what_is_not_named(run: Mad) -> None:
+    run()
+    assert run(attributes={"TYPE": "xml"}, exclusive=True)["section"] == {"NAME": "vmm_eh", "TYPE": "xml"}
+
+
+def test_mode_and_owner_stay_and_a_symbolic_link_stays_a_link(run: Mad, file: Path) -> None:
+    file.chmod(0o640)
+    if os.getuid() == 0:
+        os.chown(file, NOBODY, NOBODY)
+    before = file.stat()
+    link = file.parent / "link.conf"
+    link.symlink_to(file)
+    assert run(path=str(link))["path"] == str(file)
+    after = file.stat()
+    assert link.is_symlink()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    assert "vmm_eh" in file.read_text()
+
+
+def test_a_backup_holds_the_file_as_it_was_and_is_made_only_for_a_change(run: Mad, file: Path) -> None:
+    result = run(backup=True)
+    assert Path(result["backup_file"]).read_text() == STOCK
+    assert "backup_file" not in run(backup=True)
+    assert len(list(file.parent.iterdir())) == 2
+
+
+def test_bytes_that_are_no_utf8_are_kept(run: Mad, file: Path) -> None:
+    file.write_bytes(b"# caf\xe9\r\nA = 1\r\n")
+    run()
+    assert file.read_bytes().startswith(b"# caf\xe9\r\nA = 1\r\n\r\nVM_MAD = [\r\n")
+
+
+def test_removing_from_a_file_that_does_not_exist_is_no_change(run: Mad, tmp_path: Path) -> None:
+    assert not run(path=str(tmp_path / "none.conf"), state="absent")["changed"]
+
+
+class TestRefusals:
+    def refused(self, file: Path, result: dict[str, Any], content: str = STOCK) -> str:
+        assert result["failed"]
+        assert file.read_text() == content
+        assert len(list(file.parent.iterdir())) == 1
+        message: str = result["msg"]
+        assert str(file) in message
+        assert message.endswith("Nothing was changed.")
+        return message
+
+    def test_a_file_that_does_not_parse_is_named_with_line_and_column(self, run: Mad, file: Path) -> None:
+        file.write_text("A = 1\nB = [ C = 1\n")
+        message = self.refused(file, run(backup=True), "A = 1\nB = [ C = 1\n")
+        assert "line 2, column 5: the [ of B is never closed" in message
+
+    def test_a_section_that_stands_twice_is_named_with_its_lines(self, run: Mad, file: Path) -> None:
+        text = "VM_MAD=[NAME=vmm_eh]\nVM_MAD=[NAME=vmm_eh]\n"
+        file.write_text(text)
+        assert "at lines 1 and 2" in self.refused(file, run(), text)
+
+    @pytest.mark.parametrize("value", [["a"], {"a": "b"}])
+    def test_a_list_or_dictionary_as_a_value(self, run: Mad, file: Path, value: object) -> None:
+        assert "the attribute TYPE has to be a text or a number" in self.refused(file, run(attributes={"TYPE": value}))
+
+    def test_a_file_that_is_not_there(self, run: Mad, tmp_path: Path) -> None:
+        message = run(path=str(tmp_path / "none.conf"))["msg"]
+        assert "none.conf: the file cannot be read: No such file or directory" in message
+
+    @pytest.mark.usefixtures("without_privileges")
+    @pytest.mark.parametrize("check", [True, False])
+    def test_a_folder_that_cannot_be_written(self, closed_file: Path, run: Mad, check: bool) -> None:
+        message = self.refused(closed_file, run(path=str(closed_file), _ansible_check_mode=check))
+        assert f"the folder {closed_file.parent} is not writable for this user" in message
