@@ -1,0 +1,58 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  endpoint:
+    description:
+      - Address of the ElasticHosts API, for example V(https://api-lon-p.elastichosts.com) or the address of your own
+        C(eh_endpoint). A path prefix and a trailing slash are fine, credentials in the address are not.
+      - If not given, the environment variable E(EHURI) is used.
+    type: str
+  auth:
+    description:
+      - Who calls, as C(<user uuid>:<secret API key>).
+      - If not given, the environment variable E(EHAUTH) is used.
+    type: str
+  validate_certs:
+    description:
+      - Whether the certificate of an C(https) endpoint is checked. Use V(false) with a self-signed certificate on a
+        network that you trust only; O(ca_path) is the better way.
+    type: bool
+    default: true
+  ca_path:
+    description:
+      - File with the certificates of the authorities to trust instead of the system's.
+    type: path
+  connect_timeout:
+    description:
+      - Seconds that setting up a connection may take.
+    type: float
+    default: 5
+  timeout:
+    description:
+      - Seconds to wait for data of an answer.
+    type: float
+    default: 60
+requirements:
+  - requests
+notes:
+  - Reading calls are tried again when the endpoint cannot be reached or asks to come back later. A changing call is
+    never sent twice blindly, the result is looked up first.
+"""
+
+    # For plugins that are configured by a file: the same options, read from the environment by Ansible itself.
+    ENVIRONMENT = r"""
+options:
+  endpoint:
+    env:
+      - name: EHURI
+  auth:
+    env:
+      - name: EHAUTH
+"""

@@ -1,0 +1,157 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible's side of the collection: connection options, the task, check and diff, the shape of a failure.
+
+A module is an argument spec, its documentation and one function `perform(task) -> Outcome`; everything that must be
+the same in all modules is here, once. `perform` knows no AnsibleModule, so that it runs in other doors as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, Optional
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib  # type: ignore[import-untyped]
+
+from .connection import connect
+from .elastichosts.clock import Clock, Deadline
+from .elastichosts.errors import ConfigurationError, ElasticHostsError
+from .elastichosts.plan import Plan
+from .elastichosts.transport import HAS_REQUESTS
+from .forms import InvalidOption
+
+try:
+    import jmespath  # type: ignore[import-untyped]
+except ImportError:
+    HAS_JMESPATH = False
+else:
+    HAS_JMESPATH = True
+
+CONNECTION = {
+    "endpoint": {"type": "str", "fallback": (env_fallback, ["EHURI"])},
+    "auth": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EHAUTH"])},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+    "connect_timeout": {"type": "float", "default": 5},
+    "timeout": {"type": "float", "default": 60},
+}
+
+
+class MissingLibrary(ConfigurationError):
+    """A Python library that only this task needs is not there."""
+
+    code = "library"
+
+
+class Outcome(NamedTuple):
+    """What a task did, or in check mode would do. `before` and `after` are the diff; None in modules that only read."""
+
+    result: Dict[str, Any]
+    changed: bool = False
+    before: Optional[Mapping[str, Any]] = None
+    after: Optional[Mapping[str, Any]] = None
+    subject: str = ""
+
+
+class Task:
+    """One task: its options, which of them are in the task at all, the cloud, and the time that is left.
+
+    `touched` is set before the first changing call, so that a failure half-way is reported as a change.
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        given: Collection[str],
+        *,
+        check_mode: bool = False,
+        warn: Callable[[str], None] = lambda text: None,
+        clock: Optional[Clock] = None,
+    ) -> None:
+        self.params = params
+        self.given = frozenset(given)
+        self.check_mode = check_mode
+        self.warn = warn
+        self.touched = False
+        self.clock = clock or Clock()
+        self.deadline = Deadline(float(params.get("wait_timeout") or 0), self.clock)
+        self.client = connect(params, self.clock)
+
+
+def run(perform: Callable[[Task], Outcome], arguments: Mapping[str, Any], **constraints: Any) -> None:
+    """A module's main(): exits with the outcome of `perform`, or fails with one sentence and `failure`."""
+    module = _Module({**CONNECTION, **arguments}, supports_check_mode=True, **constraints)
+    if not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"))
+    task = None
+    try:
+        task = Task(module.params, module.given, check_mode=module.check_mode, warn=module.warn)
+        outcome = perform(task)
+    except ElasticHostsError as error:
+        module.fail_json(msg=str(error), failure=error.failure(), changed=task is not None and task.touched)
+    finally:
+        if task is not None:
+            task.client.close()
+    module.exit_json(**exit_values(outcome))
+
+
+def predicted(plan: Plan, properties: Mapping[str, str]) -> Dict[str, str]:
+    """In check mode: the properties that the object would have after `plan`; none when it would be gone."""
+    if any(step.verb == "destroy" for step in plan.steps):
+        return {}
+    kept = {key: value for key, value in properties.items() if key not in plan.before}
+    return {**kept, **plan.after}
+
+
+def exit_values(outcome: Outcome) -> Dict[str, Any]:
+    """The result of a task as Ansible wants it. The diff is always there; Ansible shows it in diff mode."""
+    values: Dict[str, Any] = {"changed": outcome.changed, **outcome.result}
+    if outcome.before is not None or outcome.after is not None:
+        values["diff"] = {
+            "before": _ordered(outcome.before),
+            "after": _ordered(outcome.after),
+            "before_header": outcome.subject,
+            "after_header": outcome.subject,
+        }
+    return values
+
+
+def _ordered(properties: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    return dict(sorted((properties or {}).items()))
+
+
+def listing(task: Task, key: str, views: List[Dict[str, Any]]) -> Outcome:
+    """The outcome of an _info module: `views` narrowed to the `name` option, sorted, through the `query` option."""
+    name = task.params.get("name")
+    found = [view for view in views if name is None or view["name"] == name]
+    found.sort(key=lambda view: (view["name"], view["uuid"]))
+    return Outcome({key: query(task.params.get("query"), found)})
+
+
+def query(expression: Optional[str], found: List[Dict[str, Any]]) -> List[Any]:
+    """`found` through a JMESPath expression; what comes out is a list, whatever the expression makes.
+
+    Raises InvalidOption for an expression that does not parse or fit the data, MissingLibrary without jmespath.
+    """
+    if expression is None:
+        return list(found)
+    if not HAS_JMESPATH:
+        raise MissingLibrary(missing_required_lib("jmespath"))
+    try:
+        outcome = jmespath.search(expression, found)
+    except jmespath.exceptions.JMESPathError as error:
+        reason = " ".join(str(error).split())
+        raise InvalidOption("query", f"{expression!r} is not a JMESPath expression for this list: {reason}") from None
+    if outcome is None:
+        return []
+    return outcome if isinstance(outcome, list) else [outcome]
+
+
+class _Module(AnsibleModule):  # type: ignore[misc]
+    """Remembers which options are in the task: AnsibleModule makes no difference between absent and null."""
+
+    given: Collection[str] = ()
+
+    def _load_params(self) -> None:
+        super()._load_params()
+        self.given = frozenset(name for name in self.params if not name.startswith("_ansible_"))

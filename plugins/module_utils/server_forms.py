@@ -1,0 +1,216 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a server -> its API properties, and a server -> the result of modules and inventory.
+
+Pure functions; the keys and ranges are those of elastichosts-api 3.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
+
+from .elastichosts.servers import DEVICE, Server
+from .forms import (
+    Desired,
+    Field,
+    InvalidOption,
+    encode_extra,
+    encode_fields,
+    encode_user_keys,
+    flag,
+    number,
+    text,
+    uuid,
+    verbatim,
+    words,
+)
+
+_NIC_KEY = re.compile(r"nic:(\d+):(model|dhcp|vlan|mac|firewall:policy|firewall:accept|firewall:reject)")
+NICS = 4
+
+
+def _smp(value: Any) -> Optional[str]:
+    if value == "auto":
+        return "auto"
+    try:
+        return number(1, 8, "cores")(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is neither auto nor a number of 1 to 8 cores") from None
+
+
+def _device(value: Any) -> str:
+    if not DEVICE.fullmatch(value):
+        choices = "ide:0:0 to ide:1:1, scsi:0:0 to scsi:0:7, ata:0:0 to ata:0:5, block:0 to block:7"
+        raise ValueError(f"{value!r} is not a device, the devices are {choices}")
+    return str(value)
+
+
+def _dhcp(value: Any) -> Optional[str]:
+    if value in ("auto", "none"):
+        return None if value == "none" else "auto"
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is neither auto, none nor an IP address of the account") from None
+
+
+def _mac(value: Any) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value):
+        raise ValueError(f"{value!r} is not a MAC address such as 6a:00:00:12:34:56")
+    return str(value).lower()
+
+
+SERVER_FIELDS = (
+    Field("name", "name", text(1, 80), removable=False),
+    Field("type", "type", verbatim, removable=False),
+    Field("cpu", "cpu", number(500, 20000, "MHz"), removable=False),
+    Field("mem", "mem", number(256, 32768, "MB"), removable=False),
+    Field("smp", "smp", _smp),
+    Field("persistent", "persistent", flag("true")),
+    Field("boot", "boot", words(_device)),
+    Field("vnc", "vnc", flag("auto")),
+    Field("vnc_tls", "vnc:tls", flag("on")),
+    Field("password", "password", text(1, 8)),
+    Field("tags", "tags", words()),
+)
+AVOID_FIELDS = (
+    Field("drives", "avoid:drives", words(uuid)),
+    Field("servers", "avoid:servers", words(uuid)),
+)
+NIC_FIELDS = (
+    Field("model", "model", verbatim),
+    Field("dhcp", "dhcp", _dhcp),
+    Field("vlan", "vlan", uuid),
+    Field("mac", "mac", _mac),
+    Field("firewall_policy", "firewall:policy", verbatim),
+    Field("firewall_accept", "firewall:accept", words()),
+    Field("firewall_reject", "firewall:reject", words()),
+)
+# On which interfaces a NIC option can stand (elastichosts-api 3); the others can stand on all.
+_ONLY_FIRST = ("dhcp", "firewall_policy", "firewall_accept", "firewall_reject")
+_NEVER_FIRST = ("vlan", "mac")
+
+# What a create call gets for options that are not given: the platform refused some servers without them.
+CREATION_DEFAULTS = {"smp": "auto", "persistent": "true"}
+CREATION_NIC = {"nic:0:model": "e1000", "nic:0:dhcp": "auto"}
+_OWN_OPTION = {**{field.key: field.option for field in SERVER_FIELDS + AVOID_FIELDS}, "vnc:password": "password"}
+
+
+def named_drives(params: Mapping[str, Any]) -> Tuple[str, ...]:
+    """The drives, by UUID or name, that the `drives` option mentions."""
+    return tuple(str(item["drive"]) for item in params.get("drives") or ())
+
+
+def server_desired(
+    params: Mapping[str, Any],
+    given: Collection[str],
+    current: Optional[Mapping[str, str]],
+    drive_uuids: Mapping[str, str],
+) -> Desired:
+    """The properties that the options ask for; None unsets. Options that are not given are not mentioned.
+
+    `current`: properties of the existing server, None when there is none. `drive_uuids`: what `named_drives` named ->
+    UUID. `drives` and `nics` are complete lists: what the server has beyond them is unset.
+    """
+    have = current or {}
+    desired = encode_fields(SERVER_FIELDS, params, given)
+    avoid = params.get("avoid")
+    if "avoid" in given:
+        desired.update(encode_fields(AVOID_FIELDS, avoid or {}, ("drives", "servers"), "avoid."))
+    if "drives" in given:
+        desired.update(_drive_properties(params.get("drives") or (), have, drive_uuids))
+    if "nics" in given:
+        desired.update(_nic_properties(params.get("nics") or (), have))
+    desired.update(encode_user_keys(params.get("user_keys"), {}))
+    desired.update(encode_extra(params.get("extra"), _OWN_OPTION, desired))
+    return desired
+
+
+def with_creation_defaults(desired: Desired, params: Mapping[str, Any], given: Collection[str]) -> Desired:
+    """`desired` completed for a server that is to be created: defaults for what the task leaves open."""
+    complete: Desired = dict(CREATION_DEFAULTS)
+    if "nics" not in given:
+        complete.update(CREATION_NIC)
+    if params.get("drives"):
+        complete["boot"] = str(params["drives"][0]["device"])
+    return {**complete, **desired}
+
+
+def _drive_properties(
+    wanted: Iterable[Mapping[str, Any]], have: Mapping[str, str], drive_uuids: Mapping[str, str]
+) -> Desired:
+    desired: Desired = {}
+    for position, item in enumerate(wanted):
+        try:
+            device = _device(item["device"])
+        except ValueError as error:
+            raise InvalidOption(f"drives[{position}].device", str(error)) from None
+        if device in desired:
+            raise InvalidOption(f"drives[{position}].device", f"{device} is used twice")
+        desired[device] = drive_uuids[str(item["drive"])]
+        media = device + ":media"
+        if item.get("media") == "cdrom":
+            desired[media] = "cdrom"
+        elif have.get(media, "disk") != "disk":
+            desired[media] = None  # disk is what a device without the key is
+    for device in filter(DEVICE.fullmatch, have):
+        if device not in desired:
+            desired[device] = None
+            if device + ":media" in have:
+                desired[device + ":media"] = None
+    return desired
+
+
+def _nic_properties(wanted: Iterable[Mapping[str, Any]], have: Mapping[str, str]) -> Desired:
+    desired: Desired = {}
+    count = 0
+    for position, item in enumerate(wanted):
+        where = f"nics[{position}]."
+        if position >= NICS:
+            raise InvalidOption("nics", f"more than {NICS} interfaces, the API knows nic:0 to nic:{NICS - 1}")
+        for option in _NEVER_FIRST if position == 0 else _ONLY_FIRST:
+            if item.get(option) is not None:
+                place = "every interface but the first" if position == 0 else "the first interface"
+                raise InvalidOption(where + option, f"possible on {place} only")
+        values = {"dhcp": "auto", **{k: v for k, v in item.items() if v is not None}} if position == 0 else item
+        for key, value in encode_fields(NIC_FIELDS, values, (), where).items():
+            desired[f"nic:{position}:{key}"] = value
+        count = position + 1
+    for key in have:
+        match = _NIC_KEY.fullmatch(key)
+        if match and key not in desired and (int(match.group(1)) >= count or match.group(2) == "vlan"):
+            desired[key] = None
+    return desired
+
+
+def server_view(server: Server, show_secrets: bool = False) -> Dict[str, Any]:
+    """The one form in which modules, _info and inventory show a server: plain JSON types, secrets only if asked."""
+    properties = dict(sorted(server.properties.items())) if show_secrets else server.public()
+    return {
+        "uuid": server.uuid,
+        "name": server.name,
+        "status": server.status,
+        "cpu": server.cpu,
+        "mem": server.mem,
+        "smp": properties.get("smp"),
+        "persistent": server.persistent,
+        "started": server.started,
+        "boot": properties.get("boot", "").split(),
+        "address": server.address,
+        "addresses": list(server.addresses),
+        "drives": _drive_views(server),
+        "nics": [dict(nic) for nic in server.nics],
+        "tags": list(server.tags),
+        "user_keys": dict(server.user_keys),
+        "properties": properties,
+    }
+
+
+def _drive_views(server: Server) -> List[Dict[str, str]]:
+    return [
+        {"device": device, "drive": drive, "media": server.properties.get(device + ":media", "disk")}
+        for device, drive in sorted(server.drives.items())
+    ]

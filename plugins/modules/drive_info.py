@@ -1,0 +1,130 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: drive_info
+short_description: List the drives of an ElasticHosts account
+version_added: 0.1.0
+author:
+  - The opennebula.elastichosts authors (@opennebula)
+description:
+  - Lists all drives, or the ones with a given name or UUID. A list without entries is no failure.
+extends_documentation_fragment:
+  - opennebula.elastichosts.connection
+  - opennebula.elastichosts.attributes
+  - opennebula.elastichosts.attributes.action_group
+  - opennebula.elastichosts.attributes.info_module
+options:
+  name:
+    description:
+      - Only the drives that have exactly this name. It may be several.
+    type: str
+  uuid:
+    description:
+      - Only the drive with this UUID.
+    type: str
+  standard:
+    description:
+      - Whether to list the standard drives of the cloud (ready-made images and installation media) in place of the
+        account's own drives.
+    type: bool
+    default: false
+  query:
+    description:
+      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
+        if it is not a list. It needs the Python library C(jmespath).
+    type: str
+seealso:
+  - module: opennebula.elastichosts.drive
+"""
+
+EXAMPLES = r"""
+- name: All drives
+  opennebula.elastichosts.drive_info:
+  register: all
+
+- name: Bytes in use on SSD
+  opennebula.elastichosts.drive_info:
+    query: "sum([?tier == 'ssd'].size)"
+  register: ssd
+
+- name: Images to start from
+  opennebula.elastichosts.drive_info:
+    standard: true
+  register: images
+"""
+
+RETURN = r"""
+drives:
+  description:
+    - The drives, sorted by name and UUID, each with the keys that M(opennebula.elastichosts.drive) returns. With
+      O(query) what the expression made of them.
+  returned: success
+  type: list
+  elements: raw
+  sample:
+    - uuid: 0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34
+      name: web-root
+      size: 12582912
+      tier: disk
+failure:
+  description: What went wrong, for programs.
+  returned: failure
+  type: dict
+  contains:
+    status:
+      description: HTTP status of the answer, V(null) when there was none.
+      type: int
+      sample: 409
+    code:
+      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      type: str
+      sample: busy
+    call:
+      description: The call that failed.
+      type: str
+      sample: GET /drives/info
+"""
+
+from typing import Any, Dict, List
+
+from ..module_utils.drive_forms import drive_view
+from ..module_utils.elastichosts.drives import Drive
+from ..module_utils.elastichosts.errors import MissingError
+from ..module_utils.forms import wanted
+from ..module_utils.module import Outcome, Task, listing, run
+
+ARGUMENTS: Dict[str, Any] = {
+    "name": {"type": "str"},
+    "uuid": {"type": "str"},
+    "standard": {"type": "bool", "default": False},
+    "query": {"type": "str"},
+}
+
+
+def fetch(task: Task) -> List[Drive]:
+    uuid = wanted(task.params) if task.params["uuid"] is not None else None
+    if task.params["standard"]:
+        drives = task.client.standard_drives.info()
+        return [drive for drive in drives if uuid is None or drive.uuid == uuid]
+    if uuid is None:
+        return task.client.drives.info()
+    try:
+        return [task.client.drives.get(uuid)]
+    except MissingError:
+        return []
+
+
+def perform(task: Task) -> Outcome:
+    return listing(task, "drives", [drive_view(drive) for drive in fetch(task)])
+
+
+def main() -> None:
+    run(perform, ARGUMENTS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,540 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server
+short_description: Create, change, start, stop and destroy ElasticHosts servers
+version_added: 0.1.0
+author:
+  - The opennebula.elastichosts authors (@opennebula)
+description:
+  - Brings one server of an ElasticHosts account into the state and form that the task describes.
+  - Only what the task names is compared and changed. An option that is left out keeps its value, an option that is
+    V(null) unsets the property, where the API can do without it.
+extends_documentation_fragment:
+  - opennebula.elastichosts.connection
+  - opennebula.elastichosts.attributes
+  - opennebula.elastichosts.attributes.action_group
+  - opennebula.elastichosts.attributes.changes
+attributes:
+  idempotent:
+    support: partial
+    details:
+      - O(state=restarted) and O(state=reset) act on every run.
+options:
+  name:
+    description:
+      - Name of the server, 1 to 80 characters. Without O(uuid), the server is looked up by its name, and the task fails
+        with the list of UUIDs when several servers have it.
+      - With O(uuid), the name that the server gets.
+    type: str
+  uuid:
+    description:
+      - UUID of an existing server.
+    type: str
+  state:
+    description:
+      - V(present) makes sure that the server exists and has the given properties. A new server is started, an existing
+        one is left running or stopped as it is.
+      - V(started) and V(stopped) do the same and bring the server into that state. Stopping cuts the power.
+      - V(shutdown) is V(stopped) by way of the power button (ACPI), with the guest's cooperation. A server that does
+        not exist is created stopped.
+      - V(restarted) shuts the server down and starts it again, V(reset) presses its reset button. A server that is not
+        running is started.
+      - V(absent) stops and destroys the server. Its drives are kept unless O(delete_drives) is set.
+    type: str
+    choices: [present, started, stopped, shutdown, restarted, reset, absent]
+    default: present
+  cpu:
+    description:
+      - Speed in MHz, 500 to 20000, over all cores. Needed to create a server.
+    type: int
+  mem:
+    description:
+      - Memory in MB, 256 to 32768. Needed to create a server.
+    type: int
+  smp:
+    description:
+      - Number of cores, 1 to 8, or V(auto) to have it derived from O(cpu). A new server gets V(auto).
+    type: str
+  type:
+    description:
+      - Kind of a new server. It cannot be changed later.
+    type: str
+    choices: [vm, container]
+  persistent:
+    description:
+      - Whether the server is kept when it stops. One that is not persistent vanishes then, its drives stay.
+      - A new server is persistent.
+    type: bool
+  drives:
+    description:
+      - All drives of the server. Drives that it has beyond this list are detached, an empty list detaches all.
+    type: list
+    elements: dict
+    suboptions:
+      device:
+        description:
+          - Where the drive is attached, V(ide:0:0) to V(ide:1:1), V(scsi:0:0) to V(scsi:0:7), V(ata:0:0) to V(ata:0:5)
+            or V(block:0) to V(block:7) (virtio).
+        type: str
+        required: true
+      drive:
+        description:
+          - UUID, or unique name, of an own drive. Standard drives can be named as well.
+        type: str
+        required: true
+      media:
+        description:
+          - What the guest sees.
+        type: str
+        choices: [disk, cdrom]
+        default: disk
+  boot:
+    description:
+      - Devices to boot from, in this order. A new server boots from the first of O(drives).
+    type: list
+    elements: str
+  nics:
+    description:
+      - All network interfaces of the server, at most four. Interfaces that it has beyond this list are taken away.
+      - A new server gets one with model V(e1000) and an address by DHCP, unless the list is given.
+    type: list
+    elements: dict
+    suboptions:
+      model:
+        description:
+          - The card that the guest sees.
+        type: str
+        choices: [e1000, rtl8139, virtio]
+        default: e1000
+      dhcp:
+        description:
+          - Address of the first interface. V(auto) for any, V(none) for none, or a static address of the account.
+          - The first interface has V(auto) if this is not given.
+        type: str
+      vlan:
+        description:
+          - UUID of the VLAN that an interface after the first is connected to.
+        type: str
+      mac:
+        description:
+          - MAC address of an interface after the first. It is random if not given.
+        type: str
+      firewall_policy:
+        description:
+          - What the first interface does with packets that no exception names.
+        type: str
+        choices: [accept, reject]
+      firewall_accept:
+        description:
+          - Exceptions to accept, such as V(tcp/22), handed to the API as they are.
+        type: list
+        elements: str
+      firewall_reject:
+        description:
+          - Exceptions to reject, such as V(udp/53), handed to the API as they are.
+        type: list
+        elements: str
+  vnc:
+    description:
+      - Whether the console can be reached by VNC. It needs a O(password).
+    type: bool
+  vnc_tls:
+    description:
+      - Whether VNC asks for TLS besides the password.
+    type: bool
+  password:
+    description:
+      - Password of the console, and of the first login on images that use it. The API takes 1 to 8 characters.
+      - V(null) takes it away.
+    type: str
+  tags:
+    description:
+      - All tags of the server, an empty list for none. A tag is one word. Their order does not matter.
+    type: list
+    elements: str
+  user_keys:
+    description:
+      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
+    type: dict
+  avoid:
+    description:
+      - What the server is to be kept apart from, on other hardware.
+    type: dict
+    suboptions:
+      drives:
+        description: UUIDs of drives.
+        type: list
+        elements: str
+      servers:
+        description: UUIDs of servers.
+        type: list
+        elements: str
+  extra:
+    description:
+      - Further properties by their API key, handed to the API as they are, V(null) to unset. For example the keys of a
+        container, or C(vnc:ip) on the old platform.
+    type: dict
+  restart:
+    description:
+      - Whether a running server may be shut down, changed and started again for changes that need that. Otherwise such
+        a change fails and nothing is changed.
+    type: bool
+    default: false
+  delete_drives:
+    description:
+      - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server names and
+        drives of others are kept.
+      - The drives are destroyed before the server, so that a run that was cut off can be repeated.
+    type: bool
+    default: false
+  wait:
+    description:
+      - Whether to wait until the server has reached the state, and until a started server with DHCP has an address.
+    type: bool
+    default: true
+  wait_timeout:
+    description:
+      - Seconds that all waiting of the task may take together. When they are over the task fails and names the state
+        that was seen last.
+    type: int
+    default: 300
+seealso:
+  - module: opennebula.elastichosts.server_info
+  - module: opennebula.elastichosts.drive
+"""
+
+EXAMPLES = r"""
+- name: A drive and a server that boots from it
+  opennebula.elastichosts.drive:
+    name: web-root
+    size: 10G
+- name: The server
+  opennebula.elastichosts.server:
+    name: web
+    state: started
+    cpu: 2000
+    mem: 1024
+    drives:
+      - device: ide:0:0
+        drive: web-root
+    vnc: true
+    password: "{{ console_password }}"
+    tags: [web, production]
+    user_keys:
+      role: frontend
+  register: web
+
+- name: Its address
+  ansible.builtin.debug:
+    msg: "{{ web.server.address }}"
+
+- name: More memory, which needs a restart
+  opennebula.elastichosts.server:
+    name: web
+    mem: 2048
+    restart: true
+
+- name: Take the console password and a key away, leave everything else
+  opennebula.elastichosts.server:
+    name: web
+    password:
+    user_keys:
+      role:
+
+- name: Switch it off by the power button
+  opennebula.elastichosts.server:
+    name: web
+    state: shutdown
+    wait_timeout: 120
+
+- name: Destroy it together with its drives
+  opennebula.elastichosts.server:
+    name: web
+    state: absent
+    delete_drives: true
+"""
+
+RETURN = r"""
+server:
+  description:
+    - The server after the task, or in check mode as it would be. Empty when it is gone. Passwords are left out.
+  returned: success
+  type: dict
+  contains:
+    uuid:
+      description: UUID, empty for a server that would be created in check mode.
+      type: str
+      sample: 6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405
+    name:
+      description: Name.
+      type: str
+      sample: web
+    status:
+      description: One of V(active), V(stopped), V(paused), V(dumped) and V(dead).
+      type: str
+      sample: active
+    cpu:
+      description: Speed in MHz.
+      type: int
+      sample: 2000
+    mem:
+      description: Memory in MB.
+      type: int
+      sample: 1024
+    smp:
+      description: Number of cores, or V(auto).
+      type: str
+      sample: auto
+    persistent:
+      description: Whether the server is kept when it stops.
+      type: bool
+      sample: true
+    started:
+      description: When it was started, in seconds since 1970. V(null) unless it is active.
+      type: int
+      sample: 1556000000
+    boot:
+      description: Devices it boots from.
+      type: list
+      elements: str
+      sample: ["ide:0:0"]
+    address:
+      description: Its first address, V(null) as long as it has none.
+      type: str
+      sample: 192.0.2.10
+    addresses:
+      description: All its addresses.
+      type: list
+      elements: str
+      sample: [192.0.2.10]
+    drives:
+      description: Its drives, each with C(device), C(drive) (UUID) and C(media).
+      type: list
+      elements: dict
+      sample: [{"device": "ide:0:0", "drive": "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34", "media": "disk"}]
+    nics:
+      description: Its network interfaces with their properties.
+      type: list
+      elements: dict
+      sample: [{"index": "0", "dhcp": "auto", "model": "e1000"}]
+    tags:
+      description: Its tags.
+      type: list
+      elements: str
+      sample: [web, production]
+    user_keys:
+      description: Its own keys, without the C(user:) before them.
+      type: dict
+      sample: {"role": "frontend"}
+    properties:
+      description: All properties as the API names them, as text.
+      type: dict
+      sample: {"cpu": "2000", "name": "web", "status": "active"}
+actions:
+  description: What was done to the server, in this order, or in check mode would be done.
+  returned: success
+  type: list
+  elements: str
+  sample: [shutdown, set, start]
+deleted_drives:
+  description: UUIDs of the drives that were destroyed with the server.
+  returned: O(state=absent)
+  type: list
+  elements: str
+  sample: [0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34]
+failure:
+  description: What went wrong, for programs.
+  returned: failure
+  type: dict
+  contains:
+    status:
+      description: HTTP status of the answer, V(null) when there was none.
+      type: int
+      sample: 409
+    code:
+      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      type: str
+      sample: busy
+    call:
+      description: The call that failed.
+      type: str
+      sample: POST /servers/create
+"""
+
+from collections import defaultdict
+from typing import Any, Dict, Iterable, List, Optional
+
+from ..module_utils.elastichosts.drives import Drive
+from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, plan_drive, plan_server, wait_address
+from ..module_utils.elastichosts.errors import NotUnique
+from ..module_utils.elastichosts.names import is_uuid
+from ..module_utils.elastichosts.servers import Server
+from ..module_utils.forms import InvalidOption, must_exist, wanted
+from ..module_utils.module import Outcome, Task, predicted, run
+from ..module_utils.server_forms import named_drives, server_desired, server_view, with_creation_defaults
+
+STATES = ["present", "started", "stopped", "shutdown", "restarted", "reset", "absent"]
+ARGUMENTS: Dict[str, Any] = {
+    "name": {"type": "str"},
+    "uuid": {"type": "str"},
+    "state": {"type": "str", "choices": STATES, "default": "present"},
+    "cpu": {"type": "int"},
+    "mem": {"type": "int"},
+    "smp": {"type": "str"},
+    "type": {"type": "str", "choices": ["vm", "container"]},
+    "persistent": {"type": "bool"},
+    "drives": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "device": {"type": "str", "required": True},
+            "drive": {"type": "str", "required": True},
+            "media": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
+        },
+    },
+    "boot": {"type": "list", "elements": "str"},
+    "nics": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "model": {"type": "str", "choices": ["e1000", "rtl8139", "virtio"], "default": "e1000"},
+            "dhcp": {"type": "str"},
+            "vlan": {"type": "str"},
+            "mac": {"type": "str"},
+            "firewall_policy": {"type": "str", "choices": ["accept", "reject"]},
+            "firewall_accept": {"type": "list", "elements": "str"},
+            "firewall_reject": {"type": "list", "elements": "str"},
+        },
+    },
+    "vnc": {"type": "bool"},
+    "vnc_tls": {"type": "bool"},
+    "password": {"type": "str", "no_log": True},
+    "tags": {"type": "list", "elements": "str"},
+    "user_keys": {"type": "dict", "no_log": False},
+    "avoid": {
+        "type": "dict",
+        "options": {
+            "drives": {"type": "list", "elements": "str"},
+            "servers": {"type": "list", "elements": "str"},
+        },
+    },
+    "extra": {"type": "dict"},
+    "restart": {"type": "bool", "default": False},
+    "delete_drives": {"type": "bool", "default": False},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "int", "default": 300},
+}
+
+
+def perform(task: Task) -> Outcome:
+    params = task.params
+    current = task.client.servers.find(wanted(params))
+    if params["state"] != "absent":
+        must_exist(params, current, "server")
+    desired = {} if params["state"] == "absent" else desire(task, current)
+    plan = plan_server(desired, params["state"], current, restart=params["restart"])
+    doomed = doomed_drives(task, current) if params["state"] == "absent" and params["delete_drives"] else []
+    if task.check_mode:
+        server: Optional[Server] = Server(predicted(plan, current.properties if current else {}))
+    else:
+        server = carry_out(task, plan, current, doomed)
+    return outcome(plan, server, doomed, params)
+
+
+def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
+    """The wanted properties in the API's keys."""
+    uuids = drive_uuids(task, named_drives(task.params))
+    desired = server_desired(task.params, task.given, current.properties if current else None, uuids)
+    return desired if current else with_creation_defaults(desired, task.params, task.given)
+
+
+def drive_uuids(task: Task, drives: Iterable[str]) -> Dict[str, str]:
+    """UUID or name of drives -> UUID; own drives go before standard drives. One listing for all names."""
+    found = {drive: drive.lower() for drive in drives if is_uuid(drive)}
+    missing = [drive for drive in drives if not is_uuid(drive)]
+    for room in (task.client.drives, task.client.standard_drives):
+        if not missing:
+            break
+        named = defaultdict(list)
+        for drive in room.info():
+            named[drive.name].append(drive.uuid)
+        found.update((name, one_of(name, named[name])) for name in missing if name in named)
+        missing = [name for name in missing if name not in found]
+    for name in missing:
+        if not task.check_mode:
+            raise InvalidOption("drives", f"no drive is called {name!r}; create it first, or correct the name")
+        # An earlier task of this play may be what creates it.
+        task.warn(f"no drive is called {name!r} yet, the real run needs it")
+        found[name] = name
+    return found
+
+
+def one_of(name: str, uuids: List[str]) -> str:
+    if len(uuids) > 1:
+        sentence = "%d drives are called %r (%s); give the UUID of the one that is meant"
+        raise NotUnique(sentence % (len(uuids), name, ", ".join(sorted(uuids))), candidates=tuple(sorted(uuids)))
+    return uuids[0]
+
+
+def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
+    """The account's own disks of the server that no other server names."""
+    if current is None:
+        return []
+    disks = {uuid for device, uuid in current.drives.items() if current.properties.get(device + ":media") != "cdrom"}
+    others = [server for server in task.client.servers.info() if server.uuid != current.uuid]
+    shared = disks & {uuid for server in others for uuid in server.drives.values()}
+    for uuid in sorted(shared):
+        task.warn(f"drive {uuid} is kept, another server names it")
+    return [drive for drive in task.client.drives.info() if drive.uuid in disks - shared]
+
+
+def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive]) -> Optional[Server]:
+    """Make the plan true. Drives go between the stop and the end of their server, so that a cut run can be repeated."""
+    if not plan.changed:
+        return current
+    task.touched = True
+    server = current
+    if doomed:
+        server = apply_server(task.client, Plan(plan.steps[:-1]), current, task.deadline)
+        for drive in doomed:
+            fresh = task.client.drives.find(drive.uuid)
+            apply_drive(task.client, plan_drive({}, "absent", fresh), fresh, task.deadline)
+        plan = Plan(plan.steps[-1:])
+    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"])
+    return with_address(task, plan, server) if task.params["wait"] and server else server
+
+
+def with_address(task: Task, plan: Plan, server: Server) -> Server:
+    """The server once it has the address that DHCP gives it, which may come later than its start."""
+    if server.address or plan.steps[-1].verb not in ("create", "start") or not server.properties.get("nic:0:dhcp"):
+        return server
+    return wait_address(task.client, server.uuid, task.deadline)
+
+
+def outcome(plan: Plan, server: Optional[Server], doomed: List[Drive], params: Any) -> Outcome:
+    view = server_view(server) if server and server.properties else {}
+    actions = [step.verb for step in plan.steps]
+    result: Dict[str, Any] = {"server": view, "actions": actions}
+    before: Dict[str, Any] = dict(plan.before)
+    after: Dict[str, Any] = dict(plan.after)
+    if params["state"] == "absent":
+        result["deleted_drives"] = [drive.uuid for drive in doomed]
+        if doomed:
+            before["deleted_drives"] = []
+            after["deleted_drives"] = result["deleted_drives"]
+    if plan.changed and before == after:
+        after = {**after, "actions": actions}
+    return Outcome(result, plan.changed, before, after, f"server {params['name'] or params['uuid']}")
+
+
+def main() -> None:
+    run(perform, ARGUMENTS, required_one_of=[("name", "uuid")])
+
+
+if __name__ == "__main__":
+    main()
