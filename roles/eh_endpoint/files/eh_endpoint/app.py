@@ -8,9 +8,13 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from . import formats
 from .accounts import Accounts
@@ -20,10 +24,9 @@ from .formats import NOTHING, TEXT, Reply
 from .servers import Servers
 from .standard import StandardDrives
 
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
 BODY_LIMIT = 1 << 20
+CLIENT_LEFT = 499
+"""Logged, never sent: the caller went away in the middle of its request."""
 READ, CHANGE = frozenset({"GET", "POST"}), frozenset({"POST"})
 LOG = logging.getLogger("eh_endpoint")
 Shape = Callable[[Any, bool], Reply]
@@ -142,96 +145,76 @@ class Application:
         if scope["type"] != "http":
             return
         began = time.monotonic()
-        headers = _headers(scope["headers"])
+        request = Request(scope, receive)
         user: str | None = None
         try:
-            user = self._accounts.authenticate(headers.get("authorization"))
-            reply = await self._answer(user, scope, headers, receive)
-        except _Gone:
-            self._log(scope["method"], scope["path"], 499, user, time.monotonic() - began)
+            user = self._accounts.authenticate(request.headers.get("authorization"))
+            response = _response(await self._answer(user, request))
+        except ClientDisconnect:
+            self._log(request.method, scope["path"], CLIENT_LEFT, user, time.monotonic() - began)
             return
         except ApiError as error:
-            reply, extra = _error(error)
+            response = _error(error)
         except Exception:
-            LOG.exception("%s %s failed in the endpoint itself", scope["method"], ascii(scope["path"]))
-            reply, extra = _error(SystemFault("Internal API error: the endpoint's log says more"))
-        else:
-            extra = []
-        self._log(scope["method"], scope["path"], reply.status, user, time.monotonic() - began)
-        await _send(send, reply, extra)
+            LOG.exception("%s %r failed in the endpoint itself", request.method, scope["path"])
+            response = _error(SystemFault("Internal API error: the endpoint's log says more"))
+        self._log(request.method, scope["path"], response.status_code, user, time.monotonic() - began)
+        await response(scope, receive, send)
 
-    async def _answer(self, user: str, scope: Scope, headers: dict[str, str], receive: Receive) -> Reply:
-        call, arguments = self._table.find(scope["path"])
-        if scope["method"] not in call.methods:
-            raise Method(f"{call.path} is called with {' or '.join(sorted(call.methods))}, not {scope['method'][:20]}")
+    async def _answer(self, user: str, request: Request) -> Reply:
+        call, arguments = self._table.find(request.scope["path"])
+        if request.method not in call.methods:
+            raise Method(f"{call.path} is called with {' or '.join(sorted(call.methods))}, not {request.method[:20]}")
         body: list[Any] = []
         if call.takes == "properties":
-            body = [formats.parse(await _collect(headers, receive), headers.get("content-type"))]
+            body = [formats.parse(await _collect(request), request.headers.get("content-type"))]
         elif call.takes == "stream":
-            body = [_stream(headers, receive)]
+            body = [_stream(request)]
         self._advance()
         found = call.handler(user, *arguments, *body)
         if inspect.isawaitable(found):
             found = await found
-        return call.shape(found, formats.wants_json(headers.get("accept")))
+        return call.shape(found, formats.wants_json(request.headers.get("accept")))
 
 
-def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in pairs}
-
-
-class _Gone(Exception):
-    """The caller went away in the middle of its request."""
-
-
-async def _pieces(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        more = message.get("more_body", False)
-        yield message.get("body", b"")
-
-
-async def _collect(headers: dict[str, str], receive: Receive) -> bytes:
+async def _collect(request: Request) -> bytes:
     """A whole body, up to the limit."""
     too_large = Usage(f"invalid body: it is larger than {BODY_LIMIT} bytes")
-    if int(headers.get("content-length", "0")) > BODY_LIMIT:
+    if _length(request) > BODY_LIMIT:
         raise too_large
     body = bytearray()
-    async for piece in _pieces(receive):
+    async for piece in request.stream():
         body += piece
         if len(body) > BODY_LIMIT:
             raise too_large
     return bytes(body)
 
 
-def _stream(headers: dict[str, str], receive: Receive) -> Body:
-    if "transfer-encoding" in headers:
+def _stream(request: Request) -> Body:
+    if "transfer-encoding" in request.headers:
         raise Usage("invalid Transfer-Encoding: a write call needs a Content-Length")
-    return Body(_pieces(receive), int(headers.get("content-length", "0")), headers.get("content-encoding", ""))
+    return Body(request.stream(), _length(request), request.headers.get("content-encoding", ""))
 
 
-def _error(error: ApiError) -> tuple[Reply, list[tuple[bytes, bytes]]]:
-    extra = [(b"x-elastic-error", error.word.encode())]
+def _length(request: Request) -> int:
+    return int(request.headers.get("content-length", "0"))
+
+
+def _response(reply: Reply) -> Response:
+    headers = {"X-Elastic-Output": reply.output} if reply.output else None
+    response = Response(reply.content, reply.status, headers)
+    if reply.content_type:
+        # Not by media_type: Starlette would add a charset of its own.
+        response.headers["Content-Type"] = reply.content_type
+    return response
+
+
+def _error(error: ApiError) -> Response:
+    headers = {"X-Elastic-Error": error.word, "Content-Type": TEXT}
     if isinstance(error, Unauthorised):
-        extra.append((b"www-authenticate", b'Basic realm="ElasticHosts API"'))
+        headers["WWW-Authenticate"] = 'Basic realm="ElasticHosts API"'
     line = " ".join(error.message.split())
-    return Reply(f"{line}\n".encode("utf-8", "backslashreplace"), TEXT, status=error.status), extra
-
-
-async def _send(send: Send, reply: Reply, extra: list[tuple[bytes, bytes]]) -> None:
-    headers = [*extra]
-    if reply.status != 204:
-        headers += [
-            (b"content-type", reply.content_type.encode()),
-            (b"content-length", str(len(reply.content)).encode()),
-        ]
-    if reply.output:
-        headers.append((b"x-elastic-output", reply.output.encode()))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.content})
+    return Response(f"{line}\n".encode("utf-8", "backslashreplace"), error.status, headers)
 
 
 def json_line(method: str, path: str, status: int, account: str | None) -> bytes:

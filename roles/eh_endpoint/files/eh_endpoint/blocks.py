@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -57,16 +58,30 @@ class Blocks:
                 path.unlink()
 
 
+_ZEROS = bytes(1 << 20)
+
+
 class Writer:
-    """Writes one stretch of a drive, piece after piece."""
+    """Writes one stretch of a drive, piece after piece. Zeros where nothing was written yet take no space."""
 
     def __init__(self, descriptor: int, offset: int) -> None:
         self._descriptor = descriptor
         self.position = offset
 
     def write(self, data: bytes) -> None:
+        if data and not data[0] and data == _ZEROS[: len(data)] and self._untouched(len(data)):
+            self.position += len(data)
+            return
         view = memoryview(data)
         while view:
             written = os.pwrite(self._descriptor, view, self.position)
             self.position += written
             view = view[written:]
+
+    def _untouched(self, size: int) -> bool:
+        try:
+            return os.lseek(self._descriptor, self.position, os.SEEK_DATA) >= self.position + size
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # no data up to the end of the file
+                return True
+            raise

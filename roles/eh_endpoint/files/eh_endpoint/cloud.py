@@ -7,12 +7,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Generic, TypeVar, Union
+from uuid import UUID
 
 from .addresses import AddressPool
 from .clock import Clock
 from .errors import Full, SystemFault
-from .properties import DEVICES
+from .hypervisor import Nic
+from .properties import DEVICES, NICS
 from .store import Row, Store
 
 Config = Mapping[str, Union[str, int]]
@@ -53,9 +56,35 @@ class Server:
     def persistent(self) -> bool:
         return "persistent" in self.config
 
-    def drives(self) -> dict[str, str]:
+    @cached_property
+    def drives(self) -> Mapping[str, str]:
         """Drive UUIDs by device."""
         return {device: str(self.config[device]) for device in DEVICES if device in self.config}
+
+    @cached_property
+    def nics(self) -> tuple[Nic, ...]:
+        return tuple(_nic(self, number) for number in range(NICS) if _NIC_MAKERS[number] & self.config.keys())
+
+
+_NIC_MAKERS = tuple({f"nic:{number}:{part}" for part in ("model", "dhcp", "vlan")} for number in range(NICS))
+
+
+def _nic(server: Server, number: int) -> Nic:
+    config = server.config
+    vlan = config.get(f"nic:{number}:vlan")
+    return Nic(
+        number,
+        model=str(config.get(f"nic:{number}:model", "e1000")),
+        mac=str(config.get(f"nic:{number}:mac") or _mac(server.uuid, number)),
+        address=None if number else server.address,
+        vlan=None if vlan is None else str(vlan),
+    )
+
+
+def _mac(uuid: str, nic: int) -> str:
+    """A MAC address of the server's own: four random bytes of its UUID and the NIC's number."""
+    octets = (0x6A, *UUID(uuid).bytes[:4], nic)
+    return ":".join(f"{octet:02x}" for octet in octets)
 
 
 Thing = Union[Drive, Server]
@@ -133,7 +162,7 @@ class Cloud:
         if thing.address:
             self.addresses.claim(thing.address)
         if thing.active:
-            for drive in thing.drives().values():
+            for drive in thing.drives.values():
                 self._claims.setdefault(drive, {})[thing.uuid] = None
 
     def _leave(self, thing: Thing) -> None:
@@ -146,7 +175,7 @@ class Cloud:
     def _unclaim(self, server: Server) -> None:
         if server.address:
             self.addresses.release(server.address)
-        for drive in server.drives().values():
+        for drive in server.drives.values():
             holders = self._claims.get(drive)
             if holders is not None:
                 holders.pop(server.uuid, None)

@@ -90,9 +90,7 @@ class Drives:
         claims = self._cloud.claims(drive.uuid)
         if claims:
             found["claimed"] = " ".join(claims)
-        hidden = self._platform.hidden
-        keys = sorted(found) if self._platform.ordered else list(found)
-        return {key: found[key] for key in keys if key not in hidden}
+        return self._platform.shown(found)
 
     # ---- changes
 

@@ -63,7 +63,7 @@ def _parse_text(text: str) -> Given:
     for number, line in enumerate(text.split("\n"), 1):
         key, _, value = line.removesuffix("\r").partition(" ")
         if key:
-            given[key] = unescape(value) or None
+            given[key] = unescape(value)
         elif value:
             raise Usage(f"invalid body: line {number} begins with a space, where a key is expected")
     return given
@@ -93,7 +93,7 @@ def _scalar(key: str, value: Any) -> str | None:
     if isinstance(value, list):
         parts = [_scalar(key, part) or "" for part in value if not isinstance(part, list)]
         if len(parts) == len(value):
-            return " ".join(parts) or None
+            return " ".join(parts)
     elif value is None:
         return None
     elif isinstance(value, bool):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .formats import Properties, Value
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -32,6 +34,12 @@ class Platform:
     image_empty: bool
     percentage: bool
     ordered: bool
+
+    def shown(self, found: dict[str, Value]) -> Properties:
+        """An object as this generation shows it."""
+        for key in self.hidden:
+            found.pop(key, None)
+        return dict(sorted(found.items())) if self.ordered else found
 
 
 _TRAFFIC = ("rx:bytes", "rx:packets", "tx:bytes", "tx:packets")

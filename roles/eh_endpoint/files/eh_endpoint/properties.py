@@ -35,6 +35,7 @@ CPU_RANGE = (500, 20000)
 MEM_RANGE = (256, 32768)
 MAX_CORES = 8
 NICS = 4
+OBJECT_KEYS = 600
 
 _READ_ONLY = Key()
 _NAME = Key(values.text(80), live=True)
@@ -127,7 +128,7 @@ DRIVE_KEYS: Mapping[str, Key] = {
 def changes(
     table: Mapping[str, Key], given: Given, current: Mapping[str, Kept] | None, *, live: bool
 ) -> dict[str, Kept]:
-    """What a body asks to change, by the kept name of each key; None where a key is to go.
+    """What a body asks to change, by the kept name of each key; None where a key is to go (null or empty).
 
     current: the object as it is, None when it is being created. live: only the live keys may change. A key that is
     given with the value it already has asks for nothing, whatever the rules say. Raises Usage.
@@ -137,7 +138,7 @@ def changes(
         key = _find(table, name)
         if key.kind is None:
             continue
-        value = None if text is None else values.take(name, key.kind, text, secret=key.secret)
+        value = None if not text else values.take(name, key.kind, text, secret=key.secret)
         kept = key.alias or name
         if value == values.IGNORED or (current is not None and current.get(kept) == value):
             continue
@@ -160,5 +161,8 @@ def _find(table: Mapping[str, Key], name: str) -> Key:
 
 
 def merged(current: Mapping[str, Kept], wanted: Mapping[str, Kept]) -> dict[str, str | int]:
-    """The keys after a change."""
-    return {key: value for key, value in {**current, **wanted}.items() if value is not None}
+    """The keys after a change. Raises Usage when an object would hold too many."""
+    after = {key: value for key, value in {**current, **wanted}.items() if value is not None}
+    if len(after) > OBJECT_KEYS:
+        raise Usage(f"invalid request: an object has at most {OBJECT_KEYS} keys, and this would make {len(after)}")
+    return after

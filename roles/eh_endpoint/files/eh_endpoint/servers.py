@@ -7,20 +7,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from .blocks import Blocks
 from .cloud import Cloud, Server
 from .drives import Drives
 from .errors import ApiError, Busy, Failed, Missing, Usage
 from .formats import Given, Properties, Value
-from .hypervisor import Adopted, Counters, Disk, Guest, Hypervisor, HypervisorError, Nic
+from .hypervisor import Adopted, Counters, Disk, Guest, Hypervisor, HypervisorError
 from .platform import Platform
-from .properties import DEVICES, MAX_CORES, NICS, SERVER_KEYS, changes, merged
+from .properties import DEVICE_COUNTERS, DEVICES, MAX_CORES, SERVER_KEYS, changes, merged
 
 _DEFAULTS = {"smp": "auto", "type": "vm"}
 _MHZ_PER_CORE = 2500
-_LISTS = ("boot",)
 Verb = Callable[[str], Awaitable[None]]
 
 
@@ -88,12 +87,13 @@ class Servers:
         server = self._configured(user, given)
         # The record comes first: a guest never runs without a server that owns it.
         starting = self._ready(server)
-        self._cloud.commit(starting)
-        try:
-            await self._power_on(starting)
-        except BaseException:
-            self._cloud.commit(remove=[starting])
-            raise
+        with self._change(starting):
+            self._cloud.commit(starting)
+            try:
+                await self._power_on(starting)
+            except BaseException:
+                self._cloud.commit(remove=[starting])
+                raise
         return await self._shown(starting)
 
     async def create_stopped(self, user: str, given: Given) -> Properties:
@@ -105,12 +105,13 @@ class Servers:
         config = {**_DEFAULTS, **merged({}, changes(SERVER_KEYS, given, None, live=False))}
         server = Server(str(uuid4()), user, config)
         _check(config)
-        for drive in server.drives().values():
+        for drive in server.drives.values():
             self._drives.usable(user, drive)
         return server
 
     async def set(self, user: str, uuid: str, given: Given) -> Properties:
         server = self._own(user, uuid)
+        self._unchanging(server)
         try:
             wanted = changes(SERVER_KEYS, given, server.config, live=server.active)
             after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
@@ -145,7 +146,7 @@ class Servers:
         server = self._active(user, uuid, "stop")
         with self._change(server):
             await self._asked(self._hypervisor.stop, server)
-            self._power_went(server)
+            self._settle(server, None)
 
     async def shutdown(self, user: str, uuid: str) -> None:
         server = self._active(user, uuid, "shutdown")
@@ -157,14 +158,21 @@ class Servers:
         server = self._active(user, uuid, "reset")
         with self._change(server):
             await self._asked(self._hypervisor.reset, server)
-            self._cloud.commit(replace(server, asked_off=None))
+            self._settle(server, replace(server, asked_off=None))
 
     async def destroy(self, user: str, uuid: str) -> None:
         server = self._own(user, uuid)
         with self._change(server):
             if server.active:
                 await self._asked(self._hypervisor.stop, server)
-            self._cloud.commit(remove=[server])
+            if self._cloud.servers.get(server.uuid) is not None:
+                self._cloud.commit(remove=[server])
+
+    def _settle(self, server: Server, after: Server | None) -> None:
+        """Commit what a power verb led to (None: power off), unless the guest went off while the verb was under way."""
+        now = self._cloud.servers.get(server.uuid)
+        if now is not None and now.active:
+            self._power_went(now) if after is None else self._cloud.commit(after)
 
     def _active(self, user: str, uuid: str, verb: str) -> Server:
         server = self._own(user, uuid)
@@ -175,13 +183,16 @@ class Servers:
     @contextmanager
     def _change(self, server: Server) -> Iterator[None]:
         """One change of a server at a time: the hypervisor may take a while."""
-        if server.uuid in self._changing:
-            raise Busy(f"Server {server.uuid} is being changed by another call")
+        self._unchanging(server)
         self._changing.add(server.uuid)
         try:
             yield
         finally:
             self._changing.discard(server.uuid)
+
+    def _unchanging(self, server: Server) -> None:
+        if server.uuid in self._changing:
+            raise Busy(f"Server {server.uuid} is being changed by another call")
 
     async def _asked(self, verb: Verb, server: Server) -> None:
         try:
@@ -193,7 +204,7 @@ class Servers:
 
     def _ready(self, server: Server) -> Server:
         """The server as it is once it runs: drives free, address found. Raises Missing, Busy, Full."""
-        for drive_uuid in server.drives().values():
+        for drive_uuid in server.drives.values():
             drive = self._drives.usable(server.user, drive_uuid)
             self._drives.idle(drive)
             claims = self._cloud.claims(drive_uuid)
@@ -228,9 +239,9 @@ class Servers:
             boot=tuple(str(config.get("boot", "")).split()),
             disks=tuple(
                 Disk(device, self._blocks.path(drive), str(config.get(f"{device}:media", "disk")))
-                for device, drive in server.drives().items()
+                for device, drive in server.drives.items()
             ),
-            nics=tuple(_nics(server)),
+            nics=server.nics,
             vnc=self._console(server),
             password=str(config["password"]) if "password" in config else None,
         )
@@ -244,9 +255,9 @@ class Servers:
 
     def _describe(self, server: Server, counters: Counters) -> Properties:
         found: dict[str, Value] = dict(server.config)
-        for key in _LISTS:
-            if " " in str(found.get(key, "")):
-                found[key] = str(found[key]).split()
+        boot = str(found.get("boot", ""))
+        if " " in boot:
+            found["boot"] = boot.split()
         found |= {"server": server.uuid, "status": server.status, "user": server.user}
         if "vnc" in found:
             found["vnc:ip"] = "auto"
@@ -254,9 +265,7 @@ class Servers:
             self._describe_running(server, counters, found)
         if self._platform.password_key != "password" and "password" in found:  # noqa: S105 (the name of a key)
             found[self._platform.password_key] = found.pop("password")
-        hidden = self._platform.hidden
-        keys = sorted(found) if self._platform.ordered else list(found)
-        return {key: found[key] for key in keys if key not in hidden}
+        return self._platform.shown(found)
 
     def _describe_running(self, server: Server, counters: Counters, found: dict[str, Value]) -> None:
         started = server.started or 0.0
@@ -267,12 +276,10 @@ class Servers:
             found["vnc:ip"] = console
         if server.address and self._cloud.clock.now() >= started + self._address_delay:
             found |= dict.fromkeys(self._platform.address_keys, server.address)
-        for device in server.drives():
-            for way in ("read", "write"):
-                for unit in ("bytes", "requests"):
-                    key = f"{device}:{way}:{unit}"
-                    found[key] = str(counters.get(key, 0))
-        for nic in _nics(server):
+        for device in server.drives:
+            for counter in DEVICE_COUNTERS:
+                found[f"{device}:{counter}"] = str(counters.get(f"{device}:{counter}", 0))
+        for nic in server.nics:
             found[f"nic:{nic.number}:mac"] = nic.mac
             for key, counter in self._platform.counters:
                 found[key.format(nic=nic.number)] = counters.get(f"nic:{nic.number}:{counter}", 0)
@@ -283,26 +290,6 @@ def _cores(server: Server) -> int:
     if isinstance(smp, int):
         return smp
     return max(1, min(MAX_CORES, -(-int(server.config["cpu"]) // _MHZ_PER_CORE)))
-
-
-def _nics(server: Server) -> Iterator[Nic]:
-    config = server.config
-    for number in range(NICS):
-        nic = f"nic:{number}"
-        if any(f"{nic}:{part}" in config for part in ("model", "dhcp", "vlan")):
-            yield Nic(
-                number,
-                str(config.get(f"{nic}:model", "e1000")),
-                str(config.get(f"{nic}:mac") or _mac(server.uuid, number)),
-                server.address if number == 0 else None,
-                str(config[f"{nic}:vlan"]) if f"{nic}:vlan" in config else None,
-            )
-
-
-def _mac(uuid: str, nic: int) -> str:
-    """A MAC address of the server's own: four random bytes of its UUID and the NIC's number."""
-    octets = (0x6A, *UUID(uuid).bytes[:4], nic)
-    return ":".join(f"{octet:02x}" for octet in octets)
 
 
 def _check(config: Mapping[str, str | int]) -> None:
