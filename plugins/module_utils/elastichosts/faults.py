@@ -72,7 +72,7 @@ def worth_another(error: ElasticHostsError, *, reading: bool) -> bool:
 def api_error(status: int, headers: Mapping[str, str], content: bytes, asked: Asked) -> ElasticHostsError:
     """The error that an answer other than 2xx stands for (elastichosts-api 1.6)."""
     word = headers.get("X-Elastic-Error", "").partition(" ")[0].strip().lower()
-    kind = BY_CODE.get(word) or BARE_CODES.get(status)
+    kind = BARE_CODES.get(status) or BY_CODE.get(word)
     if kind is None and status >= 500:
         kind = SystemFault
     text = asked.clean(content[: 4 * TEXT_LIMIT].decode("utf-8", "replace"))

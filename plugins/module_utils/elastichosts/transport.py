@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.cookiejar
 import logging
 import random
 import threading
@@ -19,7 +20,7 @@ from .errors import ConfigurationError, ElasticHostsError, ProtocolError
 try:
     import requests
     import requests.adapters
-    import requests.utils
+    import urllib3.exceptions
 except ImportError:
     HAS_REQUESTS = False
 else:
@@ -243,7 +244,7 @@ class Transport:
                 stream=True,
             ) as answer:
                 content = self._content(answer, asked, limit, end)
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise faults.transport_error(error, asked) from None
         if 200 <= answer.status_code < 300:
             kind = answer.headers.get("Content-Type", "")
@@ -261,7 +262,7 @@ class Transport:
         """The whole body: neither longer than `limit`, nor shorter than announced, nor after `end`."""
         pieces: List[bytes] = []
         size = 0
-        for piece in answer.iter_content(PIECE):
+        for piece in _pieces(answer):
             pieces.append(piece)
             size += len(piece)
             if size > limit:
@@ -274,10 +275,20 @@ class Transport:
         return b"".join(pieces)
 
 
+def _pieces(answer: Any) -> Iterator[bytes]:
+    """The body as it comes in, so that the time can be looked at between pieces, where urllib3 is new enough for it."""
+    read1 = getattr(answer.raw, "read1", None)
+    if read1 is None:
+        yield from answer.iter_content(PIECE)
+        return
+    yield from iter(lambda: read1(PIECE, decode_content=True), b"")
+
+
 def _session(authorization: str, user_agent: str) -> Any:
     session = requests.Session()
     # The environment (.netrc, CA bundles, proxies) is looked at once, when the transport is made, not on every call.
     session.trust_env = False
+    session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
     session.headers.clear()
     session.headers.update(
         {
