@@ -21,7 +21,7 @@ for candidate in $wanted python3 python3.13 python3.12 python3.11; do
         break
     fi
     if [ "$candidate" = "$wanted" ]; then
-        echo "make: $wanted is not a Python 3.11, 3.12 or 3.13; name another with make PYTHON=..." >&2
+        echo "make: $wanted does not run as Python 3.11, 3.12 or 3.13; name another with make PYTHON=..." >&2
         exit 1
     fi
 done

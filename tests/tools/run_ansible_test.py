@@ -45,7 +45,7 @@ def stage() -> None:
     wanted = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
     for old in [path for path in STAGE.rglob("*") if path.is_file() or path.is_symlink()]:
         name = str(old.relative_to(STAGE))
-        if name not in wanted and not name.startswith("tests/output/"):
+        if name not in wanted and not name.startswith(("tests/output/", ".git/")):
             old.unlink()
     for name in sorted(wanted):
         source, target = ROOT / name, STAGE / name
@@ -54,8 +54,10 @@ def stage() -> None:
             shutil.copy2(source, target)
         target.chmod(source.stat().st_mode & 0o777)
     for folder in sorted((path for path in STAGE.rglob("*") if path.is_dir()), reverse=True):
-        if not any(folder.iterdir()):
+        if not any(folder.iterdir()) and ".git" not in folder.relative_to(STAGE).parts:
             folder.rmdir()
+    # ansible-test asks git which files there are; without this it finds the clone's git, which ignores .cache
+    subprocess.run(["git", "init", "--quiet", str(STAGE)], check=True)
 
 
 def prime_pip() -> None:
@@ -99,7 +101,7 @@ def run(command: str, arguments: list[str]) -> int:
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
     }
     program = str(Path(sys.executable).parent / "ansible-test")
-    return subprocess.run([program, command, *options, *arguments], cwd=STAGE, env=environment).returncode
+    return subprocess.run([program, command, *options, *arguments], cwd=STAGE, env=environment, check=False).returncode
 
 
 def main(arguments: list[str]) -> int:
