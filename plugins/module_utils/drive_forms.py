@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, Mapping
 
-from .elastichosts.compare import parse_size
+from .elastichosts.compare import parse_size, rounded
 from .elastichosts.drives import Drive
 from .elastichosts.errors import Refused
 from .forms import (
@@ -31,8 +31,9 @@ RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD}
 
 
 def _size(value: Any) -> str:
+    """The size as the cloud makes it, so that check mode and diff show the same number as the run."""
     try:
-        return str(parse_size(str(value)))
+        return str(rounded(parse_size(str(value))))
     except Refused:
         raise ValueError(
             f"{value!r} is not a size such as 10G; give a whole number of bytes, or with k, M, G or T"

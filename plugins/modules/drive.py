@@ -100,7 +100,7 @@ options:
   wait_timeout:
     description:
       - Seconds that the task may wait for a copy onto the drive to end, before it uploads to it or destroys it. When
-        they are over the task fails and names the state that was seen last. The upload itself takes as long as it takes.
+        they are over the task fails and names the state that was seen last. The upload itself has no limit.
     type: int
     default: 300
 seealso:
@@ -217,7 +217,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from ..module_utils.drive_forms import drive_desired, drive_view
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, wait_imaged
+from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
 from ..module_utils.elastichosts.images import CHECKSUM_KEY, Image, holds, inspect, upload
 from ..module_utils.forms import must_exist, wanted
 from ..module_utils.module import Outcome, Task, predicted, run
@@ -251,7 +251,7 @@ def perform(task: Task) -> Outcome:
     image = inspect(params["src"]) if params["src"] else None
     desired = drive_desired(params, task.given)
     if current is None and image is not None:
-        desired.setdefault("size", str(image.size))
+        desired.setdefault("size", str(rounded(image.size)))
     plan = plan_drive(desired, "present", current, allow_shrink=params["allow_shrink"])
     if image is not None and current is not None and holds(current, image):
         return finish(task, plan, current, None)
@@ -264,9 +264,8 @@ def finish(task: Task, plan: Plan, current: Optional[Drive], image: Optional[Ima
     if image is not None:
         must_take(expected, image)
     if task.check_mode:
-        drive, sent = with_checksum(expected, image), 0
-    else:
-        drive, sent = carry_out(task, plan, current, image)
+        expected = with_checksum(expected, image)
+    drive, sent = (expected, 0) if task.check_mode else carry_out(task, plan, current, image)
     before, after = dict(plan.before), dict(plan.after)
     if image is not None:
         after[CHECKSUM_KEY] = image.sha256
