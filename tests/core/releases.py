@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What differs between the releases of OpenNebula, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release, 2.0 to 7.4."""
+
+    name: str
+    """as ``oned -v`` says it: 7.4.0"""
+    vmm: str
+    """wire generation of VMM lines: V1, V2, V3"""
+    im: str
+    """wire generation of IM lines: I1 to I4"""
+    old_vmm: bool
+    """VMM lines are read byte by byte with 25 ms between two of them (opennebula-drivers 1.3)"""
+    old_im: bool
+    init_seconds: float
+    """longest wait for INIT's answer: per character in the old code, altogether in the new (1.4)"""
+    template_document: bool
+    """the deployment file holds the template only, not the whole VM (2.6)"""
+    vms_folder: bool
+    """deployment files are in VAR/vms/<id>, not in VAR/<id>"""
+    named_boots: bool
+    """BOOT_POWEROFF, BOOT_SUSPENDED and the like instead of plain BOOT; power-off exists (2.7)"""
+    cleanup: bool
+    """delete sends CLEANUP, not CANCEL (2.3)"""
+    cancel_state: bool
+    """a hard terminate has a state of its own, CANCEL"""
+    boot_failure: bool
+    """a failed DEPLOY ends in BOOT_FAILURE, not in FAILED"""
+    plain_words: bool
+    """POLL speaks of CPU and MEMORY, not of USEDCPU and USEDMEMORY (3.2)"""
+    poll: bool
+    """POLL exists"""
+    zlib_hosts: bool
+    """a host message may be zlib inside its base64 (3.3)"""
+    empty_quotes: bool
+    """a value "" arrives as two quotation marks (8.10)"""
+    user_template: bool
+    """unknown attributes are in USER_TEMPLATE (2.5)"""
+
+    @property
+    def pipe_limit(self) -> int:
+        """Bytes a VMM line may have: the old reader wants it in one go, which ends at a pipe's capacity."""
+        return 65536
+
+
+def release(name: str) -> Release:
+    """The release called ``name``, for example ``2.0.1`` or ``7.4.0``.
+
+    :raises ValueError: for a name that is no release number from 2.0 to 7.4
+    """
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isdigit() for part in parts):
+        raise ValueError(f"{name!r} is no release of OpenNebula: say for example 2.0.1 or 7.4.0")
+    v = (int(parts[0]), int(parts[1]))
+    if not (2, 0) <= v <= (7, 4):
+        raise ValueError(f"OpenNebula {name} is not known here: 2.0 to 7.4 are")
+    return Release(
+        name=name,
+        vmm="V1" if v < (3, 2) else "V2" if v < (6, 0) else "V3",
+        im="I1" if v < (4, 0) else "I2" if v < (4, 4) else "I3" if v < (5, 12) else "I4",
+        old_vmm=v < (6, 0),
+        old_im=v < (5, 12),
+        init_seconds=5.0 if v < (4, 2) else 30.0 if v < (6, 0) else 10.0,
+        template_document=v < (4, 0),
+        vms_folder=v >= (3, 6),
+        named_boots=v >= (3, 8),
+        cleanup=v >= (4, 0),
+        cancel_state=v < (4, 14),
+        boot_failure=v >= (4, 14),
+        plain_words=v >= (4, 14),
+        poll=v < (5, 12),
+        zlib_hosts=v >= (5, 0),
+        empty_quotes=v < (4, 8),
+        user_template=v >= (4, 0),
+    )
