@@ -21,6 +21,7 @@ from .accounts import Accounts
 from .drives import Body, Drives
 from .errors import ApiError, Method, Missing, SystemFault, Unauthorised, Usage
 from .formats import NOTHING, TEXT, Reply
+from .resources import Resources
 from .servers import Servers
 from .standard import StandardDrives
 
@@ -58,9 +59,9 @@ class Call:
     takes: str = ""
 
 
-def calls(drives: Drives, servers: Servers, standard: StandardDrives) -> tuple[Call, ...]:
+def calls(drives: Drives, servers: Servers, resources: Resources, standard: StandardDrives) -> tuple[Call, ...]:
     """Every call of the API (elastichosts-api 2)."""
-    one, many = formats.properties, formats.objects
+    one, many, rows = formats.properties, formats.objects, formats.rows
     return (
         Call("drives/list", READ, drives.uuids, _uuids),
         Call("drives/info", READ, drives.every, many),
@@ -75,6 +76,14 @@ def calls(drives: Drives, servers: Servers, standard: StandardDrives) -> tuple[C
         Call("drives/{drive}/read/{offset}/{size}", READ, drives.read, _raw),
         Call("drives/{drive}/write", CHANGE, _from_start(drives.write), _nothing, "stream"),
         Call("drives/{drive}/write/{offset}", CHANGE, drives.write, _nothing, "stream"),
+        Call("resources/list", READ, resources.rows, rows),
+        Call("resources/info", READ, resources.every, many),
+        Call("resources/{type}/list", READ, resources.rows_of, rows),
+        Call("resources/{type}/info", READ, resources.every_of, many),
+        Call("resources/{type}/create", CHANGE, resources.create, one, "properties"),
+        Call("resources/{type}/{resource}/info", READ, resources.info, one),
+        Call("resources/{type}/{resource}/set", CHANGE, resources.set, one, "properties"),
+        Call("resources/{type}/{resource}/destroy", CHANGE, resources.destroy, _nothing),
         Call("servers/list", READ, servers.uuids, _uuids),
         Call("servers/info", READ, servers.every, many),
         Call("servers/info/full", READ, servers.every, many),

@@ -21,7 +21,7 @@ from .store import Row, Store
 Config = Mapping[str, Union[str, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drive:
     """A drive of a user. size in bytes; config holds the keys that were given or have defaults."""
 
@@ -36,7 +36,7 @@ class Drive:
         return self.config.get("claim:type") == "shared"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Server:
     """A server of a user. started and asked_off (the ACPI button) in epoch seconds."""
 
@@ -62,8 +62,24 @@ class Server:
         return {device: str(self.config[device]) for device in DEVICES if device in self.config}
 
     @cached_property
+    def resources(self) -> frozenset[str]:
+        """The static address and the VLANs that the configuration names."""
+        keys = ("nic:0:dhcp", *(f"nic:{number}:vlan" for number in range(NICS)))
+        return frozenset(str(self.config[key]) for key in keys if key in self.config) - {"auto"}
+
+    @cached_property
     def nics(self) -> tuple[Nic, ...]:
         return tuple(_nic(self, number) for number in range(NICS) if _NIC_MAKERS[number] & self.config.keys())
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """A static IP address (its uuid is the address) or a VLAN of a user."""
+
+    uuid: str
+    user: str
+    type: str
+    config: Config
 
 
 _NIC_MAKERS = tuple({f"nic:{number}:{part}" for part in ("model", "dhcp", "vlan")} for number in range(NICS))
@@ -87,9 +103,9 @@ def _mac(uuid: str, nic: int) -> str:
     return ":".join(f"{octet:02x}" for octet in octets)
 
 
-Thing = Union[Drive, Server]
-KINDS: dict[str, type[Drive] | type[Server]] = {"drive": Drive, "server": Server}
-T = TypeVar("T", Drive, Server)
+Thing = Union[Drive, Server, Resource]
+KINDS: dict[str, type[Thing]] = {"drive": Drive, "server": Server, "resource": Resource}
+T = TypeVar("T", Drive, Server, Resource)
 
 
 class Shelf(Generic[T]):
@@ -128,6 +144,7 @@ class Cloud:
         self.addresses = addresses
         self.drives: Shelf[Drive] = Shelf()
         self.servers: Shelf[Server] = Shelf()
+        self.resources: Shelf[Resource] = Shelf()
         self._claims: dict[str, dict[str, None]] = {}
         self._store = store
         for row in store.rows():
@@ -154,33 +171,42 @@ class Cloud:
     def _enter(self, thing: Thing) -> None:
         if isinstance(thing, Drive):
             self.drives.put(thing)
-            return
-        before = self.servers.get(thing.uuid)
-        if before is not None:
-            self._unclaim(before)
-        self.servers.put(thing)
-        if thing.address:
-            self.addresses.claim(thing.address)
-        if thing.active:
-            for drive in thing.drives.values():
-                self._claims.setdefault(drive, {})[thing.uuid] = None
+        elif isinstance(thing, Resource):
+            self.resources.put(thing)
+            if thing.type == "ip":
+                self.addresses.claim(thing.uuid)
+        else:
+            before = self.servers.get(thing.uuid)
+            if before is not None:
+                self._unclaim(before)
+            self.servers.put(thing)
+            self._claim(thing)
 
     def _leave(self, thing: Thing) -> None:
         if isinstance(thing, Drive):
             self.drives.remove(thing)
+        elif isinstance(thing, Resource):
+            self.resources.remove(thing)
+            self.addresses.release(thing.uuid)
         else:
             self._unclaim(thing)
             self.servers.remove(thing)
 
-    def _unclaim(self, server: Server) -> None:
+    def _claim(self, server: Server) -> None:
         if server.address:
+            self.addresses.claim(server.address)
+        if server.active:
+            for drive in server.drives.values():
+                self._claims.setdefault(drive, {})[server.uuid] = None
+
+    def _unclaim(self, server: Server) -> None:
+        if server.address and self.resources.get(server.address) is None:
             self.addresses.release(server.address)
         for drive in server.drives.values():
-            holders = self._claims.get(drive)
-            if holders is not None:
-                holders.pop(server.uuid, None)
-                if not holders:
-                    del self._claims[drive]
+            holders = self._claims.get(drive, {})
+            holders.pop(server.uuid, None)
+            if not holders:
+                self._claims.pop(drive, None)
 
 
 def _row(thing: Thing) -> Row:

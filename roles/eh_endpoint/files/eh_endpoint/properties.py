@@ -124,6 +124,11 @@ DRIVE_KEYS: Mapping[str, Key] = {
     **dict.fromkeys(("drive", "user", "status", "claimed", "imaging", "licenses", *DEVICE_COUNTERS), _READ_ONLY),
 }
 
+RESOURCE_KEYS: Mapping[str, Key] = {
+    "name": _NAME,
+    **dict.fromkeys(("type", "resource", "user", "gateway", "netmask", "nameserver"), _READ_ONLY),
+}
+
 
 def changes(
     table: Mapping[str, Key], given: Given, current: Mapping[str, Kept] | None, *, live: bool

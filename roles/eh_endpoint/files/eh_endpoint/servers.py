@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NamedTuple
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from .blocks import Blocks
 from .cloud import Cloud, Server
@@ -17,10 +19,18 @@ from .formats import Given, Properties, Value
 from .hypervisor import Adopted, Counters, Disk, Guest, Hypervisor, HypervisorError
 from .platform import Platform
 from .properties import DEVICE_COUNTERS, DEVICES, MAX_CORES, SERVER_KEYS, changes, merged
+from .resources import Resources
 
 _DEFAULTS = {"smp": "auto", "type": "vm"}
 _MHZ_PER_CORE = 2500
 Verb = Callable[[str], Awaitable[None]]
+
+
+class Frame(NamedTuple):
+    """An info object but for its counters, and where those come from."""
+
+    properties: Properties
+    counters: tuple[tuple[str, str, bool], ...]
 
 
 class Servers:
@@ -30,6 +40,7 @@ class Servers:
         self,
         cloud: Cloud,
         drives: Drives,
+        resources: Resources,
         blocks: Blocks,
         hypervisor: Hypervisor,
         platform: Platform,
@@ -37,11 +48,13 @@ class Servers:
     ) -> None:
         self._cloud = cloud
         self._drives = drives
+        self._resources = resources
         self._blocks = blocks
         self._hypervisor = hypervisor
         self._platform = platform
         self._address_delay = address_delay
         self._changing: set[str] = set()
+        self._frames: WeakKeyDictionary[Server, Frame] = WeakKeyDictionary()
 
     async def adopt(self) -> None:
         """Take up again the servers that ran when the endpoint ended."""
@@ -105,8 +118,7 @@ class Servers:
         config = {**_DEFAULTS, **merged({}, changes(SERVER_KEYS, given, None, live=False))}
         server = Server(str(uuid4()), user, config)
         _check(config)
-        for drive in server.drives.values():
-            self._drives.usable(user, drive)
+        self._find_named(user, config)
         return server
 
     async def set(self, user: str, uuid: str, given: Given) -> Properties:
@@ -118,12 +130,20 @@ class Servers:
             _check(after.config)
         except ApiError as error:
             raise error.about(f"Server {server.uuid}") from None
-        for device in DEVICES:
-            if wanted.get(device) is not None:
-                self._drives.usable(user, str(wanted[device]))
+        self._find_named(user, wanted)
         if wanted:
             self._cloud.commit(after)
         return await self._shown(after)
+
+    def _find_named(self, user: str, config: Mapping[str, object]) -> None:
+        """The drives, VLANs and the address that a configuration newly names must exist. Raises Missing."""
+        for key, value in config.items():
+            if key in DEVICES and value is not None:
+                self._drives.usable(user, str(value))
+            elif key.endswith(":vlan") and value is not None:
+                self._resources.own(user, "vlan", str(value))
+            elif key == "nic:0:dhcp" and value not in (None, "auto"):
+                self._resources.own(user, "ip", str(value))
 
     async def start(self, user: str, uuid: str) -> Properties:
         server = self._own(user, uuid)
@@ -210,9 +230,20 @@ class Servers:
             claims = self._cloud.claims(drive_uuid)
             if claims and not drive.shared:
                 raise Busy(f"Drive {drive_uuid} is claimed by server {' '.join(claims)}")
-        dhcp = server.config.get("nic:0:dhcp")
-        address = self._cloud.addresses.free() if dhcp == "auto" else None
+        address = self._address(server)
         return replace(server, status="active", started=self._cloud.clock.now(), address=address, asked_off=None)
+
+    def _address(self, server: Server) -> str | None:
+        wanted = server.config.get("nic:0:dhcp")
+        if wanted is None:
+            return None
+        if wanted == "auto":
+            return self._cloud.addresses.free()
+        self._resources.own(server.user, "ip", str(wanted))
+        for other in self._cloud.servers.of(server.user):
+            if other.address == wanted:
+                raise Busy(f"Address {wanted} is in use by server {other.uuid}")
+        return str(wanted)
 
     async def _power_on(self, server: Server) -> None:
         try:
@@ -254,35 +285,58 @@ class Servers:
     # ---- info
 
     def _describe(self, server: Server, counters: Counters) -> Properties:
-        found: dict[str, Value] = dict(server.config)
+        frame = self._frames.get(server)
+        if frame is None:
+            frame = self._frames[server] = self._frame(server)
+        found = dict(frame.properties)
+        for key, source, as_text in frame.counters:
+            found[key] = str(counters.get(source, 0)) if as_text else counters.get(source, 0)
+        if self._address_delay and self._cloud.clock.now() < (server.started or 0.0) + self._address_delay:
+            self._hide_address(server, found)
+        return found
+
+    def _hide_address(self, server: Server, found: dict[str, Value]) -> None:
+        for key in (*self._platform.address_keys, "vnc:ip"):
+            if server.address and found.get(key) == server.address:
+                if key in server.config:
+                    found[key] = server.config[key]
+                else:
+                    del found[key]
+
+    def _frame(self, server: Server) -> Frame:
+        """All of an info object that stays as long as the server does, in order, with counters of 0."""
+        counters = tuple(self._counters(server)) if server.active else ()
+        found: dict[str, Value] = {**server.config, **{key: 0 for key, _, _ in counters}}
+        found |= {"server": server.uuid, "status": server.status, "user": server.user}
         boot = str(found.get("boot", ""))
         if " " in boot:
             found["boot"] = boot.split()
-        found |= {"server": server.uuid, "status": server.status, "user": server.user}
         if "vnc" in found:
             found["vnc:ip"] = "auto"
         if server.active:
-            self._describe_running(server, counters, found)
+            found |= self._running(server)
         if self._platform.password_key != "password" and "password" in found:  # noqa: S105 (the name of a key)
             found[self._platform.password_key] = found.pop("password")
-        return self._platform.shown(found)
+        return Frame(self._platform.shown(found), counters)
 
-    def _describe_running(self, server: Server, counters: Counters, found: dict[str, Value]) -> None:
-        started = server.started or 0.0
-        found["started"] = int(started)
+    def _running(self, server: Server) -> dict[str, Value]:
+        found: dict[str, Value] = {"started": int(server.started or 0)}
         found["smp:cores" if self._platform.cores else "smp"] = _cores(server)
         console = self._console(server)
         if console:
             found["vnc:ip"] = console
-        if server.address and self._cloud.clock.now() >= started + self._address_delay:
+        if server.address:
             found |= dict.fromkeys(self._platform.address_keys, server.address)
+        return found | {f"nic:{nic.number}:mac": nic.mac for nic in server.nics}
+
+    def _counters(self, server: Server) -> Iterator[tuple[str, str, bool]]:
+        """Key, name at the hypervisor, and whether it is a string in JSON too (elastichosts-api 1.5)."""
         for device in server.drives:
             for counter in DEVICE_COUNTERS:
-                found[f"{device}:{counter}"] = str(counters.get(f"{device}:{counter}", 0))
+                yield f"{device}:{counter}", f"{device}:{counter}", True
         for nic in server.nics:
-            found[f"nic:{nic.number}:mac"] = nic.mac
             for key, counter in self._platform.counters:
-                found[key.format(nic=nic.number)] = counters.get(f"nic:{nic.number}:{counter}", 0)
+                yield key.format(nic=nic.number), f"nic:{nic.number}:{counter}", False
 
 
 def _cores(server: Server) -> int:

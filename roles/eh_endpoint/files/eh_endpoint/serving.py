@@ -26,6 +26,7 @@ from .cloud import Cloud
 from .drives import Drives
 from .hypervisor import SimulatedHypervisor
 from .platform import PLATFORMS
+from .resources import Resources
 from .servers import Servers
 from .standard import StandardDrives
 from .store import Store, StoreError
@@ -64,9 +65,10 @@ def serve(options: Options) -> None:
     blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
     standard = StandardDrives()
     drives = Drives(cloud, blocks, standard, platform)
+    resources = Resources(cloud)
     hypervisor = SimulatedHypervisor(clock, options.acpi_delay)
-    servers = Servers(cloud, drives, blocks, hypervisor, platform, options.address_delay)
-    table = Table(calls(drives, servers, standard))
+    servers = Servers(cloud, drives, resources, blocks, hypervisor, platform, options.address_delay)
+    table = Table(calls(drives, servers, resources, standard))
     application = Application(Accounts(options.accounts), table, servers.advance, _request_log(options))
     url = f"http://{_bracketed(listening.getsockname()[0])}:{listening.getsockname()[1]}"
 

@@ -1,0 +1,83 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The resource calls: static IP addresses and VLANs (elastichosts-api 2.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import uuid4
+
+from .cloud import Cloud, Resource
+from .errors import ApiError, Busy, Missing
+from .formats import Given, Properties
+from .properties import RESOURCE_KEYS, changes, merged
+
+TYPES = ("ip", "vlan")
+
+
+class Resources:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def rows(self, user: str) -> list[dict[str, str]]:
+        return [{"type": one.type, "resource": one.uuid} for one in self._cloud.resources.of(user)]
+
+    def rows_of(self, user: str, kind: str) -> list[dict[str, str]]:
+        _known(kind)
+        return [row for row in self.rows(user) if row["type"] == kind]
+
+    def every(self, user: str) -> list[Properties]:
+        return [self._describe(one) for one in self._cloud.resources.of(user)]
+
+    def every_of(self, user: str, kind: str) -> list[Properties]:
+        _known(kind)
+        return [found for found in self.every(user) if found["type"] == kind]
+
+    def info(self, user: str, kind: str, name: str) -> Properties:
+        return self._describe(self.own(user, kind, name))
+
+    def own(self, user: str, kind: str, name: str) -> Resource:
+        """A resource of the user, or Missing. name: the address of an ip, the UUID of a vlan."""
+        _known(kind)
+        found = self._cloud.resources.get(name.lower())
+        if found is None or found.user != user or found.type != kind:
+            raise Missing(f"Resource {kind} {name[:60]} not found")
+        return found
+
+    def create(self, user: str, kind: str, given: Given) -> Properties:
+        _known(kind)
+        config = merged({}, changes(RESOURCE_KEYS, given, None, live=False))
+        name = self._cloud.addresses.free() if kind == "ip" else str(uuid4())
+        resource = Resource(name, user, kind, config)
+        self._cloud.commit(resource)
+        return self._describe(resource)
+
+    def set(self, user: str, kind: str, name: str, given: Given) -> Properties:
+        resource = self.own(user, kind, name)
+        try:
+            wanted = changes(RESOURCE_KEYS, given, resource.config, live=False)
+            after = replace(resource, config=merged(resource.config, wanted))
+        except ApiError as error:
+            raise error.about(f"Resource {kind} {resource.uuid}") from None
+        if wanted:
+            self._cloud.commit(after)
+        return self._describe(after)
+
+    def destroy(self, user: str, kind: str, name: str) -> None:
+        resource = self.own(user, kind, name)
+        users = [server.uuid for server in self._cloud.servers.of(user) if resource.uuid in server.resources]
+        if users:
+            raise Busy(f"Resource {kind} {resource.uuid} is used by server {' '.join(users)}")
+        self._cloud.commit(remove=[resource])
+
+    def _describe(self, resource: Resource) -> Properties:
+        found = {**resource.config, "resource": resource.uuid, "type": resource.type, "user": resource.user}
+        if resource.type == "ip":
+            pool = self._cloud.addresses
+            found |= {"gateway": pool.gateway, "nameserver": pool.nameserver, "netmask": str(pool.network.netmask)}
+        return dict(sorted(found.items()))
+
+
+def _known(kind: str) -> None:
+    if kind not in TYPES:
+        raise Missing(f"There is no resource type {kind[:60]!a}: {' and '.join(TYPES)} exist")
