@@ -1,0 +1,276 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The information driver: capacity of hosts, state and facts of VMs.
+
+I1 to I3 ask (MONITOR) and are answered from the account's last listing; I4 wants to be told, see ``watch``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from ..elastichosts.clock import Clock
+from ..elastichosts.errors import ElasticHostsError
+from ..opennebula.layout import Layout, layout
+from ..opennebula.messages import (
+    INIT_REPLY,
+    ImRequest,
+    MalformedLine,
+    VmFacts,
+    im_host_failure,
+    im_host_reply,
+    im_log,
+    im_message,
+    parse_im,
+    vmm_reply,
+)
+from .daemon import (
+    LAST_MOMENTS,
+    Arguments,
+    Daemon,
+    Job,
+    Lanes,
+    Outlet,
+    Ticket,
+    arguments,
+    internal_error,
+    log,
+    log_exception,
+)
+from .journal import Journal, JournalError
+from .mapping import host_facts, state_of, template_defaults, vm_facts
+from .settings import HostSettings, Settings, SettingsError
+from .watch import HostWatch
+from .zones import ListingLate, Snapshot, Zones
+
+MONITOR_WAIT = 5.0
+"""seconds that the answer to MONITOR may wait for the cloud"""
+FAULT_PAUSE = 5.0
+_KEY_OF_4 = re.compile(r"^MONITORING_INTERVAL=", re.MULTILINE)
+
+
+class ImService:
+    """Takes lines of the core, or of onemonitord."""
+
+    def __init__(
+        self,
+        place: Layout,
+        settings: Settings,
+        journal: Journal,
+        zones: Zones,
+        send: Callable[[bytes], None],
+        options: Arguments,
+        clock: Clock,
+    ) -> None:
+        self._place = place
+        self._settings = settings
+        self._journal = journal
+        self._zones = zones
+        self._send = send
+        self._clock = clock
+        self._options = options
+        self._generation = ""
+        self._lanes = Lanes(options.threads)
+        self._watches: Dict[int, Watcher] = {}
+        self._actions: Mapping[str, Callable[[ImRequest], None]] = {
+            "INIT": lambda _request: send(INIT_REPLY),
+            "MONITOR": self._monitor,
+            "STOPMONITOR": lambda request: send(vmm_reply("STOPMONITOR", True, request.id)),
+            "START_MONITOR": self._start_monitor,
+            "STOP_MONITOR": self._stop_monitor,
+        }
+
+    def accept(self, line: bytes) -> None:
+        """Take one line; returns at once."""
+        try:
+            request = parse_im(line, self._options.generation or three_word_generation(self._place.var))
+        except MalformedLine as error:
+            self._malformed(error)
+            return
+        if request.generation:
+            self._learn(request.generation)
+        self._actions[request.action](request)
+
+    def close(self) -> None:
+        for watcher in self._watches.values():
+            watcher.stop()
+        self._lanes.close(LAST_MOMENTS)
+        self._journal.close()
+
+    def _learn(self, generation: str) -> None:
+        first = not self._generation
+        self._generation = generation
+        if first:
+            for path in self._settings.exposed_files():
+                self._say("W", 0, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+
+    def _malformed(self, error: MalformedLine) -> None:
+        if error.id is not None and error.action in ("START_MONITOR", "MONITOR"):
+            self._send(self._failure(error.action, error.id, error.sentence))
+        else:
+            self._say("E", error.id or 0, error.sentence)
+
+    def _failure(self, action: str, host_id: int, sentence: str) -> bytes:
+        if action == "START_MONITOR":
+            return im_message(action, False, host_id, int(self._clock.now()), sentence)
+        return im_host_failure(self._generation or three_word_generation(self._place.var), host_id, sentence)
+
+    def _say(self, level: str, host_id: int, text: str) -> None:
+        log(f"{level} host {host_id}: {text}")
+        if self._generation:
+            self._send(im_log(self._generation, level, host_id, text, int(self._clock.now())))
+
+    # --- I1 to I3
+
+    def _monitor(self, request: ImRequest) -> None:
+        def line(ok: bool, text: str) -> bytes:
+            return im_host_failure(request.generation, request.id, text)
+
+        ticket = Ticket(self._send, line)
+        self._lanes.submit(request.id, Job(ticket, lambda job: self._answer_monitor(request, job)))
+
+    def _answer_monitor(self, request: ImRequest, job: Job) -> None:
+        try:
+            settings = self._settings.host(request.host)
+            snapshot = self._snapshot(settings)
+            facts = host_facts(request.host, snapshot.servers, settings)
+            vms = None if request.generation == "I1" else self._vms(request, snapshot, settings)
+        except (SettingsError, ElasticHostsError) as error:
+            log(f"MONITOR host {request.id}: {error}")
+            job.ticket.answer(False, str(error))
+            return
+        job.ticket.redeem(im_host_reply(request.generation, request.id, facts, vms))
+
+    def _snapshot(self, settings: HostSettings) -> Snapshot:
+        """The last good listing: a new one if the cloud is quick, an older one while it is silent for a short time."""
+        cloud = settings.cloud  # a host without an id of its cloud cannot tell its own servers from others
+        listing = self._zones.of(settings).listing
+        now = self._clock.monotonic()
+        try:
+            return listing.since(now - settings.number("LISTING_PERIOD"), MONITOR_WAIT)
+        except (ListingLate, ElasticHostsError) as error:
+            last = listing.last
+            if last is not None and now - last.ended <= settings.number("GRACE"):
+                log(f"cloud {cloud}: {error}; the last listing is used again")
+                return last
+            if isinstance(error, ElasticHostsError):
+                raise
+            raise SettingsError(
+                f"{settings.endpoint} did not list its servers within {MONITOR_WAIT:g} s: look whether it is up."
+            ) from None
+
+    def _vms(self, request: ImRequest, snapshot: Snapshot, settings: HostSettings) -> Optional[List[VmFacts]]:
+        """Every server of the host; None (no word about VMs) while one of them is in doubt: absent means lost (3.3)."""
+        try:
+            entries = self._journal.entries()
+        except JournalError:
+            entries = {}
+        if any(entry.host == request.host and entry.outdates(snapshot.begun) for entry in entries.values()):
+            return None
+        found: List[VmFacts] = []
+        for vm_id, servers in sorted(snapshot.of(settings.cloud).items()):
+            if len(servers) != 1:
+                return None
+            server = servers[0]
+            facts = {"STATE": state_of(server).letter, **vm_facts(server, settings)}
+            found.append(VmFacts(vm_id, server.uuid, facts))
+        return found + [
+            VmFacts(-1, s.uuid, {"STATE": state_of(s).letter}, s.name) for s in snapshot.wild(settings.cloud)
+        ]
+
+    # --- I4
+
+    def _start_monitor(self, request: ImRequest) -> None:
+        watcher = self._watches.get(request.id)
+        if watcher is None:
+            watch = HostWatch(request, self._settings, self._zones, self._journal, self._clock)
+            watcher = self._watches[request.id] = Watcher(watch, self._send)
+            self._send(watch.started())
+            watcher.start()
+        else:
+            self._send(watcher.restart(request))
+
+    def _stop_monitor(self, request: ImRequest) -> None:
+        watcher = self._watches.pop(request.id, None)
+        if watcher is not None:
+            watcher.stop()
+
+
+class Watcher:
+    """The thread that keeps a HostWatch going."""
+
+    def __init__(self, watch: HostWatch, send: Callable[[bytes], None]) -> None:
+        self._watch = watch
+        self._send = send
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = False
+        self._pending: Optional[ImRequest] = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._loop, name=f"host {self._watch.id}", daemon=True).start()
+
+    def restart(self, request: ImRequest) -> bytes:
+        """Everything is due again; the answer to START_MONITOR."""
+        with self._lock:
+            self._pending = request
+        self._wake.set()
+        return self._watch.started()
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+        self._wake.set()
+
+    def _loop(self) -> None:
+        while not self._stopped:
+            lines, pause = self._next()
+            with self._lock:
+                for line in [] if self._stopped else lines:
+                    self._send(line)
+            self._wake.wait(pause)
+
+    def _next(self) -> Tuple[List[bytes], float]:
+        self._wake.clear()
+        with self._lock:
+            request, self._pending = self._pending, None
+        if request is not None:
+            self._watch.restart(request)
+        try:
+            return self._watch.advance()
+        except Exception as error:
+            log_exception(error)
+            log(internal_error(error))
+            return [], FAULT_PAUSE
+
+
+def three_word_generation(var: str) -> str:
+    """I1 or I2, which look alike: the core dumps its configuration, and 4.0 renamed a key in it (1.7)."""
+    try:
+        with open(f"{var}/config", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            return "I2" if _KEY_OF_4.search(file.read()) else "I1"
+    except OSError:
+        return "I1"
+
+
+def main(argv: Sequence[str], early: bytes = b"") -> int:
+    """Serve until the core ends the conversation. ``early``: what was read after INIT."""
+    clock = Clock()
+    place = layout(os.environ.get("ONE_LOCATION", ""))
+    outlet = Outlet()
+    service = ImService(
+        place,
+        Settings(place, os.environ, template_defaults),
+        Journal(f"{place.var}/eh_journal.sqlite", clock),
+        Zones(clock),
+        outlet.send,
+        arguments(argv),
+        clock,
+    )
+    Daemon(service, 0, outlet).serve(early)
+    return 0

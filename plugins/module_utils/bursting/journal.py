@@ -1,0 +1,235 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What was begun, on disk, so that a crash leaves no orphan and no stale news reaches the core.
+
+One row per VM: its last action. The VM driver writes it; the information driver reads it to know which lines of a
+listing are older than what was done since (opennebula-drivers 7.1, 7.5). The truth about who owns what stays in the
+cloud, in the ownership keys: this file is this front-end's memory only, and may be lost.
+
+Times are seconds of the machine's monotonic clock, which both drivers share; rows of an earlier boot keep no times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from dataclasses import dataclass
+from typing import Iterator, List, Mapping, Optional, Tuple
+
+from ..elastichosts.clock import Clock
+
+RUNNING = "running"
+DONE = "done"
+INTERRUPTED = "interrupted"
+"""under way when the driver that did it died"""
+
+KEPT = 7 * 86400.0
+"""seconds that the row of a finished action is kept"""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS action (
+    vm INTEGER PRIMARY KEY, state TEXT NOT NULL, verb TEXT NOT NULL, host TEXT NOT NULL, name TEXT NOT NULL,
+    creates INTEGER NOT NULL, pid INTEGER NOT NULL, begun REAL NOT NULL, ended REAL, at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS doubt (
+    attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL
+);
+"""
+
+
+class JournalError(Exception):
+    """The journal cannot be written: the sentence names the file."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A VM's last action."""
+
+    vm: int
+    state: str
+    verb: str
+    """the core's action, like ``DEPLOY``"""
+    host: str
+    """OpenNebula host"""
+    name: str
+    """of the server that was to be made"""
+    creates: bool
+    """whether the action may make a server"""
+    pid: int
+    begun: float
+    ended: Optional[float]
+
+    def outdates(self, listing: float) -> bool:
+        """Whether a listing that was begun at ``listing`` may show this VM as it was before or during the action."""
+        if self.ended is None:
+            return _alive(self.pid)
+        return self.ended is not None and self.ended >= listing
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A create call that was given up: if its server appears, nobody wants it. Known by its attempt key."""
+
+    attempt: str
+    vm: int
+    host: str
+    at: float
+    """epoch seconds"""
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def boot_id() -> str:
+    """Changes with every start of the machine; empty where the system does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+class Journal:
+    """The file; safe for all threads of a process, and for both drivers at once.
+
+    :param path: made with mode 0600 when it is missing
+    """
+
+    def __init__(self, path: str, clock: Clock, boot: Optional[str] = None) -> None:
+        self.path = path
+        self._clock = clock
+        self._boot = boot_id() if boot is None else boot
+        self._lock = threading.Lock()
+        self._connection: Optional[sqlite3.Connection] = None
+
+    def begin(self, vm: int, verb: str, host: str, *, creates: bool = False, name: str = "") -> None:
+        """:raises JournalError:"""
+        with self._change() as rows:
+            rows.execute(
+                "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+                (vm, RUNNING, verb, host, name, creates, os.getpid(), self._clock.monotonic(), self._clock.now()),
+            )
+
+    def end(self, vm: int, state: str = DONE) -> None:
+        """:raises JournalError:"""
+        with self._change() as rows:
+            rows.execute(
+                "UPDATE action SET state = ?, ended = ? WHERE vm = ?",
+                (state, self._clock.monotonic(), vm),
+            )
+
+    def take_over(self) -> List[Entry]:
+        """Clear out old rows, and mark what an earlier driver on this front-end left unfinished; these are returned.
+
+        They need no work: the core may ask again, and then finds what was made by its ownership keys.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute("DELETE FROM action WHERE state = ? AND at < ?", (DONE, self._clock.now() - KEPT))
+            rows.execute(
+                "UPDATE action SET state = ?, ended = ? WHERE state = ?",
+                (INTERRUPTED, self._clock.monotonic(), RUNNING),
+            )
+            return [_entry(row) for row in rows.execute(f"{_SELECT} WHERE state = ?", (INTERRUPTED,))]
+
+    def doubt(self, attempt: str, vm: int, host: str) -> None:
+        """:raises JournalError:"""
+        with self._change() as rows:
+            rows.execute("INSERT OR REPLACE INTO doubt VALUES (?, ?, ?, ?)", (attempt, vm, host, self._clock.now()))
+
+    def settle(self, attempt: str) -> None:
+        """The doubt about ``attempt`` is over.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute("DELETE FROM doubt WHERE attempt = ?", (attempt,))
+
+    def doubts(self) -> List[Doubt]:
+        """:raises JournalError:"""
+        with self._change() as rows:
+            return [Doubt(*row) for row in rows.execute("SELECT attempt, vm, host, at FROM doubt ORDER BY at")]
+
+    def entry(self, vm: int) -> Optional[Entry]:
+        """The VM's last action, if this front-end knows one.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
+            return _entry(row) if row else None
+
+    def entries(self) -> Mapping[int, Entry]:
+        """Every VM's last action.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            return {row[0]: _entry(row) for row in rows.execute(_SELECT)}
+
+    def version(self) -> int:
+        """A number that changes when the other driver has written.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            return int(rows.execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextlib.contextmanager
+    def _change(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                with self._connection:
+                    yield self._connection
+            except (sqlite3.Error, OSError) as error:
+                if self._connection is not None:
+                    self._connection.close()
+                self._connection = None
+                raise JournalError(
+                    f"The journal {self.path} cannot be used ({error}): make it and its folder writable for the user "
+                    "that runs OpenNebula; if the file is damaged, move it away."
+                ) from None
+
+    def _open(self) -> sqlite3.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.executescript(_SCHEMA)
+        with connection:
+            known = [row[0] for row in connection.execute("SELECT id FROM boot")]
+            if known != [self._boot]:
+                connection.execute("UPDATE action SET begun = 0, ended = 0")
+                connection.execute("UPDATE action SET state = ? WHERE state = ?", (INTERRUPTED, RUNNING))
+                connection.execute("DELETE FROM boot")
+                connection.execute("INSERT INTO boot VALUES (?)", (self._boot,))
+        return connection
+
+
+_SELECT = "SELECT vm, state, verb, host, name, creates, pid, begun, ended FROM action"
+
+
+def _entry(row: Tuple[int, str, str, str, str, int, int, float, Optional[float]]) -> Entry:
+    vm, state, verb, host, name, creates, pid, begun, ended = row
+    return Entry(vm, state, verb, host, name, bool(creates), pid, begun, ended)

@@ -1,0 +1,162 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One action on its way, and the servers that it may act on: only those that carry the VM's ownership keys."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import List, Mapping, Optional
+
+from ..elastichosts.clock import Clock, Deadline
+from ..elastichosts.errors import MissingError
+from ..elastichosts.names import is_uuid
+from ..elastichosts.servers import Server
+from ..opennebula.messages import VmmRequest
+from ..opennebula.vm import Purpose, VirtualMachine
+from .daemon import Job
+from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
+from .settings import HostSettings, Vectors
+from .zones import ListingLate, Zone
+
+CLEAN_UP = 60.0
+"""seconds for taking back what a failed action made"""
+_FORCED_ID = re.compile(r"one-[0-9]+\Z")
+
+
+class Failure(Exception):
+    """The action ends here: one sentence for the core."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """One action of the core, with all it needs."""
+
+    request: VmmRequest
+    purpose: Purpose
+    vm: Optional[VirtualMachine]
+    """None in V1, but for DEPLOY"""
+    settings: HostSettings
+    defaults: Vectors
+    zone: Zone
+    cloud: str
+    job: Job
+    fresh: float
+    """monotonic seconds: a listing begun earlier may be older than what was done to this VM"""
+    clock: Clock
+    """for waits: gives the place away, ends when the core cancels"""
+    plain_clock: Clock
+
+    @property
+    def vm_id(self) -> int:
+        return self.request.id
+
+    @property
+    def host(self) -> str:
+        return self.request.host
+
+    @property
+    def cancelled(self) -> bool:
+        return self.job.cancelled.is_set()
+
+    def deadline(self, setting: str = "ACTION_TIMEOUT") -> Deadline:
+        """As many seconds from now as the setting says."""
+        return Deadline(self.settings.number(setting), self.clock)
+
+    def clean_up(self) -> Deadline:
+        """Time for taking something back, which no cancellation ends."""
+        return Deadline(CLEAN_UP, self.plain_clock)
+
+    # --- look-ups
+
+    def own(self, *, since: Optional[float] = None) -> List[Server]:
+        """The servers with this VM's ownership keys, from a listing begun at ``since`` (default: ``fresh``) or later.
+
+        :raises Failure: no listing came in time
+        :raises ElasticHostsError:
+        """
+        wait = self.settings.number("ACTION_TIMEOUT")
+        try:
+            snapshot = self.zone.listing.since(self.fresh if since is None else since, wait)
+        except ListingLate:
+            raise Failure(
+                f"{self.settings.endpoint} did not list its servers within {wait:g} s: look whether it is up."
+            ) from None
+        return snapshot.of(self.cloud).get(self.vm_id, [])
+
+    def own_now(self) -> List[Server]:
+        """As :meth:`own`, by a listing that begins after this call."""
+        return self.own(since=self.plain_clock.monotonic())
+
+    def made_by(self, attempt: str) -> Optional[Server]:
+        """What the create call of ``attempt`` made, looked for now."""
+        return next((server for server in self.own_now() if server.properties.get(ATTEMPT_KEY) == attempt), None)
+
+    def one_own(self) -> Optional[Server]:
+        """The one server with this VM's ownership keys.
+
+        :raises Failure: there are several
+        """
+        found = self.own()
+        if len(found) > 1:
+            uuids = ", ".join(server.uuid for server in found)
+            raise Failure(
+                f"VM {self.vm_id} has {len(found)} servers in the cloud ({uuids}): look which one is meant, and "
+                "destroy the others."
+            )
+        return found[0] if found else None
+
+    def recorded(self) -> Optional[Server]:
+        """The VM's server: the one the core recorded, else the one with the ownership keys (opennebula-drivers 7.9).
+
+        :raises Failure: the recorded one belongs to somebody else
+        """
+        uuid = self.deploy_id
+        if uuid:
+            try:
+                found = self.zone.client.servers.get(uuid)
+            except MissingError:
+                return self.one_own()
+            self.check_owner(found)
+            return found
+        return self.one_own()
+
+    @property
+    def deploy_id(self) -> str:
+        """UUID of the server that the core has recorded for the VM; empty when it knows none, or made one up."""
+        known = self.request.deploy_id or (self.vm.deploy_id if self.vm else "")
+        return known if is_uuid(known) else ""
+
+    @property
+    def imported(self) -> bool:
+        """Whether the VM was made from a server that was there before (opennebula-drivers 9.4)."""
+        return self.vm is not None and self.vm.imported and bool(self.deploy_id)
+
+    def check_owner(self, server: Server) -> None:
+        """:raises Failure: the server is neither marked as this VM's, nor unmarked and imported"""
+        if owner(server, self.cloud) == self.vm_id:
+            return
+        if self.imported and CLOUD_KEY not in server.properties:
+            return
+        raise Failure(
+            f"Server {server.uuid} is not marked as that of VM {self.vm_id} (user:one-cloud {self.cloud}, user:one-vm "
+            f"{self.vm_id}), so it was left alone: check EHCLOUD in vmm_ehrc, or mark the server if it is this VM's."
+        )
+
+    def gone(self) -> Failure:
+        """For an action that needs the server, and there is none."""
+        name = f"Server {self.deploy_id}" if self.deploy_id else "The server"
+        return Failure(
+            f"{name} of VM {self.vm_id} is not at {self.settings.endpoint} any more: recover the VM with --recreate "
+            "to have a new one made, or delete it."
+        )
+
+
+def attempt_of(server: Server) -> str:
+    return server.properties.get(ATTEMPT_KEY, "")
+
+
+def status_text(properties: Mapping[str, str]) -> str:
+    return properties.get("status", "unknown")

@@ -1,0 +1,275 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the administrator decided: environment, vmm_ehrc, im_ehrc, the host's own file, the template defaults.
+
+A later source wins: environment, then ``etc/vmm_eh/vmm_ehrc`` and ``etc/im_eh/im_ehrc``, then
+``etc/vmm_eh/hosts/<HOST>rc`` for one OpenNebula host. Every file is read again when it has changed.
+
+============== ======== =====================================================================================
+EHURI                   endpoint of the API
+EHAUTH                  ``<user uuid>:<secret API key>``
+EHCA                    file or folder with the certificates to trust; empty: the system's
+EHCLOUD                 id of this OpenNebula cloud, the same on all its front-ends; marks what it owns
+TOTAL_MEMORY   2048     MB that the host offers
+TOTAL_CPU      2        cores that the host offers
+CPU_MHZ        2000     MHz that count as one core
+SHUTDOWN_TIMEOUT 120    seconds a guest gets to obey the ACPI power button
+ACTION_TIMEOUT 300      seconds any other action gets
+API_TIMEOUT    60       seconds the API gets for one answer
+LISTING_PERIOD 15       seconds between two listings of the account
+GRACE          300      seconds the API may be silent before the host is reported as failed
+============== ======== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from typing import Callable, Dict, Generic, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+
+from ..opennebula.layout import Layout
+
+T = TypeVar("T")
+Values = Dict[str, str]
+Vectors = Tuple[Mapping[str, str], ...]
+
+
+class SettingsError(Exception):
+    """A setting is missing or makes no sense: one sentence that names it, the file, and what to do."""
+
+
+class Number(NamedTuple):
+    default: float
+    least: float
+    unit: str
+
+
+NUMBERS: Mapping[str, Number] = {
+    "TOTAL_MEMORY": Number(2048, 1, "MB"),
+    "TOTAL_CPU": Number(2, 0.01, "cores"),
+    "CPU_MHZ": Number(2000, 1, "MHz"),
+    "SHUTDOWN_TIMEOUT": Number(120, 0.1, "seconds"),
+    "ACTION_TIMEOUT": Number(300, 1, "seconds"),
+    "API_TIMEOUT": Number(60, 0.1, "seconds"),
+    "LISTING_PERIOD": Number(15, 0.1, "seconds"),
+    "GRACE": Number(300, 0, "seconds"),
+}
+TEXTS = ("EHURI", "EHAUTH", "EHCA", "EHCLOUD")
+
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_PIECE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\$`])*)"|\\(.)|([^\s'"\\$`;|&<>()]+)""")
+_ESCAPED = re.compile(r"""\\(["\\$`])""")
+_END = re.compile(r"\s*(?:;\s*)?(?:\s#.*)?")
+
+
+def parse_rc(text: str) -> Values:
+    """The plain assignments of a shell settings file.
+
+    ``NAME=VALUE``, quoted as the shell allows, with or without ``export``. A line that only a shell can work out
+    (``$OTHER``, a command, a construct) is left out here: the wrapper script exports its result into the
+    environment.
+    """
+    values: Values = {}
+    for line in text.splitlines():
+        found = _ASSIGNMENT.match(line)
+        value = _shell_word(found.group(2)) if found else None
+        if found and value is not None:
+            values[found.group(1)] = value
+    return values
+
+
+def _shell_word(text: str) -> Optional[str]:
+    """The word that ``text`` begins with, unquoted; None when a shell would have to work it out."""
+    pieces: List[str] = []
+    position = 0
+    while position < len(text):
+        found = _PIECE.match(text, position)
+        if not found:
+            break
+        single, double, escaped, bare = found.groups()
+        if bare is not None and bare.startswith("#") and not pieces:
+            break
+        pieces.append(_ESCAPED.sub(r"\1", double) if double is not None else single or escaped or bare or "")
+        position = found.end()
+    rest = text[position:]
+    return "".join(pieces) if _END.fullmatch(" " + rest if rest.startswith("#") else rest) else None
+
+
+class Watched(Generic[T]):
+    """A file's parsed content, read again whenever the file is another one than before."""
+
+    def __init__(self, path: str, parse: Callable[[str], T], missing: T) -> None:
+        self.path = path
+        self._parse = parse
+        self._missing = missing
+        self._seen: Optional[Tuple[int, int, int, int]] = None
+        self._value = missing
+        self._problem: Optional[SettingsError] = None
+        self.mode = 0
+
+    def value(self) -> T:
+        """:raises SettingsError: the file is there and cannot be read or understood"""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116
+        except OSError:
+            self._seen, self._value, self._problem, self.mode = None, self._missing, None, 0
+            return self._value
+        seen = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+        if seen != self._seen:
+            self._load()
+            self._seen, self.mode = seen, status.st_mode & 0o777
+        if self._problem:
+            raise self._problem
+        return self._value
+
+    def _load(self) -> None:
+        self._problem = None
+        try:
+            with open(self.path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+                self._value = self._parse(file.read())
+        except OSError as error:
+            self._problem = SettingsError(
+                f"{self.path} cannot be read ({error.strerror}): make it readable for the user that runs OpenNebula."
+            )
+        except ValueError as error:
+            self._problem = SettingsError(f"{self.path} cannot be understood: {error}")
+
+
+class HostSettings:
+    """The settings of one OpenNebula host. A bad value hurts only who asks for it."""
+
+    def __init__(self, host: str, values: Mapping[str, str], sources: Mapping[str, str], main: str) -> None:
+        self.host = host
+        self._values = values
+        self._sources = sources
+        self._main = main
+
+    def __repr__(self) -> str:
+        return f"HostSettings({self.host!r}, endpoint={self._values.get('EHURI', '')!r})"
+
+    def optional(self, name: str) -> str:
+        return self._values.get(name, "")
+
+    def text(self, name: str, form: str) -> str:
+        """:raises SettingsError: nothing is set; the sentence shows the form to write"""
+        value = self.optional(name)
+        if not value:
+            raise SettingsError(f"{name} is not set for host {self.host!r}: write {name}={form} into {self._main}.")
+        return value
+
+    def number(self, name: str) -> float:
+        """:raises SettingsError: what is set is not a number, or too small"""
+        rule = NUMBERS[name]
+        raw = self._values.get(name, "")
+        if not raw:
+            return rule.default
+        try:
+            value = float(raw)
+        except ValueError:
+            value = float("nan")
+        if not rule.least <= value < 1e12:
+            raise SettingsError(
+                f"{name}={raw!r} in {self._sources.get(name, 'the environment')} is not a number of {rule.unit}"
+                f" from {rule.least:g} up: correct it, for instance {name}={rule.default:g}."
+            )
+        return value
+
+    @property
+    def endpoint(self) -> str:
+        return self.text("EHURI", "https://api-lon-p.elastichosts.com")
+
+    @property
+    def auth(self) -> str:
+        return self.text("EHAUTH", "<user uuid>:<secret API key>")
+
+    @property
+    def cloud(self) -> str:
+        return self.text("EHCLOUD", "<an id of this OpenNebula cloud, the same on all its front-ends>")
+
+    @property
+    def ca_path(self) -> str:
+        return self.optional("EHCA")
+
+    @property
+    def total_memory(self) -> int:
+        """MB"""
+        return int(self.number("TOTAL_MEMORY"))
+
+    @property
+    def total_cpu(self) -> float:
+        """cores"""
+        return self.number("TOTAL_CPU")
+
+    @property
+    def cpu_mhz(self) -> int:
+        """MHz of one core"""
+        return int(self.number("CPU_MHZ"))
+
+
+class Settings:
+    """All settings of this front-end.
+
+    :param layout: where the files are
+    :param environment: the process environment; the wrapper script has put into it what only a shell can work out
+    :param defaults: parses vmm_eh.conf into the EH vectors that fill in where a VM's own is silent
+    """
+
+    def __init__(self, layout: Layout, environment: Mapping[str, str], defaults: Callable[[str], Vectors]) -> None:
+        self._hosts = f"{layout.etc}/vmm_eh/hosts"
+        self._main = f"{layout.etc}/vmm_eh/vmm_ehrc"
+        self._rc: List[Watched[Values]] = [
+            Watched(path, parse_rc, {}) for path in (self._main, f"{layout.etc}/im_eh/im_ehrc")
+        ]
+        self._own: Dict[str, Watched[Values]] = {}
+        self._defaults: Watched[Vectors] = Watched(f"{layout.etc}/vmm_eh/vmm_eh.conf", defaults, ())
+        self._lock = threading.Lock()
+        # What the wrapper exported from a plain line must not outlive that line's removal from the file.
+        plain = {name for watched in self._rc for name in self._readable(watched)}
+        known = (*TEXTS, *NUMBERS)
+        self._environment = {name: environment[name] for name in known if environment.get(name) and name not in plain}
+
+    @staticmethod
+    def _readable(watched: Watched[Values]) -> Values:
+        try:
+            return watched.value()
+        except SettingsError:
+            return {}
+
+    def host(self, name: str) -> HostSettings:
+        """The settings that hold for the OpenNebula host ``name`` now.
+
+        :raises SettingsError: a file cannot be read
+        """
+        with self._lock:
+            values: Values = dict(self._environment)
+            sources: Values = {}
+            for watched in (*self._rc, *self._own_file(name)):
+                for key, value in watched.value().items():
+                    values[key] = value
+                    sources[key] = watched.path
+            return HostSettings(name, values, sources, self._main)
+
+    def template_defaults(self) -> Vectors:
+        """The EH vectors of vmm_eh.conf, upper-case names.
+
+        :raises SettingsError: the file has a syntax error
+        """
+        with self._lock:
+            return self._defaults.value()
+
+    def exposed_files(self) -> List[str]:
+        """Files with EHAUTH in them that every user of this machine can read."""
+        with self._lock:
+            return [
+                w.path for w in (*self._rc, *self._own.values()) if w.mode & 0o004 and "EHAUTH" in self._readable(w)
+            ]
+
+    def _own_file(self, host: str) -> List[Watched[Values]]:
+        if not host or "/" in host or "\0" in host or host.startswith("."):
+            return []
+        if host not in self._own:
+            self._own[host] = Watched(f"{self._hosts}/{host}rc", parse_rc, {})
+        return [self._own[host]]

@@ -1,0 +1,372 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The VM driver: requests of the core in, one answer each out.
+
+What a request means is a purpose (opennebula.vm), what a purpose does is a method (verbs). This file is what lies
+between: settings, journal, cancellation, POLL, and the form of the answers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
+
+from ..elastichosts.clock import Clock
+from ..elastichosts.errors import ElasticHostsError
+from ..opennebula.errors import OpenNebulaError
+from ..opennebula.layout import Layout, deployment_file, layout
+from ..opennebula.messages import INIT_REPLY, MalformedLine, VmmRequest, parse_vmm, poll_data, vmm_log, vmm_reply
+from ..opennebula.vm import Purpose, VirtualMachine, from_deployment_file, purpose
+from .daemon import (
+    LAST_MOMENTS,
+    Arguments,
+    Cancelled,
+    Daemon,
+    Job,
+    Lanes,
+    Outlet,
+    Ticket,
+    arguments,
+    internal_error,
+    log,
+    log_exception,
+)
+from .journal import DONE, Doubt, Entry, Journal, JournalError
+from .mapping import Facts, state_of, template_defaults, vm_facts
+from .orders import Failure, Order
+from .settings import Settings, SettingsError
+from .verbs import Verbs
+from .zones import ListingLate, Snapshot, Zones
+
+KNOWN_ERRORS = (Failure, ElasticHostsError, OpenNebulaError, SettingsError, JournalError)
+"""failures whose text is a sentence for the user"""
+ENDS_BEFORE_HARD = (Purpose.TERMINATE, Purpose.SHUTDOWN, Purpose.SAVE, Purpose.STOP, Purpose.DESTROY)
+"""actions whose FAILURE would send the VM back to RUNNING while the core is about to send CANCEL"""
+HOLD = 10.0
+"""seconds that the answer to a cancelled action waits for the action that follows"""
+MEND_PERIOD = 30.0
+MEND_FOR = 3600.0
+"""seconds after a lost create call during which its server may still appear"""
+POLL_WAIT = 10.0
+POLL_KEYS = ("CPU", "MEMORY", "NETRX", "NETTX", "GUEST_IP")
+"""what POLL says beside STATE; before 4.14 each other key would become an attribute of the VM's template (8.12)"""
+_REFUSAL = "{action} is not possible for a server at ElasticHosts, and nothing was done."
+
+
+class VmmService:
+    """Takes lines, and sees to it that each gets its answer."""
+
+    def __init__(
+        self,
+        place: Layout,
+        settings: Settings,
+        journal: Journal,
+        zones: Zones,
+        send: Callable[[bytes], None],
+        options: Arguments,
+        clock: Clock,
+    ) -> None:
+        self._place = place
+        self._settings = settings
+        self._journal = journal
+        self._zones = zones
+        self._send = send
+        self._clock = clock
+        self._lanes = Lanes(options.threads)
+        self._verbs = Verbs(journal, self._log)
+        self._generation = ""
+        self._held: Dict[int, List[Ticket]] = {}
+        self._held_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._direct: Mapping[Purpose, Callable[[VmmRequest, Ticket], None]] = {
+            Purpose.REFUSE: self._refuse,
+            Purpose.ACCEPT: lambda _request, ticket: _done(ticket),
+            Purpose.IGNORE: lambda _request, _ticket: None,
+            Purpose.ABORT: self._abort,
+        }
+
+    # --- lines
+
+    def accept(self, line: bytes) -> None:
+        """Take one line of the core; returns at once."""
+        try:
+            request = parse_vmm(line)
+        except MalformedLine as error:
+            self._malformed(error)
+            return
+        if request.action == "INIT":
+            self._send(INIT_REPLY)
+            return
+        if request.action != "DRIVER_CANCEL":
+            self._learn(request.generation)
+        meaning = purpose(request.action, request.generation, request.vm.lcm_state if request.vm else None)
+        ticket = Ticket(self._send, partial(_reply, request))
+        if meaning in self._direct:
+            self._direct[meaning](request, ticket)
+        elif meaning is Purpose.POLL:
+            # All polls of a host take one place, however many there are.
+            self._lanes.submit(("poll", request.host), Job(ticket, partial(self._poll, request)))
+        else:
+            self._lanes.submit(request.id, Job(ticket, partial(self._run, request, meaning)))
+
+    def close(self) -> None:
+        """The core is gone."""
+        self._stopping.set()
+        self._lanes.close(LAST_MOMENTS)
+        with self._held_lock:
+            held = [ticket for tickets in self._held.values() for ticket in tickets]
+        for ticket in held:
+            ticket.answer(False, GIVEN_UP)
+        self._journal.close()
+
+    def _learn(self, generation: str) -> None:
+        """The first request shows how the core speaks; from then on it may be told things, too."""
+        first = not self._generation
+        self._generation = generation
+        if first:
+            for path in self._settings.exposed_files():
+                self._log("W", -1, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+
+    def _malformed(self, error: MalformedLine) -> None:
+        if error.id is not None and error.action and error.id >= 0:
+            self._send(vmm_reply(error.action, False, error.id, error.sentence))
+        else:
+            self._log("E", -1, error.sentence)
+
+    def _refuse(self, request: VmmRequest, ticket: Ticket) -> None:
+        ticket.answer(False, _REFUSAL.format(action=request.action))
+
+    def _abort(self, request: VmmRequest, _ticket: Ticket) -> None:
+        """DRIVER_CANCEL: what runs or waits for this VM is not wanted any more. It has no answer of its own."""
+        self._lanes.cancel(request.id)
+
+    def _log(self, level: str, vm_id: int, text: str) -> None:
+        """A LOG line; before the first request only into the driver's own log (opennebula-drivers 1.4)."""
+        log(f"{level} VM {vm_id}: {text}")
+        if self._generation:
+            self._send(vmm_log(self._generation, level, vm_id, text))
+
+    # --- actions
+
+    def _run(self, request: VmmRequest, meaning: Purpose, job: Job) -> None:
+        log(f"{request.action} VM {request.id} ({meaning.value}) on host {request.host!r}")
+        try:
+            text = self._carry_out(request, meaning, job)
+        except Cancelled:
+            self._give_up(request, meaning, job)
+            return
+        except KNOWN_ERRORS as error:
+            self._answer(request, job, False, str(error))
+        except Exception as error:
+            log_exception(error)
+            self._answer(request, job, False, internal_error(error))
+        else:
+            self._answer(request, job, True, text)
+
+    def _answer(self, request: VmmRequest, job: Job, ok: bool, text: str) -> None:
+        """Whatever can fail has failed before: the journal's row is closed, then the core hears of it."""
+        self._end(request.id)
+        log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
+        job.ticket.answer(ok, text)
+        self._release(request.id)
+
+    def _carry_out(self, request: VmmRequest, meaning: Purpose, job: Job) -> str:
+        if job.cancelled.is_set():
+            raise Cancelled
+        previous = self._previous(request.id)
+        vm = request.vm
+        if meaning is Purpose.CREATE:
+            vm = vm or self._described(request)
+        else:
+            self._begin(request)
+        host = self._settings.host(request.host)
+        zone = self._zones.of(host)
+        order = Order(
+            request=request,
+            purpose=meaning,
+            vm=vm,
+            settings=host,
+            defaults=self._settings.template_defaults(),
+            zone=zone,
+            cloud=host.cloud,
+            job=job,
+            fresh=max(job.arrived, (previous.ended or 0.0) if previous else 0.0),
+            clock=self._lanes.clock(job),
+            plain_clock=self._clock,
+        )
+        return self._verbs.table[meaning](order)
+
+    def _described(self, request: VmmRequest) -> VirtualMachine:
+        """V1: the VM as the deployment file tells it."""
+        path = deployment_file(self._place.var, request.file)
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123
+                content = file.read()
+        except OSError as error:
+            raise Failure(
+                f"The deployment file {path} cannot be read ({error.strerror}): check VM_DIR in oned.conf, and the "
+                "rights of its folder."
+            ) from None
+        return from_deployment_file(content, request.id)
+
+    def _begin(self, request: VmmRequest) -> None:
+        """An action on a server that exists goes on without the journal; only its news to the core may be late."""
+        try:
+            self._journal.begin(request.id, request.action, request.host)
+        except JournalError as error:
+            self._log("W", request.id, str(error))
+
+    def _end(self, vm_id: int) -> None:
+        try:
+            self._journal.end(vm_id, DONE)
+        except JournalError as error:
+            log(str(error))
+
+    def _previous(self, vm_id: int) -> Optional[Entry]:
+        try:
+            return self._journal.entry(vm_id)
+        except JournalError:
+            return None
+
+    # --- cancellation
+
+    def _give_up(self, request: VmmRequest, meaning: Purpose, job: Job) -> None:
+        """The action was cancelled. Its FAILURE comes after the answer to the action that takes its place.
+
+        For a shutdown the core expects the answer to CANCEL next; a FAILURE before it would send the VM back to
+        RUNNING, and CANCEL's SUCCESS would then be in a wrong state (opennebula-drivers 2.3, 9.3).
+        """
+        if meaning not in ENDS_BEFORE_HARD:
+            self._answer(request, job, False, GIVEN_UP)
+            return
+        self._end(request.id)
+        job.held = True
+        with self._held_lock:
+            self._held.setdefault(request.id, []).append(job.ticket)
+        timer = threading.Timer(HOLD, self._release, [request.id])
+        timer.daemon = True
+        timer.start()
+
+    def _release(self, vm_id: int) -> None:
+        with self._held_lock:
+            held = self._held.pop(vm_id, [])
+        for ticket in held:
+            ticket.answer(False, GIVEN_UP)
+
+    # --- POLL
+
+    def _poll(self, request: VmmRequest, job: Job) -> None:
+        """State and facts from the account's last listing; a listing older than the VM's last action says nothing."""
+        try:
+            facts = self._poll_facts(request)
+        except (*KNOWN_ERRORS, ListingLate) as error:
+            if request.generation == "V1":
+                job.ticket.answer(False, str(error) or "The cloud did not answer in time.")
+                return
+            log(f"POLL VM {request.id}: {error}")
+            facts = {"STATE": "-"}
+        modern = request.vm is not None and request.vm.monitoring
+        job.ticket.answer(True, poll_data(request.generation, facts, monitoring=modern))
+
+    def _poll_facts(self, request: VmmRequest) -> Facts:
+        host = self._settings.host(request.host)
+        listing = self._zones.of(host).listing
+        snapshot = listing.since(self._clock.monotonic() - host.number("LISTING_PERIOD"), POLL_WAIT)
+        entry = self._previous(request.id)
+        if entry is not None and entry.ended is not None and entry.outdates(snapshot.begun):
+            snapshot = listing.since(entry.ended, POLL_WAIT)
+        if entry is not None and entry.outdates(snapshot.begun):
+            return {"STATE": "-"}
+        return _poll_of(request, snapshot, host.cloud, lambda server: vm_facts(server, host))
+
+    # --- doubts
+
+    def mend(self) -> None:
+        """Look after the create calls that were given up; runs until the driver stops."""
+        with_patience = MEND_PERIOD
+        try:
+            for entry in self._journal.take_over():
+                log(f"{entry.verb} VM {entry.vm} was under way when an earlier driver ended; the core may ask again.")
+        except JournalError as error:
+            log(str(error))
+        while True:
+            self._mend_once()
+            if self._stopping.wait(with_patience):
+                return
+
+    def _mend_once(self) -> None:
+        try:
+            doubts = self._journal.doubts()
+        except JournalError:
+            return
+        for doubt in doubts:
+            ticket = Ticket(lambda _line: None, lambda _ok, _text: b"")
+            self._lanes.submit(doubt.vm, Job(ticket, partial(self._mend, doubt)))
+
+    def _mend(self, doubt: Doubt, job: Job) -> None:
+        try:
+            host = self._settings.host(doubt.host)
+            request = VmmRequest("CLEANUP", doubt.vm, self._generation, host=doubt.host)
+            order = Order(
+                request=request,
+                purpose=Purpose.DESTROY,
+                vm=None,
+                settings=host,
+                defaults=(),
+                zone=self._zones.of(host),
+                cloud=host.cloud,
+                job=job,
+                fresh=job.arrived,
+                clock=self._clock,
+                plain_clock=self._clock,
+            )
+            if self._verbs.mend(order, doubt.attempt) or self._clock.now() - doubt.at > MEND_FOR:
+                self._journal.settle(doubt.attempt)
+        except KNOWN_ERRORS as error:
+            log(f"VM {doubt.vm}: a lost create call cannot be looked after yet: {error}")
+
+
+GIVEN_UP = "The action was given up because OpenNebula cancelled it."
+
+
+def _reply(request: VmmRequest, ok: bool, text: str) -> bytes:
+    return vmm_reply(request.action, ok, request.id, request.reply_prefix + text)
+
+
+def _done(ticket: Ticket) -> None:
+    ticket.answer(True)
+
+
+def _poll_of(request: VmmRequest, snapshot: Snapshot, cloud: str, facts_of: Callable[..., Facts]) -> Facts:
+    """The letters are those of 3.2. A server that is not there is ``d`` in V1 (UNKNOWN), and no news later (7.16)."""
+    found = snapshot.of(cloud).get(request.id, [])
+    if len(found) != 1:
+        return {"STATE": "d" if request.generation == "V1" and not found else "-"}
+    letter = state_of(found[0]).letter
+    if letter == "e" and request.generation == "V1":
+        letter = "d"  # there an error is final: FAILED
+    known = facts_of(found[0])
+    return {"STATE": letter, **{key: known[key] for key in POLL_KEYS if key in known}}
+
+
+def main(argv: Sequence[str], early: bytes = b"") -> int:
+    """Serve until the core ends the conversation. ``early``: what was read after INIT."""
+    clock = Clock()
+    place = layout(os.environ.get("ONE_LOCATION", ""))
+    outlet = Outlet()
+    service = VmmService(
+        place,
+        Settings(place, os.environ, template_defaults),
+        Journal(f"{place.var}/eh_journal.sqlite", clock),
+        Zones(clock),
+        outlet.send,
+        arguments(argv),
+        clock,
+    )
+    threading.Thread(target=service.mend, name="mend", daemon=True).start()
+    Daemon(service, 0, outlet).serve(early)
+    return 0

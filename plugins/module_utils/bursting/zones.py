@@ -1,0 +1,152 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One account at one endpoint, as the drivers see it: its client, and the last listing of its servers.
+
+Any number of requests share one ``GET /servers/info``: a listing that was begun after a request arrived serves it,
+and every other request that arrived before (design, rule 6).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Callable, Dict, List, Optional, Tuple
+
+from ..elastichosts.client import ElasticHosts
+from ..elastichosts.clock import Clock
+from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.servers import Server
+from ..elastichosts.transport import Timeouts
+from .mapping import owner
+from .settings import HostSettings
+
+AT_ONCE = 2
+"""listings on their way at the same time: a second may overtake one that hangs"""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A complete listing. Times are the clock's monotonic seconds."""
+
+    servers: Tuple[Server, ...]
+    begun: float
+    ended: float
+
+    def of(self, cloud: str) -> Dict[int, List[Server]]:
+        """The servers of this OpenNebula cloud, by VM id."""
+        found: Dict[int, List[Server]] = {}
+        for server in self.servers:
+            vm_id = owner(server, cloud)
+            if vm_id is not None:
+                found.setdefault(vm_id, []).append(server)
+        return found
+
+    def wild(self, cloud: str) -> List[Server]:
+        """The servers of somebody else."""
+        return [server for server in self.servers if owner(server, cloud) is None]
+
+
+class ListingLate(Exception):
+    """No listing came in the time that the caller had."""
+
+
+class Listing:
+    """The last listing of an account; fetched when somebody needs a newer one, once for all who do."""
+
+    def __init__(self, fetch: Callable[[], List[Server]], clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._news = threading.Condition()
+        self._flights: List[float] = []
+        self._failed: Optional[Tuple[float, Exception]] = None
+        self.last: Optional[Snapshot] = None
+
+    def since(self, moment: float, wait: float) -> Snapshot:
+        """A listing begun at ``moment`` (monotonic seconds) or later.
+
+        :param wait: seconds; the fetch goes on in the background when they are over
+        :raises ListingLate: nothing came in time
+        :raises ElasticHostsError: the cloud could not be asked
+        """
+        with self._news:
+            until = self._clock.monotonic() + wait
+            while True:
+                if self.last is not None and self.last.begun >= moment:
+                    return self.last
+                if self._failed is not None and self._failed[0] >= moment:
+                    raise self._failed[1]
+                if all(begun < moment for begun in self._flights) and len(self._flights) < AT_ONCE:
+                    self._launch()
+                left = until - self._clock.monotonic()
+                if left <= 0 or not self._news.wait(left):
+                    raise ListingLate
+
+    def _launch(self) -> None:
+        begun = self._clock.monotonic()
+        self._flights.append(begun)
+        threading.Thread(target=self._fly, args=(begun,), name="listing", daemon=True).start()
+
+    def _fly(self, begun: float) -> None:
+        servers: List[Server] = []
+        failure: Optional[Exception] = None
+        try:
+            servers = self._fetch()
+        except Exception as error:
+            failure = error
+        with self._news:
+            self._flights.remove(begun)
+            if failure is not None:
+                if self._failed is None or begun > self._failed[0]:
+                    self._failed = (begun, failure)
+            elif self.last is None or begun > self.last.begun:
+                self.last = Snapshot(tuple(servers), begun, self._clock.monotonic())
+            self._news.notify_all()
+
+
+class Zone:
+    """An account: its client and its listing."""
+
+    def __init__(self, client: ElasticHosts, clock: Clock) -> None:
+        self.client = client
+        self.listing = Listing(client.servers.info, clock)
+
+
+Connect = Callable[[HostSettings], ElasticHosts]
+
+
+def connect(settings: HostSettings) -> ElasticHosts:
+    """:raises ConfigurationError: endpoint or auth have a wrong form
+    :raises SettingsError: one of them is missing
+    """
+    seconds = settings.number("API_TIMEOUT")
+    return ElasticHosts(
+        settings.endpoint,
+        settings.auth,
+        verify=settings.ca_path or True,
+        timeouts=Timeouts(connect=min(5.0, seconds), read=seconds, total=max(seconds, 5 * seconds)),
+    )
+
+
+class Zones:
+    """All accounts that the settings name; OpenNebula hosts with the same account share one."""
+
+    def __init__(self, clock: Clock, connect: Connect = connect) -> None:
+        self._clock = clock
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._zones: Dict[Tuple[str, str, str, float], Zone] = {}
+
+    def of(self, settings: HostSettings) -> Zone:
+        """:raises SettingsError: EHURI or EHAUTH is missing
+        :raises ConfigurationError: one of them has a wrong form
+        """
+        key = (settings.endpoint, settings.auth, settings.ca_path, settings.number("API_TIMEOUT"))
+        with self._lock:
+            if key not in self._zones:
+                self._zones[key] = Zone(self._connect(settings), self._clock)
+            return self._zones[key]
+
+
+__all__ = ["ElasticHostsError", "Listing", "ListingLate", "Snapshot", "Zone", "Zones", "connect"]
