@@ -19,6 +19,7 @@ from .errors import (
     AuthError,
     ConnectError,
     ElasticHostsError,
+    FailedError,
     ProtocolError,
     SystemFault,
     ThrottledError,
@@ -66,7 +67,7 @@ def worth_another(error: ElasticHostsError, *, reading: bool) -> bool:
         return not error.lasting
     if isinstance(error, ThrottledError):
         return True
-    return reading and (isinstance(error, AnswerLost) or (isinstance(error, ApiError) and (error.status or 0) >= 500))
+    return reading and isinstance(error, (AnswerLost, FailedError, SystemFault))
 
 
 def api_error(status: int, headers: Mapping[str, str], content: bytes, asked: Asked) -> ElasticHostsError:
@@ -101,9 +102,9 @@ def _sentence(kind: Type[ApiError], status: int, text: str, asked: Asked) -> str
 def _foreign(status: int, headers: Mapping[str, str], asked: Asked) -> ProtocolError:
     if 300 <= status < 400:
         target = re.match(r"(https?://)(?:[^/@]*@)?([^/?#]*)", headers.get("Location", ""))
-        where = f" to {''.join(target.groups())}" if target else ""
+        where = f"redirected to {''.join(target.groups())}" if target else "redirected"
         what = (
-            f"redirected{asked.clean(where)} ({status}), and credentials do not follow: "
+            f"{asked.clean(where)} ({status}), and credentials do not follow: "
             "set EHURI or endpoint to the final address"
         )
     else:

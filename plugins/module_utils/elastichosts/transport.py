@@ -20,6 +20,7 @@ from .errors import ConfigurationError, ElasticHostsError, ProtocolError
 try:
     import requests
     import requests.adapters
+    import urllib3
     import urllib3.exceptions
 except ImportError:
     HAS_REQUESTS = False
@@ -144,6 +145,9 @@ class Transport:
         self._rate = rate
         self._jitter = jitter
         self._here = threading.local()
+        if verify is False:
+            # Asked for in so many words; a warning with every call would only fill the logs.
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         self._session = _session(self.account.header(), user_agent)
         environment = requests.sessions.Session().merge_environment_settings(self.endpoint, {}, None, verify, None)
         self._proxies = environment["proxies"]

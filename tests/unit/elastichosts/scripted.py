@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An unreliable way to the cloud: a relay to a real endpoint, or to nothing, that fails where a rule tells it to."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import requests
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
+
+
+class FakeClock(Clock):
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += seconds
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 64 * 1024  # one segment for head and body, so that no delayed acknowledgement is waited for
+    server: Relay
+    body: bytes
+
+    def serve(self) -> None:
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        call = f"{self.command} {self.path}"
+        with self.server.lock:
+            self.server.calls.append(call)
+            self.server.requests.append((call, {key.lower(): value for key, value in self.headers.items()}, self.body))
+            rule = next((rule for rule in self.server.rules if rule.left and re.fullmatch(rule.pattern, call)), None)
+            if rule is not None:
+                rule.left -= 1
+        (rule.action if rule is not None else forward)(self)
+
+    do_GET = do_POST = serve  # noqa: N815
+
+    def upstream(self) -> requests.Response:
+        headers = {key: value for key, value in self.headers.items() if key.lower() not in ("host", "connection")}
+        return requests.request(
+            self.command, self.server.upstream + self.path, data=self.body, headers=headers, timeout=30, stream=False
+        )
+
+    def answer(self, status: int, headers: dict[str, str], body: bytes, announced: int | None = None) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body) if announced is None else announced))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset, not an orderly end."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        except (OSError, ValueError):
+            return
+
+    def log_message(self, *parts: object) -> None:
+        return
+
+
+Action = Callable[[Handler], None]
+
+
+@dataclass
+class Rule:
+    pattern: str
+    action: Action
+    left: int
+
+
+class Relay(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, upstream: str = "", context: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.upstream = upstream
+        self.rules: list[Rule] = []
+        self.calls: list[str] = []
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.connections = 0
+        self.lock = threading.Lock()
+        self.scheme = "http"
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+            self.scheme = "https"
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
+
+    def on(self, pattern: str, action: Action, times: int = 1000) -> Relay:
+        """From now on, `action` for the next `times` calls that match, such as "POST /servers/create"."""
+        self.rules.append(Rule(pattern, action, times))
+        return self
+
+    def count(self, pattern: str) -> int:
+        return sum(re.fullmatch(pattern, call) is not None for call in self.calls)
+
+    def get_request(self) -> tuple[Any, Any]:
+        self.connections += 1
+        return super().get_request()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        return
+
+    def __enter__(self) -> Relay:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+def forward(handler: Handler) -> None:
+    reply = handler.upstream()
+    keep = {k: v for k, v in reply.headers.items() if k.lower().startswith(("content-type", "x-", "www-", "retry-"))}
+    handler.answer(reply.status_code, keep, reply.content)
+
+
+def says(status: int, word: str = "", text: str = "", **headers: str) -> Action:
+    """Answer at once; the call does not reach the cloud."""
+    fields = {key.replace("_", "-"): value for key, value in headers.items()}
+    fields.setdefault("Content-Type", "text/plain")
+    if word:
+        fields["X-Elastic-Error"] = word
+    return lambda handler: handler.answer(status, fields, text.encode())
+
+
+def cut_before(handler: Handler) -> None:
+    """The connection breaks and the call never reaches the cloud."""
+    handler.reset()
+
+
+def cut_after(handler: Handler) -> None:
+    """The cloud does it, and the answer gets lost."""
+    handler.upstream()
+    handler.reset()
+
+
+def half_after(handler: Handler) -> None:
+    """The cloud does it, and half of the answer arrives."""
+    reply = handler.upstream()
+    half = reply.content[: len(reply.content) // 2]
+    handler.answer(reply.status_code, {"Content-Type": reply.headers["Content-Type"]}, half, len(reply.content))
+    handler.reset()
+
+
+def fails_after(status: int, word: str) -> Action:
+    """The cloud does it, and says that it did not."""
+
+    def act(handler: Handler) -> None:
+        handler.upstream()
+        says(status, word, "Internal API error")(handler)
+
+    return act
+
+
+def hang(event: threading.Event) -> Action:
+    """No answer until the test lets go."""
+
+    def act(handler: Handler) -> None:
+        event.wait(10)
+        handler.reset()
+
+    return act
+
+
+def drip(event: threading.Event, clock: FakeClock) -> Action:
+    """One byte at a time; the clock moves on by ten seconds with each."""
+
+    def act(handler: Handler) -> None:
+        handler.answer(200, {"Content-Type": "application/json"}, b"", 1000)
+        while not event.wait(0.005):
+            clock.time += 10
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+
+    return act
+
+
+def relayed(upstream: str = "") -> Iterator[Relay]:
+    with Relay(upstream) as relay:
+        yield relay
