@@ -26,7 +26,7 @@ class Endpoint:
     same port, so that a client's endpoint address stays true.
     """
 
-    def __init__(self, state: Path, *arguments: str, user: str = USER, key: str = KEY) -> None:
+    def __init__(self, state: Path, *arguments: str, user: str = USER, key: str = KEY, start: bool = True) -> None:
         self.state = state
         self.user = user
         self.key = key
@@ -34,7 +34,8 @@ class Endpoint:
         self.arguments = arguments
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
+        if start:
+            self.start()
 
     @property
     def url(self) -> str:
