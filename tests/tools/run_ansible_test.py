@@ -68,9 +68,7 @@ def prime_pip() -> None:
     source = Path(package.submodule_search_locations[0]) / "_internal" / "python_requirements.py"
     found = re.search(r"\bpip='([0-9.]+)'", source.read_text())
     if found is None:
-        sys.exit(
-            f"cannot see in {source} which pip ansible-test wants")
-        )
+        sys.exit(f"cannot see in {source} which pip ansible-test wants")
     version = found.group(1)
     cache = HOME / ".ansible" / "test" / "cache"
     script = cache / f"get_pip_{version.replace('.', '_')}.py"
