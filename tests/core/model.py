@@ -86,7 +86,7 @@ class Vm:
     missing: int = 0
     """I2, I3: in how many host messages it was missing"""
     active_reports: int = 0
-    """I3: how often it was reported active while powered off"""
+    """I2, I3: how often it was reported active since its state changed last: one never seen is not missed (8.14)"""
 
     @property
     def address(self) -> str:
@@ -139,6 +139,7 @@ class Model:
     def turn(self, vm: Vm, state: str, now: float) -> None:
         if "RUNNING" in (vm.state, state) and vm.state != state:
             vm.turned = now
+        if vm.state != state:
             vm.missing = vm.active_reports = 0
         if state == "PENDING":
             vm.deploy_id = ""
@@ -253,7 +254,7 @@ class Model:
         for vm in self._on(host, "RUNNING", *_SHUT_DOWN):
             if vm.id not in seen:
                 vm.missing += 1
-                if vm.missing >= (2 if self.release.im == "I3" else 1) and vm.monitoring:
+                if vm.missing >= (2 if self.release.im == "I3" else 1) and vm.active_reports:
                     self._gone(vm, "POWEROFF" if self.release.boot_failure else "UNKNOWN", now)
 
     def _streamed(self, host: Host, answer: Answer, now: float) -> None:

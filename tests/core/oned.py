@@ -272,7 +272,7 @@ class Core:
         self._vmm(operation.action, vm)
 
     def terminate(self, vm: Vm, *, hard: bool = False) -> None:
-        """``onevm terminate``; in old releases ``shutdown``, ``cancel``. In POWEROFF and so on no driver hears of it."""
+        """``onevm terminate``; in old releases ``shutdown``, ``cancel``. In POWEROFF no driver hears of it."""
         self._operate(vm, "terminate hard" if hard else "terminate")
 
     def poweroff(self, vm: Vm, *, hard: bool = False) -> None:
