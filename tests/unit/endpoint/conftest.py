@@ -1,0 +1,102 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Talks to the real endpoint process in raw HTTP, so that nothing between test and wire can be kind to it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.support.endpoint import Endpoint
+
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        return self.content.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def error(self) -> tuple[int, str]:
+        return self.status, self.headers.get("x-elastic-error", "")
+
+
+class Wire:
+    """One keep-alive connection of one account."""
+
+    def __init__(self, endpoint: Endpoint, auth: str | None = None) -> None:
+        self.endpoint = endpoint
+        self._connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        self.headers = basic(auth or endpoint.auth)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def send(self, method: str, path: str, body: bytes | str = b"", **headers: str) -> Answer:
+        """Headers by keyword: content_type="text/plain". An empty one is left out."""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name: value for name, value in {**self.headers, **given}.items() if value}
+        content = body.encode() if isinstance(body, str) else body
+        self._connection.request(method, path, content, sent)
+        response = self._connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, found, response.read())
+
+    def json(self, path: str, body: dict[str, Any] | None = None) -> Answer:
+        content = b"" if body is None else json.dumps(body).encode()
+        return self.send("POST", path, content, Accept="application/json", content_type="application/json")
+
+    def text(self, path: str, body: str = "") -> Answer:
+        return self.send("POST", path, body, content_type="text/plain")
+
+    def drive(self, **properties: Any) -> str:
+        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **properties})
+        assert answer.status == 200, answer.text
+        return str(answer.json["drive"])
+
+    def server(self, call: str = "create", **properties: Any) -> str:
+        keys = {key.replace("__", ":"): value for key, value in properties.items()}
+        answer = self.json(f"/servers/{call}", {"name": "a server", "cpu": 500, "mem": 500, **keys})
+        assert answer.status == 200, answer.text
+        return str(answer.json["server"])
+
+
+def basic(auth: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(auth.encode()).decode()}
+
+
+@pytest.fixture
+def wire(endpoint: Endpoint) -> Iterator[Wire]:
+    connection = Wire(endpoint)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Wire]]:
+    """Opens connections that are closed after the test."""
+    opened: list[Wire] = []
+
+    def open_connection(endpoint: Endpoint, auth: str | None = None) -> Wire:
+        opened.append(Wire(endpoint, auth))
+        return opened[-1]
+
+    yield open_connection
+    for one in opened:
+        one.close()

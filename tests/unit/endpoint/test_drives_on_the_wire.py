@@ -1,0 +1,247 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Golden answers of every drive call, in both formats (elastichosts-api 2.1, 4)."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+
+import pytest
+
+from tests.support.endpoint import USER
+from tests.unit.endpoint.conftest import UUID, Wire
+
+SIZE = 8 << 20
+
+
+def text_of(drive: str, name: str = "a drive", **more: str) -> str:
+    """The info of a drive in text, as reference 4.1 shows it: keys sorted, one line each."""
+    found = {
+        "drive": drive,
+        "encryption:cipher": "aes-xts-plain",
+        "name": name,
+        "read:bytes": "4096",
+        "read:requests": "1",
+        "size": str(SIZE),
+        "status": "active",
+        "tier": "disk",
+        "user": USER,
+        "write:bytes": "4096",
+        "write:requests": "1",
+        **more,
+    }
+    return "".join(f"{key} {value}\n" for key, value in sorted(found.items()))
+
+
+def json_of(drive: str, name: str = "a drive", **more: object) -> dict[str, object]:
+    return {
+        "drive": drive,
+        "encryption:cipher": "aes-xts-plain",
+        "name": name,
+        "read:bytes": "4096",
+        "read:requests": "1",
+        "size": SIZE,
+        "status": "active",
+        "tier": "disk",
+        "user": USER,
+        "write:bytes": "4096",
+        "write:requests": "1",
+        **more,
+    }
+
+
+def test_create_in_text_answers_the_info_in_text(wire: Wire) -> None:
+    answer = wire.text("/drives/create", "name web-root\nsize 9000000\ntier ssd")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-elastic-output"] == "properties"
+    uuid = answer.text.split()[1]
+    assert re.fullmatch(UUID, uuid)
+    assert answer.text == text_of(uuid, "web-root", tier="ssd", size="12582912")
+
+
+def test_create_in_json_answers_numbers_and_counters_as_strings(wire: Wire) -> None:
+    answer = wire.json("/drives/create", {"name": "node1", "size": "160G"})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-elastic-output"] == "properties"
+    assert answer.json == json_of(answer.json["drive"], "node1", size=160 << 30)
+    assert list(answer.json) == sorted(answer.json)
+
+
+def test_a_drive_of_160_gib_takes_no_room(wire: Wire) -> None:
+    drive = wire.drive(size="160G")
+    file = wire.endpoint.state / "drives" / f"{drive}.raw"
+    assert file.stat().st_size == 160 << 30
+    assert file.stat().st_blocks == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("1", 4 << 20), ("4194304", 4 << 20), ("4194305", 8 << 20), ("5m", 8 << 20), ("4096k", 4 << 20), ("1G", 1 << 30)],
+)
+def test_sizes_are_rounded_up_to_4_mib(wire: Wire, given: str, kept: int) -> None:
+    assert wire.json("/drives/create", {"size": given}).json["size"] == kept
+    assert f"\nsize {kept}\n" in wire.text("/drives/create", f"size {given}").text
+
+
+def test_list_is_a_row_per_drive(wire: Wire) -> None:
+    first, second = wire.drive(), wire.drive()
+    in_text = wire.send("GET", "/drives/list")
+    assert (in_text.status, in_text.headers["x-elastic-output"]) == (200, "list")
+    assert in_text.text.endswith(f"{first}\n{second}\n")
+    in_json = wire.json("/drives/list")
+    assert (in_json.status, in_json.headers["x-elastic-output"]) == (200, "list")
+    assert in_json.json[-2:] == [{"uuid": first}, {"uuid": second}]
+
+
+@pytest.mark.parametrize("call", ["/drives/info", "/drives/info/full"])
+def test_info_of_all_has_a_blank_line_between_two(wire: Wire, call: str) -> None:
+    first, second = wire.drive(), wire.drive()
+    in_text = wire.send("GET", call)
+    assert (in_text.status, in_text.headers["x-elastic-output"]) == (200, "properties")
+    assert in_text.text.endswith(text_of(first) + "\n" + text_of(second))
+    assert wire.json(call).json[-2:] == [json_of(first), json_of(second)]
+
+
+@pytest.mark.parametrize("call", ["info", "info/full"])
+def test_info_of_one(wire: Wire, call: str) -> None:
+    drive = wire.drive()
+    for method in ("GET", "POST"):
+        assert wire.send(method, f"/drives/{drive}/{call}").text == text_of(drive)
+    assert wire.json(f"/drives/{drive}/{call}").json == json_of(drive)
+
+
+def test_set_changes_what_is_given_and_keeps_the_rest(wire: Wire) -> None:
+    drive = wire.drive(tags="a b")
+    answer = wire.text(f"/drives/{drive}/set", "name x\nuser:owner me and you")
+    assert answer.status == 200
+    assert answer.text == text_of(drive, "x", tags="a b", **{"user:owner": "me and you"})
+    answer = wire.json(f"/drives/{drive}/set", {"size": 4 << 20, "tags": None, "user:owner": None})
+    assert answer.json == json_of(drive, "x", size=4 << 20)
+    assert wire.json(f"/drives/{drive}/info").json == answer.json
+
+
+def test_set_takes_back_its_own_info(wire: Wire) -> None:
+    drive = wire.drive(tags="a", readers="ffffffff-ffff-ffff-ffff-ffffffffffff", **{"claim:type": "shared"})
+    info = wire.json(f"/drives/{drive}/info").json
+    assert wire.json(f"/drives/{drive}/set", info).json == info
+    as_text = wire.text(f"/drives/{drive}/info").text
+    assert wire.text(f"/drives/{drive}/set", as_text).text == as_text
+
+
+def test_shrinking_and_growing_keeps_the_bytes_and_adds_zeros(wire: Wire) -> None:
+    drive = wire.drive()
+    wire.send("POST", f"/drives/{drive}/write", b"\xff" * SIZE)
+    wire.json(f"/drives/{drive}/set", {"size": "4M"})
+    wire.json(f"/drives/{drive}/set", {"size": "8M"})
+    assert wire.send("GET", f"/drives/{drive}/read/4194300/8").content == b"\xff" * 4 + bytes(4)
+
+
+def test_destroy_is_204_with_no_content_and_then_404(wire: Wire) -> None:
+    drive = wire.drive()
+    answer = wire.send("POST", f"/drives/{drive}/destroy")
+    assert (answer.status, answer.content) == (204, b"")
+    assert "content-type" not in answer.headers
+    assert not (wire.endpoint.state / "drives" / f"{drive}.raw").exists()
+    for call in ("info", "set", "destroy", "write/0"):
+        again = wire.send("POST", f"/drives/{drive}/{call}")
+        assert again.error == (404, "missing")
+        assert drive in again.text
+
+
+def test_written_bytes_are_read_back_raw_at_any_offset(wire: Wire) -> None:
+    drive = wire.drive()
+    data = os.urandom(100_000)
+    assert wire.send("POST", f"/drives/{drive}/write/4194301", data).status == 204
+    answer = wire.send("GET", f"/drives/{drive}/read/4194300/100002", Accept="application/json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/octet-stream")
+    assert answer.content == b"\0" + data + b"\0"
+    assert wire.send("POST", f"/drives/{drive}/read/0/4k").content == bytes(4096)
+
+
+def test_write_without_an_offset_begins_at_0(wire: Wire) -> None:
+    drive = wire.drive()
+    assert wire.send("POST", f"/drives/{drive}/write", b"boot").status == 204
+    assert wire.send("GET", f"/drives/{drive}/read/0/5").content == b"boot\0"
+
+
+def test_gzip_is_expanded_and_the_offset_counts_expanded_bytes(wire: Wire) -> None:
+    drive = wire.drive()
+    data = os.urandom(70_000) + bytes(2 << 20) + b"end"
+    several = gzip.compress(data[:50_000]) + gzip.compress(data[50_000:])
+    answer = wire.send("POST", f"/drives/{drive}/write/512", several, content_encoding="gzip")
+    assert answer.status == 204
+    assert wire.send("GET", f"/drives/{drive}/read/512/{len(data)}").content == data
+
+
+def test_zeros_on_an_untouched_drive_take_no_room_but_overwrite_data(wire: Wire) -> None:
+    drive = wire.drive()
+    file = wire.endpoint.state / "drives" / f"{drive}.raw"
+    wire.send("POST", f"/drives/{drive}/write", bytes(SIZE))
+    assert file.stat().st_blocks == 0
+    wire.send("POST", f"/drives/{drive}/write/65536", b"\xff" * 65536)
+    wire.send("POST", f"/drives/{drive}/write", bytes(SIZE))
+    assert file.read_bytes() == bytes(SIZE)
+
+
+def test_a_read_is_cut_at_the_end_of_the_drive(wire: Wire) -> None:
+    drive = wire.drive()
+    assert len(wire.send("GET", f"/drives/{drive}/read/{SIZE - 10}/4M").content) == 10
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "encoding", "error"),
+    [
+        (f"read/{SIZE}/1", b"", "", (400, "usage")),
+        ("read/0/4194305", b"", "", (400, "usage")),
+        ("read/0/0", b"", "", (400, "usage")),
+        ("read/-1/1", b"", "", (400, "usage")),
+        ("read/x/1", b"", "", (400, "usage")),
+        (f"write/{SIZE}", b"x", "", (507, "full")),
+        (f"write/{SIZE - 1}", b"xx", "", (507, "full")),
+        (f"write/{10**17}", b"x", "", (507, "full")),
+        ("write/1e3", b"x", "", (400, "usage")),
+        ("write/0", b"not gzip", "gzip", (400, "usage")),
+        ("write/0", gzip.compress(bytes(1000))[:-9], "gzip", (400, "usage")),
+        ("write/0", b"x", "br", (400, "usage")),
+    ],
+)
+def test_bad_reads_and_writes_say_why_and_leave_the_drive_alone(
+    wire: Wire, path: str, body: bytes, encoding: str, error: tuple[int, str]
+) -> None:
+    drive = wire.drive()
+    answer = wire.send("POST", f"/drives/{drive}/{path}", body, content_encoding=encoding)
+    assert answer.error == error
+    assert "invalid" in answer.text or "beyond" in answer.text
+    assert (wire.endpoint.state / "drives" / f"{drive}.raw").read_bytes() == bytes(SIZE)
+
+
+def test_a_gzip_bomb_ends_at_the_end_of_the_drive(wire: Wire) -> None:
+    drive = wire.drive()
+    bomb = gzip.compress(bytes(200 << 20))
+    assert wire.send("POST", f"/drives/{drive}/write", bomb, content_encoding="gzip").error == (507, "full")
+    file = wire.endpoint.state / "drives" / f"{drive}.raw"
+    assert file.stat().st_size == SIZE
+
+
+def test_readers_may_read_but_not_change(wire: Wire) -> None:
+    answer = wire.json("/drives/create", {"size": "4M", "readers": f"{USER} {USER}"})
+    assert answer.json["readers"] == f"{USER} {USER}"
+
+
+def test_standard_drives_are_listed_apart_and_read_by_anyone(wire: Wire) -> None:
+    rows = wire.send("GET", "/drives/list/standard").text.split()
+    infos = wire.json("/drives/info/standard").json
+    assert [info["drive"] for info in infos] == rows
+    assert "82890da7-a036-4427-ac24-caea6c644a2f" in rows
+    assert not set(rows) & set(wire.text("/drives/list").text.split())
+    for info in infos:
+        assert info["claim:type"] == "shared"
+        assert info["readers"] == "ffffffff-ffff-ffff-ffff-ffffffffffff"
+        assert ("format" in info) == ("rawsize" in info) == (info["media"] == "disk")
+        assert wire.json(f"/drives/{info['drive']}/info").json == info
+    assert wire.send("POST", f"/drives/{rows[0]}/destroy").error == (404, "missing")
+    assert wire.send("POST", f"/drives/{rows[0]}/write", b"x").error == (404, "missing")
