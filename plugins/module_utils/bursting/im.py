@@ -152,7 +152,7 @@ class ImService:
         listing = self._zones.of(settings).listing
         now = self._clock.monotonic()
         try:
-            return listing.since(now - settings.number("LISTING_PERIOD"), MONITOR_WAIT)
+            return listing.since(max(now - settings.number("LISTING_PERIOD"), self._last_action()), MONITOR_WAIT)
         except (ListingLate, ElasticHostsError) as error:
             last = listing.last
             if last is not None and now - last.ended <= settings.number("GRACE"):
@@ -163,6 +163,13 @@ class ImService:
             raise SettingsError(
                 f"{settings.endpoint} did not list its servers within {MONITOR_WAIT:g} s: look whether it is up."
             ) from None
+
+    def _last_action(self) -> float:
+        """When the VM driver last finished something (monotonic seconds): what it did is to be in the next reply."""
+        try:
+            return max((entry.ended or 0.0 for entry in self._journal.entries().values()), default=0.0)
+        except JournalError:
+            return 0.0
 
     def _vms(self, request: ImRequest, snapshot: Snapshot, settings: HostSettings) -> Optional[List[VmFacts]]:
         """Every server of the host; None (no word about VMs) while one of them is in doubt: absent means lost (3.3)."""

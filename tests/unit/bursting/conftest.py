@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
 
+from tests.core import Core, Vm
+from tests.support.endpoint import Endpoint
+
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "one_eh_driver" / "files"
 TEMPLATE = ROOT / "roles" / "one_eh_driver" / "templates" / "one_mad_eh.sh.j2"
+VNC_SECRET = "hush-77x"
 PACKAGES = ("elastichosts", "opennebula", "bursting")
 
 
@@ -68,3 +74,98 @@ class Installation:
 @pytest.fixture
 def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path / "one")
+
+
+class Site:
+    """An installation that is configured for an endpoint, and what one asks of both."""
+
+    cloud = "cloud-of-the-tests"
+
+    def __init__(self, installation: Installation, endpoint: Endpoint, **settings: object) -> None:
+        self.installation = installation
+        self.endpoint = endpoint
+        self.settings: dict[str, object] = {
+            "EHURI": endpoint.url,
+            "EHAUTH": endpoint.auth,
+            "EHCLOUD": self.cloud,
+            "LISTING_PERIOD": 0.2,
+            "ONE_MAD_DEBUG": 1,
+            **settings,
+        }
+        self.configure()
+        self._drive = ""
+
+    def configure(self, **settings: object) -> None:
+        self.settings.update(settings)
+        self.installation.configure(**self.settings)
+
+    def core(self, release: str, **options: Any) -> Core:
+        # As oned dumps it at each start; it is the only thing that tells 4.0 and 4.2 from the releases before (1.7).
+        old = release < "4"
+        key = "HOST_MONITORING_INTERVAL" if old else "MONITORING_INTERVAL"
+        (self.installation.var / "config").write_text(f"MANAGER_TIMER=15\n{key}=60\n")
+        return Core(release, one_location=self.installation.root, **options)
+
+    @property
+    def drive(self) -> str:
+        """UUID of a drive to boot from."""
+        self._drive = self._drive or self.new_drive()
+        return self._drive
+
+    def new_drive(self) -> str:
+        uuid: str = self.endpoint.call("/drives/create", {"name": "boot", "size": "4M"}).json()["drive"]
+        return uuid
+
+    def template(self, drive: str = "") -> dict[str, str]:
+        """EH=[...] as the original guide gives it."""
+        return {
+            "NAME": "bitrot",
+            "CPUMHZ": "500",
+            "MEMORY": "500",
+            "DRIVE": f"ide:0:0 {drive or self.drive}",
+            "NICMODEL": "nic:0:model e1000",
+            "NICDHCP": "nic:0:dhcp auto",
+            "VNCIP": "vnc:ip auto",
+            "VNCPASSWORD": f"vnc:password {VNC_SECRET}",
+            "BOOT": "ide:0:0",
+        }
+
+    def running(self, core: Core, template: Mapping[str, str] | None = None, **options: Any) -> Vm:
+        """A VM that was just deployed."""
+        host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
+        vm = core.create_vm(self.template() if template is None else template, **options)
+        core.deploy(vm, host)
+        return core.wait(vm, "RUNNING")
+
+    def servers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.endpoint.call("/servers/info").json()
+        return found
+
+    def states(self) -> dict[str, str]:
+        return {server["server"]: server["status"] for server in self.servers()}
+
+    def log(self, driver: str = "vmm") -> str:
+        return (self.installation.var / f"one_{driver}_eh.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def quick_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """An endpoint whose guests obey soon, with a log of its requests."""
+    folder = tmp_path_factory.mktemp("quick")
+    with Endpoint(folder / "state", "--acpi-delay", "0.1", "--request-log", str(folder / "requests")) as running:
+        yield running
+
+
+@pytest.fixture
+def site(installation: Installation, quick_endpoint: Endpoint) -> Site:
+    """Configured for an endpoint without servers."""
+    for server in quick_endpoint.call("/servers/info").json():
+        quick_endpoint.call(f"/servers/{server['server']}/destroy")
+    return Site(installation, quick_endpoint)
+
+
+@pytest.fixture
+def deaf(tmp_path: Path) -> Iterator[Endpoint]:
+    """An endpoint whose guests ignore the ACPI power button."""
+    with Endpoint(tmp_path / "deaf", "--acpi-delay", "never") as running:
+        yield running

@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The installed drivers, started as each release of OpenNebula starts them, against the real endpoint."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core import Core
+from tests.support.endpoint import Endpoint
+from tests.unit.bursting.conftest import Installation, Site
+
+
+def test_under_2_0_a_vm_lives_from_deploy_to_shutdown(site: Site) -> None:
+    with site.core("2.0.1") as core:
+        core.start_vmm()
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        vm = core.create_vm(site.template())
+        core.deploy(vm, host)
+        core.wait(vm, "RUNNING")
+        (server,) = site.servers()
+        assert vm.deploy_id == server["server"]
+        assert (server["name"], server["cpu"], server["mem"]) == ("bitrot", 500, 500)
+        assert (server["user:one-cloud"], server["user:one-vm"]) == (site.cloud, str(vm.id))
+        core.poll(vm)
+        core.answered()
+        assert vm.monitoring["STATE"] == "a"
+        assert vm.address == server["nic:0:ip"]
+        core.monitor(host)
+        core.answered()
+        assert (host.facts["USEDCPU"], host.facts["USEDMEMORY"]) == ("25", str(500 * 1024))
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+def test_under_7_4_a_vm_is_monitored_powered_off_resumed_and_terminated(site: Site) -> None:
+    with site.core("7.4.0", grace=1.0) as core:
+        core.start_vmm(arguments="-t 15 eh")
+        core.start_im(arguments="eh")
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        assert host.facts["HYPERVISOR"] == "elastichosts"
+        assert (host.facts["TOTALCPU"], host.facts["TOTALMEMORY"]) == ("200", str(2048 * 1024))
+        vm = core.create_vm(site.template())
+        core.deploy(vm, host)
+        core.wait(vm, "RUNNING")
+        first = vm.deploy_id
+        core.wait_for(lambda: vm.address, "an address")
+        assert vm.address == site.servers()[0]["nic:0:ip"]
+        core.poweroff(vm)
+        core.wait(vm, "POWEROFF")
+        assert site.states() == {first: "stopped"}
+        core.resume(vm)
+        core.wait(vm, "RUNNING")
+        assert vm.deploy_id == first
+        assert site.states() == {first: "active"}
+        core.reboot(vm)
+        core.reboot(vm, hard=True)
+        core.answered()
+        assert site.states() == {first: "active"}
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+@pytest.mark.parametrize("release", ["2.2.1", "3.8.5", "4.2.0", "5.10.5", "5.12.0", "6.10.5"])
+def test_the_same_drivers_serve_the_releases_between(site: Site, release: str) -> None:
+    with site.core(release) as core:
+        core.start_vmm()
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        vm = core.create_vm(site.template())
+        core.deploy(vm, host)
+        core.wait(vm, "RUNNING")
+        core.suspend(vm)
+        core.wait(vm, "SUSPENDED")
+        core.resume(vm)
+        core.wait(vm, "RUNNING")
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+def test_power_off_hard_and_undeploy_keep_the_server(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        for off, state in ((core.poweroff, "POWEROFF"), (core.undeploy, "UNDEPLOYED")):
+            off(vm, hard=True)
+            core.wait(vm, state)
+            assert site.states() == {vm.deploy_id: "stopped"}
+            core.resume(vm)
+            core.wait(vm, "RUNNING")
+        core.terminate(vm, hard=True)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+def test_cpu_and_memory_changed_while_off_are_applied_at_the_next_start(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        template = {key: value for key, value in site.template().items() if key not in ("CPUMHZ", "MEMORY")}
+        vm = site.running(core, template, cpu=0.5, memory=512)
+        assert (site.servers()[0]["cpu"], site.servers()[0]["mem"]) == (1000, 512)
+        core.poweroff(vm)
+        core.wait(vm, "POWEROFF")
+        vm.template = tuple((k, {"CPU": "1", "MEMORY": "1024"}.get(k, v)) for k, v in vm.template)
+        core.resume(vm)
+        core.wait(vm, "RUNNING")
+        assert (site.servers()[0]["cpu"], site.servers()[0]["mem"]) == (2000, 1024)
+
+
+def test_a_guest_that_ignores_the_power_button_keeps_its_server(installation: Installation, deaf: Endpoint) -> None:
+    site = Site(installation, deaf, SHUTDOWN_TIMEOUT=0.5)
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        core.terminate(vm)
+        core.wait(vm, "RUNNING")
+        assert "did not switch off within 0.5 s of the ACPI power button" in vm.error
+        assert "SHUTDOWN_TIMEOUT" in vm.error
+        assert site.states() == {vm.deploy_id: "active"}
+        core.terminate(vm, hard=True)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+def test_the_hard_form_takes_the_place_of_a_soft_one_that_waits(installation: Installation, deaf: Endpoint) -> None:
+    site = Site(installation, deaf, SHUTDOWN_TIMEOUT=30)
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        core.terminate(vm)
+        core.wait(vm, "SHUTDOWN")
+        core.terminate(vm, hard=True)
+        core.wait(vm, "DONE", 5)
+        core.answered(5)
+        assert site.servers() == []
+
+
+def test_a_server_whose_start_is_unknown_is_not_made_twice(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        first = vm.deploy_id
+        vm.state, vm.deploy_id = "BOOT_FAILURE", ""
+        core.retry(vm)
+        core.wait(vm, "RUNNING")
+        assert vm.deploy_id == first
+        assert site.states() == {first: "active"}
+
+
+def test_reboot_of_a_server_that_went_away_is_a_clear_failure(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        site.endpoint.call(f"/servers/{vm.deploy_id}/destroy")
+        core.reboot(vm, hard=True)
+        core.answered()
+        assert f"Server {vm.deploy_id} of VM {vm.id} is not at" in vm.error
+        vm.state = "POWEROFF"
+        core.resume(vm)
+        core.wait(vm, "POWEROFF")
+        assert "recover the VM with --recreate" in vm.error
+        vm.state = "RUNNING"
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+
+
+def test_cleanup_without_a_deploy_id_finds_the_server_by_its_keys(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        vm.deploy_id = ""
+        core.recreate(vm)
+        core.wait(vm, "PENDING")
+        assert site.servers() == []
+
+
+def test_what_the_cloud_cannot_do_is_refused_at_once_and_names_the_action(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        core.request("SNAPSHOTCREATE", vm)
+        core.request("UPDATENIC", vm, {"VIRTUAL_NETWORK_ID": "3"})
+        core.request("UPDATECONF", vm)
+        core.answered()
+        assert core.replies("SNAPSHOTCREATE", vm)[0].text.startswith("SNAPSHOTCREATE is not possible")
+        assert core.replies("UPDATENIC", vm)[0].text.startswith("3 UPDATENIC is not possible")
+        assert core.replies("UPDATECONF", vm)[0].ok
+
+
+def test_a_server_of_another_vm_is_left_alone(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        first, second = site.running(core), site.running(core, site.template(site.new_drive()))
+        second.deploy_id, mine = first.deploy_id, second.deploy_id
+        core.terminate(second, hard=True)
+        core.answered()
+        assert f"Server {first.deploy_id} is not marked as that of VM {second.id}" in second.error
+        assert site.states() == {first.deploy_id: "active", mine: "active"}
+
+
+def test_the_drivers_leave_when_the_core_is_killed(site: Site) -> None:
+    core = Core("7.4.0", one_location=site.installation.root)
+    core.start_vmm()
+    core.start_im()
+    core.shut_down(finalize=False)
