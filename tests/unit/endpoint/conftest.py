@@ -48,6 +48,12 @@ class Wire:
     def close(self) -> None:
         self._connection.close()
 
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def send(self, method: str, path: str, body: bytes | str = b"", **headers: str) -> Answer:
         """Headers by keyword: content_type="text/plain". An empty one is left out."""
         given = {name.replace("_", "-"): value for name, value in headers.items()}

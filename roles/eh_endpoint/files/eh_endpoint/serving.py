@@ -55,6 +55,7 @@ class Options:
 
 def serve(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotServe before the first connection, never after it."""
+    os.umask(0o077)  # the state holds passwords
     lock = _lock(options.state)
     listening = _listen(options.host, options.port)
     clock = SystemClock()

@@ -77,12 +77,12 @@ def choice(*words: str) -> Kind:
 
 
 def text(limit: int) -> Kind:
-    """Free text up to a number of characters; a line feed is the only control character (elastichosts-api 7.11)."""
+    """Free text up to a number of characters, without control characters but line ends and tabs."""
 
     def kind(given: str) -> str:
         if len(given) > limit:
             raise BadValue(f"at most {limit} characters are possible")
-        if any(ord(character) < 32 and character not in "\n\t" for character in given):
+        if any(ord(character) < 32 and character not in "\n\r\t" for character in given):
             raise BadValue("it holds control characters")
         return given
 
