@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import zlib
 
 import pytest
 
@@ -245,3 +246,31 @@ def test_standard_drives_are_listed_apart_and_read_by_anyone(wire: Wire) -> None
         assert wire.json(f"/drives/{info['drive']}/info").json == info
     assert wire.send("POST", f"/drives/{rows[0]}/destroy").error == (404, "missing")
     assert wire.send("POST", f"/drives/{rows[0]}/write", b"x").error == (404, "missing")
+
+
+def test_a_standard_disk_is_gzip_that_expands_to_its_raw_size(wire: Wire) -> None:
+    info = next(info for info in wire.json("/drives/info/standard").json if info["media"] == "disk")
+    stored, position = b"", 0
+    gunzip = zlib.decompressobj(wbits=31)
+    expanded = 0
+    while expanded < info["rawsize"]:
+        if not stored:
+            stored = wire.send("GET", f"/drives/{info['drive']}/read/{position}/4M").content
+            position += len(stored)
+        piece = gunzip.decompress(stored)
+        if expanded == 0:
+            assert info["name"].encode() in piece[:512]
+            assert piece[510:512] == b"\x55\xaa"
+        expanded += len(piece)
+        stored = gunzip.unused_data
+        if gunzip.eof:
+            gunzip = zlib.decompressobj(wbits=31)
+    assert expanded == info["rawsize"]
+    assert not stored.strip(b"\0")
+
+
+def test_a_standard_cdrom_is_attached_as_it_is_by_many(wire: Wire) -> None:
+    info = next(info for info in wire.json("/drives/info/standard").json if info["media"] == "cdrom")
+    for _ in range(2):
+        server = wire.server(ide__0__0=info["drive"], ide__0__0__media="cdrom", boot="ide:0:0")
+        assert wire.json(f"/servers/{server}/info").json["ide:0:0:media"] == "cdrom"

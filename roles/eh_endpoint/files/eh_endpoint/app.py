@@ -59,15 +59,14 @@ class Call:
     takes: str = ""
 
 
-def calls(drives: Drives, servers: Servers, resources: Resources, standard: StandardDrives) -> tuple[Call, ...]:
-    """Every call of the API (elastichosts-api 2)."""
+def calls(drives: Drives, servers: Servers, resources: Resources, standard: StandardDrives | None) -> tuple[Call, ...]:
+    """Every call of the API (elastichosts-api 2). standard: None where the standard drives cannot be listed."""
     one, many, rows = formats.properties, formats.objects, formats.rows
     return (
         Call("drives/list", READ, drives.uuids, _uuids),
         Call("drives/info", READ, drives.every, many),
         Call("drives/info/full", READ, drives.every, many),
-        Call("drives/list/standard", READ, lambda user: standard.uuids(), _uuids),
-        Call("drives/info/standard", READ, lambda user: standard.every(), many),
+        *_library(standard),
         Call("drives/create", CHANGE, drives.create, one, "properties"),
         Call("drives/{drive}/info", READ, drives.info, one),
         Call("drives/{drive}/info/full", READ, drives.info, one),
@@ -97,6 +96,15 @@ def calls(drives: Drives, servers: Servers, resources: Resources, standard: Stan
         Call("servers/{server}/shutdown", CHANGE, servers.shutdown, _nothing),
         Call("servers/{server}/reset", CHANGE, servers.reset, _nothing),
         Call("servers/{server}/destroy", CHANGE, servers.destroy, _nothing),
+    )
+
+
+def _library(standard: StandardDrives | None) -> tuple[Call, ...]:
+    if standard is None:
+        return ()
+    return (
+        Call("drives/list/standard", READ, lambda user: standard.uuids(), _uuids),
+        Call("drives/info/standard", READ, lambda user: standard.every(), formats.objects),
     )
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 from . import values
@@ -77,6 +78,10 @@ class Drives:
     def usable(self, user: str, uuid: str) -> Drive:
         """A drive that a server of the user may name: an own one or a standard one."""
         return self._standard.get(uuid) or self.own(user, uuid)
+
+    def path(self, uuid: str) -> Path:
+        """The file behind a drive, for a guest."""
+        return self._blocks.path(uuid) if self._standard.get(uuid) is None else self._standard.path(uuid)
 
     def _describe(self, drive: Drive) -> Properties:
         found: dict[str, Value] = {

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from .blocks import Blocks
 from .cloud import Cloud, Server
 from .drives import Drives
 from .errors import ApiError, Busy, Failed, Missing, Usage
@@ -41,7 +40,6 @@ class Servers:
         cloud: Cloud,
         drives: Drives,
         resources: Resources,
-        blocks: Blocks,
         hypervisor: Hypervisor,
         platform: Platform,
         address_delay: float = 0.0,
@@ -49,7 +47,6 @@ class Servers:
         self._cloud = cloud
         self._drives = drives
         self._resources = resources
-        self._blocks = blocks
         self._hypervisor = hypervisor
         self._platform = platform
         self._address_delay = address_delay
@@ -269,7 +266,7 @@ class Servers:
             cores=_cores(server),
             boot=tuple(str(config.get("boot", "")).split()),
             disks=tuple(
-                Disk(device, self._blocks.path(drive), str(config.get(f"{device}:media", "disk")))
+                Disk(device, self._drives.path(drive), str(config.get(f"{device}:media", "disk")))
                 for device, drive in server.drives.items()
             ),
             nics=server.nics,

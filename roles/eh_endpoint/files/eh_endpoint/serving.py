@@ -64,12 +64,12 @@ def serve(options: Options) -> None:
     cloud = Cloud(store, clock, AddressPool(options.addresses))
     blocks = Blocks(options.state / "drives")
     blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
-    standard = StandardDrives()
+    standard = StandardDrives(options.state / "standard")
     drives = Drives(cloud, blocks, standard, platform)
     resources = Resources(cloud)
     hypervisor = SimulatedHypervisor(clock, options.acpi_delay)
-    servers = Servers(cloud, drives, resources, blocks, hypervisor, platform, options.address_delay)
-    table = Table(calls(drives, servers, resources, standard))
+    servers = Servers(cloud, drives, resources, hypervisor, platform, options.address_delay)
+    table = Table(calls(drives, servers, resources, standard if platform.standard else None))
     application = Application(Accounts(options.accounts), table, servers.advance, _request_log(options))
     url = f"http://{_bracketed(listening.getsockname()[0])}:{listening.getsockname()[1]}"
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
 from typing import NamedTuple
 
+from .blocks import Blocks
 from .cloud import Drive
 from .formats import Properties
 from .values import EVERYONE
@@ -36,9 +39,15 @@ _LIBRARY = (
 
 
 class StandardDrives:
+    """The library, made here: each image begins with a sector that says what it is, and is zeros after that.
+
+    Disks are stored gzipped and cdroms as they are. A file is made when it is first read.
+    """
+
     USER = "00000000-0000-0000-0000-000000000000"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._blocks = Blocks(folder)
         self._images = {image.uuid: image for image in _LIBRARY}
 
     def uuids(self) -> list[str]:
@@ -68,5 +77,43 @@ class StandardDrives:
             "size": image.size,
         }
 
+    def path(self, uuid: str) -> Path:
+        """The file of a standard drive, made if need be."""
+        path = self._blocks.path(uuid)
+        if not path.exists():
+            self._make(self._images[uuid])
+        return path
+
     def read(self, uuid: str, offset: int, size: int) -> bytes:
-        return bytes(max(0, min(size, self._images[uuid].size - offset)))
+        self.path(uuid)
+        return self._blocks.read(uuid, offset, size)
+
+    def _make(self, image: Image) -> None:
+        # Under another name first: a file that is there is whole, whenever the process ends.
+        making = f"{image.uuid}.making"
+        self._blocks.create(making, image.size)
+        with self._blocks.writer(making, 0) as writer:
+            first = _sector(image)
+            if not image.rawsize:
+                writer.write(first)
+            else:
+                writer.write(_gzip(first + bytes(_PIECE - len(first))))
+                zeros = _gzip(bytes(_PIECE))
+                for _ in range(image.rawsize // _PIECE - 1):
+                    writer.write(zeros)
+        self._blocks.path(making).rename(self._blocks.path(image.uuid))
+
+
+_PIECE = 4 * MIB
+
+
+def _sector(image: Image) -> bytes:
+    """A boot sector without code: a label and the signature that a BIOS looks for."""
+    label = f"simulated image: {image.name}\n".encode()
+    return label.ljust(510, b"\0") + b"\x55\xaa"
+
+
+def _gzip(data: bytes) -> bytes:
+    """One member of a gzip file; several after each other are a gzip file too, and zeros may follow."""
+    gzip = zlib.compressobj(wbits=31)
+    return gzip.compress(data) + gzip.flush()

@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the generation of 2009 to 2012 shows differently (elastichosts-api 8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.endpoint import Endpoint
+from tests.unit.endpoint.conftest import Wire
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with Endpoint(tmp_path_factory.mktemp("old"), "--platform", "old") as running:
+        yield running
+
+
+def test_an_active_server_has_its_address_in_dhcp_and_its_cores_in_smp(
+    old: Endpoint, connect: Callable[..., Wire]
+) -> None:
+    wire = connect(old)
+    body = {"nic:0:model": "e1000", "nic:0:dhcp": "auto", "vnc:ip": "auto", "vnc:password": "geheim"}
+    found = wire.json("/servers/create", {"name": "a", "cpu": 4000, "mem": 500, "persistent": "true", **body}).json
+    assert re.fullmatch(r"198\.18\.0\.\d", found["nic:0:dhcp"])
+    assert found["vnc:ip"] == found["nic:0:dhcp"]
+    assert found["vnc:password"] == "geheim"
+    assert found["smp"] == 2
+    assert (found["rx"], found["rx:packets"], found["tx"], found["tx:packets"]) == (0, 0, 0, 0)
+    absent = {"nic:0:dhcp:ip", "nic:0:ip", "smp:cores", "password", "vnc", "type", "nic:0:rx:bytes"}
+    assert not absent & set(found)
+    assert wire.send("POST", f"/servers/{found['server']}/stop").status == 204
+    off = wire.json(f"/servers/{found['server']}/info").json
+    assert (off["nic:0:dhcp"], off["vnc:ip"], off["smp"]) == ("auto", "auto", "auto")
+
+
+def test_an_address_that_comes_late_shows_as_auto_until_then(tmp_path: object, connect: Callable[..., Wire]) -> None:
+    with Endpoint(tmp_path / "late", "--platform", "old", "--address-delay", "1000") as late:  # type: ignore[operator]
+        server = connect(late).server(nic__0__dhcp="auto")
+        assert connect(late).json(f"/servers/{server}/info").json["nic:0:dhcp"] == "auto"
+
+
+def test_drives_have_no_tier_and_standard_drives_cannot_be_listed(old: Endpoint, connect: Callable[..., Wire]) -> None:
+    wire = connect(old)
+    assert "tier" not in wire.json("/drives/create", {"size": "4M"}).json
+    for call in ("/drives/list/standard", "/drives/info/standard"):
+        assert wire.send("GET", call).error == (404, "missing")
+    # They are there all the same, for clients with a fixed list.
+    assert wire.json("/drives/62f512cd-82c7-498e-88d8-a09ac2ef20e7/info").json["format"] == "gzip"
