@@ -37,6 +37,7 @@ _V1_ENDS: Mapping[str, Tuple[str, ...]] = {
 """what follows the host in a V1 line, each one word; the host itself may be empty or contain blanks (2.1, 8.8)"""
 
 _ACTION = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+_NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,9})\Z")  # one that is the same again as text: a host may be called 007
 _ID = re.compile(r"-?[0-9]{1,10}\Z")
 
 
@@ -114,7 +115,8 @@ def parse_vmm(line: bytes) -> VmmRequest:
     if action == "DRIVER_CANCEL":
         return VmmRequest(action, number, "V3" if modern else "V1")
     words = rest.split()
-    if modern or len(words) <= 1:
+    # A payload is one word; V1 has blanks there even when host and deploy id are empty.
+    if modern or " " not in rest.rstrip(" "):
         generation = "V3" if modern else "V2"
         if len(words) != 1:
             _refuse(f"it has {len(words)} words after the id where one base64 payload belongs", action, number)
@@ -312,13 +314,11 @@ def _im_document(text: str) -> ImRequest:
 
 
 def _tree(element: Element) -> Union[str, int, Dict[str, Any]]:
-    """Sections as dict, whole numbers as int, the rest as text; of a repeated name the first stays.
-
-    A host's name stays text, also when it is a number."""
+    """Sections as dict, whole numbers as int, the rest as text; of a repeated name the first stays."""
     if len(element):
         tree: Dict[str, Any] = {}
         for child in element:
             tree.setdefault(child.tag, _tree(child))
         return tree
     text = (element.text or "").strip()
-    return int(text) if _ID.match(text) else text
+    return int(text) if _NUMBER.match(text) else text
