@@ -274,3 +274,13 @@ def test_a_standard_cdrom_is_attached_as_it_is_by_many(wire: Wire) -> None:
     for _ in range(2):
         server = wire.server(ide__0__0=info["drive"], ide__0__0__media="cdrom", boot="ide:0:0")
         assert wire.json(f"/servers/{server}/info").json["ide:0:0:media"] == "cdrom"
+
+
+def test_a_disk_without_space_is_507(wire: Wire) -> None:
+    drive = wire.drive()
+    file = wire.endpoint.state / "drives" / f"{drive}.raw"
+    file.unlink()
+    file.symlink_to("/dev/full")
+    answer = wire.send("POST", f"/drives/{drive}/write", b"x")
+    assert answer.error == (507, "full")
+    assert wire.send("POST", f"/drives/{drive}/destroy").status == 204

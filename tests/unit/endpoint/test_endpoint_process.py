@@ -43,6 +43,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         ([], "no account is given"),
         (["--auth", "me:secret-word"], "not a UUID"),
         (["--auth", USER], "has no key"),
+        (["--auth", AUTH, "--auth", f"{USER}:secret-word"], "two different keys"),
         (["--auth-file", "/no/such/file"], "/no/such/file cannot be read: No such file or directory"),
         (["--auth", AUTH, "--addresses", "10.0.0.0/30"], "too small"),
         (["--auth", AUTH, "--addresses", "ten"], "is not an IPv4 network"),

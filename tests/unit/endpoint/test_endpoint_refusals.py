@@ -195,8 +195,10 @@ def test_a_bad_drive_is_refused_and_leaves_no_file(wire: Wire, body: dict[str, s
 
 def test_tier_and_cipher_stay_as_they_were_created(wire: Wire) -> None:
     drive = wire.drive(tier="ssd")
-    for body in ({"tier": "disk"}, {"encryption:cipher": "none"}, {"avoid": drive}):
-        assert wire.json(f"/drives/{drive}/set", body).error == (400, "usage")
+    for body in ({"tier": "disk"}, {"encryption:cipher": "none"}, {"avoid": drive}, {"size": None}, {"size": "-1"}):
+        answer = wire.json(f"/drives/{drive}/set", body)
+        assert answer.error == (400, "usage")
+        assert drive in answer.text
     assert wire.json(f"/drives/{drive}/set", {"tier": "ssd"}).status == 200
 
 

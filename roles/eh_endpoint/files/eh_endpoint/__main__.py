@@ -132,7 +132,11 @@ def _accounts(options: list[str], file: Path | None, environment: str) -> tuple[
             raise BadOption(f"--auth-file {file} cannot be read: {reason}") from None
     if not lines:
         raise BadOption("no account is given: use --auth UUID:KEY, --auth-file FILE or EH_ENDPOINT_AUTH")
-    return tuple(parse_account(line) for line in lines)
+    accounts: dict[str, str] = {}
+    for user, key in map(parse_account, lines):
+        if accounts.setdefault(user, key) != key:
+            raise BadOption(f"user {user} is given with two different keys")
+    return tuple(accounts.items())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import Full
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """A disk without space is an answer of the API and no fault of the program."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Full(f"The disk under the drives has no space left: {error.strerror}") from error
+        raise
+
 
 class Blocks:
     """A folder of files `UUID.raw`. Offsets and sizes in bytes; what was never written reads as zeros."""
@@ -22,11 +35,12 @@ class Blocks:
         return self._folder / f"{uuid}.raw"
 
     def create(self, uuid: str, size: int) -> None:
-        with self.path(uuid).open("wb") as file:
+        with _room(), self.path(uuid).open("wb") as file:
             file.truncate(size)
 
     def resize(self, uuid: str, size: int) -> None:
-        os.truncate(self.path(uuid), size)
+        with _room():
+            os.truncate(self.path(uuid), size)
 
     def remove(self, uuid: str) -> None:
         self.path(uuid).unlink(missing_ok=True)
@@ -73,10 +87,11 @@ class Writer:
             self.position += len(data)
             return
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self._descriptor, view, self.position)
-            self.position += written
-            view = view[written:]
+        with _room():
+            while view:
+                written = os.pwrite(self._descriptor, view, self.position)
+                self.position += written
+                view = view[written:]
 
     def _untouched(self, size: int) -> bool:
         try:

@@ -105,8 +105,8 @@ class Drives:
         if not isinstance(size, int):
             raise Usage("size: invalid request: a new drive needs a size in bytes")
         drive = Drive(str(uuid4()), user, size, {**_DEFAULTS, **merged({}, wanted)}, _NEW_COUNTERS)
-        self._blocks.create(drive.uuid, size)
         try:
+            self._blocks.create(drive.uuid, size)
             self._cloud.commit(drive)
         except BaseException:
             self._blocks.remove(drive.uuid)
@@ -115,11 +115,14 @@ class Drives:
 
     def set(self, user: str, uuid: str, given: Given) -> Properties:
         drive = self.own(user, uuid)
-        wanted = changes(DRIVE_KEYS, given, {**drive.config, "size": drive.size}, live=False)
-        size = wanted.pop("size", drive.size)
-        if not isinstance(size, int):
-            raise Usage("size: invalid change: a drive keeps a size")
-        after = replace(drive, size=size, config=merged(drive.config, wanted))
+        try:
+            wanted = changes(DRIVE_KEYS, given, {**drive.config, "size": drive.size}, live=False)
+            size = wanted.pop("size", drive.size)
+            if not isinstance(size, int):
+                raise Usage("size: invalid change: a drive keeps a size")
+            after = replace(drive, size=size, config=merged(drive.config, wanted))
+        except Usage as error:
+            raise error.about(f"Drive {drive.uuid}") from None
         if size != drive.size:
             self._idle(drive)
         if drive.shared and not after.shared and len(self._cloud.claims(drive.uuid)) > 1:

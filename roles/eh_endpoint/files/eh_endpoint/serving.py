@@ -62,9 +62,12 @@ def serve(options: Options) -> None:
     platform = PLATFORMS[options.platform]
     store = _open_store(options)
     cloud = Cloud(store, clock, AddressPool(options.addresses))
-    blocks = Blocks(options.state / "drives")
-    blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
-    standard = StandardDrives(options.state / "standard")
+    try:
+        blocks = Blocks(options.state / "drives")
+        blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
+        standard = StandardDrives(options.state / "standard")
+    except OSError as error:
+        raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
     drives = Drives(cloud, blocks, standard, platform)
     resources = Resources(cloud)
     hypervisor = SimulatedHypervisor(clock, options.acpi_delay)
