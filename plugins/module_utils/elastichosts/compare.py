@@ -18,7 +18,7 @@ Changes = Dict[str, Optional[str]]
 
 BLOCK = 4 * 1024 * 1024
 """Bytes: the cloud rounds the size of a drive up to a multiple of this (elastichosts-api 2.1)."""
-_SIZE = re.compile(r"(\d{1,18})\s*([kKmMgGtT]?)(?:[iI]?[bB])?")
+_SIZE = re.compile(r"([0-9]{1,18})\s*([kKmMgGtT]?)(?:[iI]?[bB])?")
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 _READ_ONLY = re.compile(
     r"server|drive|user|status|started|claimed|imaging|smp:cores|[rt]x(:packets)?|nic:\d:(dhcp:ip|ip|block)"
@@ -86,8 +86,9 @@ def drive_changes(wanted: Wanted, current: Current) -> Changes:
         if _READ_ONLY.fullmatch(key) or key == "avoid":
             continue
         if key == "size":
-            if value is not None and str(rounded(parse_size(value))) != current.get("size"):
-                changes[key] = str(parse_size(value))
+            size = None if value is None else str(rounded(parse_size(value)))
+            if size not in (None, current.get(key)):
+                changes[key] = size
         elif not _rule(key)(key, value, current):
             changes[key] = value
     return changes
@@ -117,12 +118,16 @@ def _same(key: str, value: Optional[str], current: Current) -> bool:
     found = current.get(key, default)
     if value is None or value == "":
         return found in (None, "", default)
-    return found is not None and _plain(found) == _plain(value)
+    return found == value
 
 
 def _plain(text: str) -> str:
     text = text.strip()
     return str(int(text)) if text.isascii() and text.isdigit() and len(text) < 20 else text
+
+
+def _same_number(key: str, value: Optional[str], current: Current) -> bool:
+    return _plain(value or "") == _plain(current.get(key, ""))
 
 
 def _same_words(key: str, value: Optional[str], current: Current) -> bool:
@@ -183,6 +188,7 @@ _RULES: Tuple[Tuple[re.Pattern[str], Rule], ...] = (
     (re.compile("persistent"), _same_truth),
     (re.compile("|".join(PASSWORDS)), _same_password),
     (re.compile("|".join(VNC)), _same_vnc),
+    (re.compile("cpu|mem"), _same_number),
     (re.compile("smp"), _same_cores),
     (re.compile(r"nic:\d:dhcp"), _same_dhcp),
     (re.compile(r"nic:\d:(vlan|mac)"), _same_identifier),

@@ -123,7 +123,8 @@ def _resumed(drive: Drive, image: Image) -> Optional[Mark]:
     words = drive.properties.get(PROGRESS_KEY, "").split()
     if len(words) != 3 or words[0] != image.sha256 or not (words[1].isascii() and words[1].isdigit()):
         return None
-    return Mark(image.sha256, min(int(words[1]), image.size), words[2] == "fresh")
+    offset = int(words[1][:20])
+    return Mark(image.sha256, offset, words[2] == "fresh") if offset <= image.size else None
 
 
 def _is_untouched(drive: Drive) -> bool:

@@ -197,7 +197,7 @@ def plan_drive(desired: Wanted, state: str, current: Optional[Drive], *, allow_s
             raise Refused(f"{label}: {key} cannot be changed after creation: {advice}")
     size = changes.get("size")
     if size is not None:
-        _check_size(rounded(parse_size(size)), current, label, allow_shrink)
+        _check_size(int(size), current, label, allow_shrink)
     steps = (Step("set", changes),) if changes else ()
     return Plan(steps, *_difference(changes, current.properties, current.properties.get("status", "")))
 
@@ -220,5 +220,5 @@ def _new_drive(desired: Wanted) -> Plan:
         raise Refused(
             f"drive {properties.get('name', '')!r} does not exist, and to create it a size must be given: add size"
         )
-    properties["size"] = str(parse_size(properties["size"]))
-    return Plan((Step("create", properties),), {}, {**properties, "size": str(rounded(int(properties["size"])))})
+    properties["size"] = str(rounded(parse_size(properties["size"])))
+    return Plan((Step("create", properties),), {}, dict(properties))

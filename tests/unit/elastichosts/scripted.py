@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import re
 import socket
+import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import requests
@@ -98,8 +99,10 @@ class Rule:
     left: int
 
 
-class Relay(ThreadingHTTPServer):
+class Relay(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
 
     def __init__(self, upstream: str = "", context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -207,8 +210,3 @@ def drip(event: threading.Event, clock: FakeClock) -> Action:
             handler.wfile.flush()
 
     return act
-
-
-def relayed(upstream: str = "") -> Iterator[Relay]:
-    with Relay(upstream) as relay:
-        yield relay

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Image files onto drives: every byte in its place, none twice, and a cut is no loss."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors, images
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from tests.support.endpoint import Endpoint
+from tests.unit.elastichosts import scripted as script
+from tests.unit.elastichosts.scripted import Relay, says
+
+CHUNK = 64 * 1024
+WRITES = "POST /drives/.*/write/.*"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Five chunks and a bit, the third and fourth of zeros."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(2 * CHUNK) + bytes(2 * CHUNK) + os.urandom(CHUNK + 100))
+    return path
+
+
+def empty(client: ElasticHosts, size: str = "4M") -> Drive:
+    return client.drives.create({"name": "root", "size": size})
+
+
+def content(client: ElasticHosts, drive: Drive, size: int) -> bytes:
+    return client.drives.read(drive.uuid, 0, size)
+
+
+def test_an_image_arrives_whole_with_its_checksum(cloud: ElasticHosts, file: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    done = images.upload(cloud, file, empty(cloud), chunk=CHUNK, progress=lambda *state: seen.append(state))
+    size = file.stat().st_size
+    assert content(cloud, done.drive, size) == file.read_bytes()
+    assert (done.changed, done.sent) == (True, size)
+    assert done.drive.user_keys == {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert seen == [*((n * CHUNK, size) for n in range(1, 6)), (size, size)]
+
+
+def test_an_image_that_is_there_already_costs_no_bytes(relayed: ElasticHosts, relay: Relay, file: Path) -> None:
+    first = images.upload(relayed, file, empty(relayed), chunk=CHUNK)
+    relay.calls.clear()
+    again = images.upload(relayed, file, relayed.drives.get(first.drive.uuid), chunk=CHUNK)
+    assert (again.changed, again.sent) == (False, 0)
+    assert relay.count("POST .*") == 0
+
+
+def test_another_image_replaces_the_first(cloud: ElasticHosts, file: Path, tmp_path: Path) -> None:
+    drive = images.upload(cloud, file, empty(cloud), chunk=CHUNK, fresh=True).drive
+    other = tmp_path / "other.img"
+    other.write_bytes(bytes(3 * CHUNK) + b"end")
+    # It is no longer fresh, whatever the caller believes: zeros must be written over the old bytes.
+    done = images.upload(cloud, other, drive, chunk=CHUNK, fresh=True)
+    assert content(cloud, done.drive, 3 * CHUNK + 3) == other.read_bytes()
+    assert done.sent == 3 * CHUNK + 3
+
+
+def test_zeros_are_not_sent_to_a_fresh_drive(relayed: ElasticHosts, relay: Relay, file: Path) -> None:
+    done = images.upload(relayed, file, empty(relayed), chunk=CHUNK, fresh=True)
+    assert done.sent == file.stat().st_size - 2 * CHUNK
+    assert relay.count(WRITES) == 4
+    assert content(relayed, done.drive, file.stat().st_size) == file.read_bytes()
+
+
+def test_zeros_are_sent_where_a_fresh_drive_reads_as_noise(relayed: ElasticHosts, relay: Relay, file: Path) -> None:
+    drive = empty(relayed)
+    relayed.drives.write(drive.uuid, 2 * CHUNK, b"\xff" * 2 * CHUNK)
+    done = images.upload(relayed, file, drive, chunk=CHUNK, fresh=True)
+    assert done.sent == file.stat().st_size
+    assert content(relayed, done.drive, file.stat().st_size) == file.read_bytes()
+
+
+def test_a_cut_upload_goes_on_at_the_first_chunk_that_was_not_acknowledged(
+    relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, file: Path
+) -> None:
+    drive = empty(relayed)
+    relay.on(f"POST /drives/.*/write/{4 * CHUNK}", says(507, "full", "no space"))
+    with pytest.raises(errors.FullError):
+        images.upload(relayed, file, drive, chunk=CHUNK)
+    cut = cloud.drives.get(drive.uuid)
+    assert not images.holds(cut, images.inspect(file))
+    assert cut.user_keys["upload"].split()[1] == str(4 * CHUNK)
+    relay.rules.clear()
+    relay.calls.clear()
+    done = images.upload(relayed, file, cut, chunk=CHUNK)
+    assert done.sent == CHUNK + 100
+    assert relay.count(WRITES) == 2
+    assert set(done.drive.user_keys) == {"sha256"}
+    assert content(cloud, drive, file.stat().st_size) == file.read_bytes()
+
+
+def test_a_killed_upload_resends_little(cloud: ElasticHosts, file: Path) -> None:
+    """No last word could be recorded: the drive knows what was recorded on the way."""
+    drive = empty(cloud)
+    image = images.inspect(file)
+    cloud.drives.set(drive.uuid, {"user:upload": f"{image.sha256} {2 * CHUNK} over"})
+    cloud.drives.write(drive.uuid, 0, file.read_bytes()[: 3 * CHUNK])
+    done = images.upload(cloud, image, cloud.drives.get(drive.uuid), chunk=CHUNK)
+    assert done.sent == image.size - 2 * CHUNK
+    assert content(cloud, drive, image.size) == file.read_bytes()
+
+
+def test_a_cut_upload_of_another_file_is_not_gone_on_with(cloud: ElasticHosts, file: Path) -> None:
+    drive = empty(cloud)
+    cloud.drives.set(drive.uuid, {"user:upload": f"{'0' * 64} {4 * CHUNK} fresh"})
+    done = images.upload(cloud, file, cloud.drives.get(drive.uuid), chunk=CHUNK, fresh=True)
+    assert done.sent == file.stat().st_size
+
+
+@pytest.mark.parametrize("mark", ["", "x", "{sha} -1 over", "{sha} 99999999999 over", "{sha} \u0665 over"])
+def test_a_mark_that_is_garbage_does_no_harm(cloud: ElasticHosts, file: Path, mark: str) -> None:
+    drive = empty(cloud)
+    image = images.inspect(file)
+    cloud.drives.set(drive.uuid, {"user:upload": mark.format(sha=image.sha256)})
+    done = images.upload(cloud, image, cloud.drives.get(drive.uuid), chunk=CHUNK)
+    assert content(cloud, done.drive, image.size) == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "fault", [script.cut_before, script.cut_after, says(503), script.fails_after(500, "system"), says(429)]
+)
+def test_a_lost_answer_costs_one_chunk_and_no_byte(
+    relayed: ElasticHosts, relay: Relay, file: Path, fault: script.Action
+) -> None:
+    relay.on(WRITES, fault, times=2)
+    done = images.upload(relayed, file, empty(relayed), chunk=CHUNK)
+    assert relay.count(WRITES) == 8
+    assert content(relayed, done.drive, file.stat().st_size) == file.read_bytes()
+
+
+def test_a_drive_that_is_busy_from_the_start_is_not_waited_for(relayed: ElasticHosts, relay: Relay, file: Path) -> None:
+    relay.on(WRITES, says(409, "busy"))
+    with pytest.raises(errors.BusyError):
+        images.upload(relayed, file, empty(relayed), chunk=CHUNK)
+    assert relay.count(WRITES) == 1
+
+
+def test_a_mark_that_cannot_be_recorded_does_not_stop_the_upload(
+    relayed: ElasticHosts, relay: Relay, file: Path
+) -> None:
+    drive = empty(relayed)
+    relay.on("POST /drives/.*/set", script.forward, times=1).on("POST /drives/.*/set", says(500, "failed"), times=1)
+    assert images.upload(relayed, file, drive, chunk=CHUNK).changed
+
+
+def test_the_checksum_is_never_there_before_the_last_byte(
+    relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, file: Path
+) -> None:
+    drive = images.upload(relayed, file, empty(relayed), chunk=CHUNK).drive
+    file.write_bytes(os.urandom(2 * CHUNK))
+    relay.on(f"POST /drives/.*/write/{CHUNK}", says(507, "full"))
+    with pytest.raises(errors.FullError):
+        images.upload(relayed, file, drive, chunk=CHUNK)
+    assert "sha256" not in cloud.drives.get(drive.uuid).user_keys
+
+
+# Bad input
+
+
+def test_a_file_that_does_not_fit_changes_nothing(relayed: ElasticHosts, relay: Relay, tmp_path: Path) -> None:
+    big = tmp_path / "big.img"
+    with big.open("wb") as file:
+        file.truncate((4 << 20) + 1)
+    drive = empty(relayed)
+    relay.calls.clear()
+    with pytest.raises(errors.Refused, match=r"has 4194305 bytes and drive .* only 4194304: make the drive larger"):
+        images.upload(relayed, big, drive)
+    assert relay.calls == []
+
+
+def test_a_drive_in_use_is_not_written_to(cloud: ElasticHosts, file: Path) -> None:
+    drive = empty(cloud)
+    server = cloud.servers.create({"cpu": "500", "mem": "512", "persistent": "true", "ide:0:0": drive.uuid})
+    with pytest.raises(errors.Refused, match=f"in use by {server.uuid}: stop that server"):
+        images.upload(cloud, file, cloud.drives.get(drive.uuid))
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(errors.Refused, match=r"none\.img' cannot be read \(No such file or directory\): correct src"):
+        images.inspect(tmp_path / "none.img")
+    with pytest.raises(errors.Refused, match="Is a directory"):
+        images.inspect(tmp_path)
+    (tmp_path / "empty.img").touch()
+    with pytest.raises(errors.Refused, match="is empty"):
+        images.inspect(tmp_path / "empty.img")
+
+
+def test_a_file_that_changes_on_the_way_is_noticed(cloud: ElasticHosts, file: Path) -> None:
+    drive = empty(cloud)
+
+    def meddle(done: int, total: int) -> None:
+        if done == 2 * CHUNK:
+            file.write_bytes(b"other")
+
+    with pytest.raises(errors.Refused, match="was changed while it was uploaded"):
+        images.upload(cloud, file, drive, chunk=CHUNK, progress=meddle)
+    assert "sha256" not in cloud.drives.get(drive.uuid).user_keys
+
+
+# Any file
+
+
+pieces = st.lists(st.sampled_from([b"\0" * 512, b"\xff" * 512, b"a" * 300]), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=pieces, second=pieces, chunk=st.sampled_from([512, 700, 4096]), fresh=st.booleans())
+def test_any_two_files_after_each_other_arrive(
+    endpoint: Endpoint, tmp_path: Path, first: list[bytes], second: list[bytes], chunk: int, fresh: bool
+) -> None:
+    path = tmp_path / "any.img"
+    with ElasticHosts(endpoint.url, endpoint.auth) as client:
+        drive = empty(client)
+        for parts in (first, second):
+            path.write_bytes(b"".join(parts))
+            drive = images.upload(client, path, drive, chunk=chunk, fresh=fresh).drive
+            assert content(client, drive, path.stat().st_size) == path.read_bytes()
+        client.drives.destroy(drive.uuid)
