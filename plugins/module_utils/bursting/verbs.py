@@ -16,7 +16,6 @@ from typing import Callable, List, Mapping, Optional
 from ..elastichosts.clock import Deadline
 from ..elastichosts.ensure import apply_server, plan_server, wait_status
 from ..elastichosts.errors import (
-    AnswerLost,
     ApiError,
     AuthError,
     BillingError,
@@ -53,8 +52,8 @@ NOTHING_MADE = (
     ThrottledError,
 )
 """answers to a create call after which there is certainly no server"""
-LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""seconds before each look for a server whose create call was not answered"""
+LOOKS = (0.0, 0.5, 1.0, 2.0)
+"""seconds before each look for a server whose create call was not answered; what appears later, is mended later"""
 KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
 """without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
 
@@ -108,11 +107,11 @@ class Verbs:
 
     def _make(self, order: Order, wanted: Properties, *, again: bool = True) -> Server:
         """Create and start; whatever goes wrong, no server is left behind, or the journal remembers the attempt."""
+        if order.cancelled:
+            raise Cancelled
         attempt = uuid.uuid4().hex
         deadline = order.deadline()
         try:
-            if order.cancelled:
-                raise Cancelled
             server = self._created(order, {**wanted, ATTEMPT_KEY: attempt}, deadline)
             if order.cancelled:
                 raise Cancelled
@@ -120,10 +119,11 @@ class Verbs:
         except (ElasticHostsError, Failure, Cancelled) as error:
             if isinstance(error, NOTHING_MADE):
                 raise
-            sure = self._take_back(order, attempt)
-            if again and not order.cancelled and _deserves_another(error):
+            lost = isinstance(error, ElasticHostsError) and error.maybe_done and not _said(error)
+            looked = self._take_back(order, attempt, doubtful=lost)
+            if again and lost and looked and not order.cancelled:
                 return self._make(order, wanted, again=False)
-            if sure:
+            if looked and not lost:
                 raise
             raise Failure(
                 f"{error} Whether a server was made is not known yet; if one appears, it is destroyed. "
@@ -159,14 +159,18 @@ class Verbs:
             raise order.gone()
         return wait_status(order.zone.client, started.uuid, "active", deadline) or started
 
-    def _take_back(self, order: Order, attempt: str) -> bool:
-        """Destroy what ``attempt`` made, if anything; false when that is not certain, which the journal then knows."""
+    def _take_back(self, order: Order, attempt: str, *, doubtful: bool) -> bool:
+        """Destroy what ``attempt`` made, if anything; false when the cloud could not be asked.
+
+        The journal knows of it until that is certain: a server may still appear after a look (``doubtful``).
+        """
         try:
             self._journal.doubt(attempt, order.vm_id, order.host)
             found = order.made_by(attempt)
             if found is not None:
                 self._destroy(order, found, order.clean_up())
-            self._journal.settle(attempt)
+            if found is not None or not doubtful:
+                self._journal.settle(attempt)
         except (ElasticHostsError, Failure, JournalError) as error:
             self._log("E", order.vm_id, f"A server may be left behind: {error}")
             return False
@@ -323,6 +327,6 @@ class Verbs:
             apply_server(client, plan, server, deadline)
 
 
-def _deserves_another(error: Exception) -> bool:
-    """A lost answer, or a gateway's word; what the cloud itself said would only be said again."""
-    return isinstance(error, AnswerLost) or (isinstance(error, SystemFault) and error.status != 500)
+def _said(error: ElasticHostsError) -> bool:
+    """Whether the cloud itself said no, so that asking again would only hear it again; a gateway's word is not its."""
+    return isinstance(error, ApiError) and not (isinstance(error, SystemFault) and error.status != 500)

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ FILES = ROOT / "roles" / "one_eh_driver" / "files"
 TEMPLATE = ROOT / "roles" / "one_eh_driver" / "templates" / "one_mad_eh.sh.j2"
 VNC_SECRET = "hush-77x"
 PACKAGES = ("elastichosts", "opennebula", "bursting")
+
+
+def until(seen: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+    """The first true value of ``seen()``; for what no line of a driver tells."""
+    end = time.monotonic() + seconds
+    while True:
+        value = seen()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what} was not seen within {seconds:g} s"
+        time.sleep(0.02)
 
 
 class Installation:

@@ -1,0 +1,136 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stands between the drivers and the endpoint and does to chosen calls what networks and clouds do."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+from urllib.parse import urlsplit
+
+
+@dataclass
+class Fault:
+    """What happens to the calls whose "METHOD /path" contains ``call``; the first that fits counts."""
+
+    call: str
+    before: float = 0.0
+    """seconds until the call is passed on"""
+    after: float = 0.0
+    """seconds until its answer is"""
+    cut: str = ""
+    """``before`` or ``after`` the effect the connection is reset"""
+    status: int = 0
+    """answered instead of being passed on"""
+    code: str = "system"
+    body: str = "fault of the test"
+    times: int = 1
+    meanwhile: Callable[[], object] | None = None
+    """run when the call has had its effect, before its answer"""
+
+
+class Proxy:
+    """``with Proxy(endpoint.url) as proxy``: the same API at ``proxy.url``; ``proxy.calls`` lists what passed."""
+
+    def __init__(self, target: str) -> None:
+        self._target = urlsplit(target)
+        self.faults: list[Fault] = []
+        self.calls: list[str] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def fault(self, call: str, **what: object) -> Fault:
+        fault = Fault(call, **what)  # type: ignore[arg-type]
+        self.faults.append(fault)
+        return fault
+
+    def count(self, call: str) -> int:
+        return sum(call in line for line in list(self.calls))
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _pick(self, call: str) -> Fault:
+        with self._lock:
+            self.calls.append(call)
+            for fault in self.faults:
+                if fault.call in call and fault.times > 0:
+                    fault.times -= 1
+                    return fault
+        return Fault("")
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                fault = proxy._pick(f"{self.command} {self.path}")
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                time.sleep(fault.before)
+                if fault.cut == "before":
+                    self.close_connection = True
+                    return
+                if fault.status:
+                    self._answer(fault.status, {"X-Elastic-Error": fault.code}, fault.body.encode())
+                    return
+                status, headers, content = proxy._pass_on(self.command, self.path, dict(self.headers), body)
+                if fault.meanwhile:
+                    fault.meanwhile()
+                time.sleep(fault.after)
+                if fault.cut == "after":
+                    self.close_connection = True
+                    return
+                self._answer(status, headers, content)
+
+            do_POST = do_GET  # noqa: N815
+
+            def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+                try:
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        if name.lower() in ("content-type", "x-elastic-error", "x-elastic-output", "www-authenticate"):
+                            self.send_header(name, value)
+                    if status != 204:
+                        self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    self.close_connection = True
+
+        return Handler
+
+    def _pass_on(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        upstream = http.client.HTTPConnection(self._target.hostname or "", self._target.port, timeout=30)
+        try:
+            upstream.request(method, path, body, {**headers, "Connection": "close"})
+            answer = upstream.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            upstream.close()
