@@ -264,9 +264,15 @@ def _unpacked(line: bytes, payload: str, *, optional_zlib: bool = False, always_
         try:
             data = zlib.decompress(data)
         except zlib.error:
+            if not always_zlib:
+                return _utf8(line, data)
             raise Verdict(
                 line, "the text is not zlib inside its base64: the core calls the line UNDEFINED (9.4)"
             ) from None
+    return _utf8(line, data)
+
+
+def _utf8(line: bytes, data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -36,8 +36,8 @@ class _Wrong(ValueError):
     """``str()`` is the part of the value that is wrong, or why."""
 
 
-def _number(key: str, value: str) -> Dict[str, str]:
-    if not _COUNT.match(value):
+def _one(key: str, form: re.Pattern[str], value: str) -> Dict[str, str]:
+    if not form.match(value):
         raise _Wrong
     return {key: value}
 
@@ -47,7 +47,7 @@ def _text(key: str, value: str) -> Dict[str, str]:
 
 
 def _smp(value: str) -> Dict[str, str]:
-    return {"smp": "auto"} if value.lower() == "auto" else _number("smp", value)
+    return {"smp": "auto"} if value.lower() == "auto" else _one("smp", _COUNT, value)
 
 
 def _persistent(value: str) -> Dict[str, str]:
@@ -130,8 +130,8 @@ class Attribute(NamedTuple):
 
 ATTRIBUTES: Mapping[str, Attribute] = {
     "NAME": Attribute(partial(_text, "name"), "a name, for example bitrot"),
-    "CPUMHZ": Attribute(partial(_number, "cpu"), "a whole number of MHz, for example 500"),
-    "MEMORY": Attribute(partial(_number, "mem"), "a whole number of MB, for example 500"),
+    "CPUMHZ": Attribute(partial(_one, "cpu", _COUNT), "a whole number of MHz, for example 500"),
+    "MEMORY": Attribute(partial(_one, "mem", _COUNT), "a whole number of MB, for example 500"),
     "DRIVE": Attribute(
         partial(_pairs, _DEVICE, _UUID),
         '"DEVICE UUID", comma-separated, for example "ide:0:0 6f0c8a52-1b0e-4c6e-9d57-2f1f0c7f7a11"; devices are '
@@ -161,7 +161,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
 }
 
 DRIVE_ATTRIBUTES: Mapping[str, Attribute] = {
-    "TIER": Attribute(partial(_words, "tier", re.compile(r"[a-z0-9-]+\Z")), "one word, for example ssd or disk"),
+    "TIER": Attribute(partial(_one, "tier", re.compile(r"[a-z0-9-]+\Z")), "one word, for example ssd or disk"),
 }
 """what a drive gets that the driver makes for the VM"""
 
