@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The drive module against a real endpoint."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.modules.cloud import Cloud
+
+MIB = 2**20
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """5 MiB that do not compress."""
+    path = tmp_path / "image.raw"
+    path.write_bytes(random.Random(7).randbytes(5 * MIB))
+    return path
+
+
+def content(cloud: Cloud, uuid: str, size: int) -> bytes:
+    pieces = (
+        cloud.endpoint.call(f"/drives/{uuid}/read/{offset}/{min(4 * MIB, size - offset)}", method="GET").content
+        for offset in range(0, size, 4 * MIB)
+    )
+    return b"".join(pieces)
+
+
+def test_a_drive_is_created_as_check_mode_says_and_only_once(cloud: Cloud) -> None:
+    task = {"size": "10M", "tier": "ssd", "claim_type": "shared", "readers": ["everyone"], "tags": ["b", "a"]}
+    drive = cloud.thrice("drive", name="data", **task, user_keys={"role": "x"})["drive"]
+    assert (drive["size"], drive["tier"], drive["user_keys"]) == (12 * MIB, "ssd", {"role": "x"})
+
+
+def test_every_spelling_of_a_size_is_the_same_size(cloud: Cloud) -> None:
+    cloud.drive(name="data", size="10M")
+    for size in ("12M", "12582912", "9000000", "12288k", "12MiB"):
+        assert not cloud.drive(name="data", size=size)["changed"]
+
+
+def test_a_drive_is_changed_where_the_task_says(cloud: Cloud) -> None:
+    cloud.drive(name="data", size="4M", tags=["a"], readers=["everyone"], user_keys={"old": "1", "kept": "2"})
+    result = cloud.thrice("drive", name="data", size="8M", readers=None, user_keys={"old": None})
+    drive = result["drive"]
+    assert (drive["size"], drive["tags"], drive["readers"]) == (8 * MIB, ["a"], [])
+    assert drive["user_keys"] == {"kept": "2"}
+    assert result["diff"]["before"]["size"] == "4194304"
+
+
+def test_a_drive_shrinks_only_when_allowed(cloud: Cloud) -> None:
+    cloud.drive(name="data", size="8M")
+    before = cloud.changes
+    assert "allow_shrink" in cloud.drive(name="data", size="4M")["msg"]
+    assert cloud.changes == before
+    assert cloud.thrice("drive", name="data", size="4M", allow_shrink=True)["drive"]["size"] == 4 * MIB
+
+
+@pytest.mark.parametrize("option", [{"tier": "ssd"}, {"encryption": "none"}])
+def test_what_is_fixed_at_creation_is_refused_later(cloud: Cloud, option: dict[str, Any]) -> None:
+    cloud.drive(name="data", size="4M")
+    before = cloud.changes
+    result = cloud.drive(name="data", **option)
+    assert "cannot be changed after creation" in result["msg"]
+    assert result["failure"]["code"] == "refused"
+    assert cloud.changes == before
+
+
+def test_a_drive_in_use_is_not_destroyed(cloud: Cloud) -> None:
+    cloud.drive(name="data", size="4M")
+    cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "data"}])
+    before = cloud.changes
+    for check in (True, False):
+        assert "stop or destroy that server first" in cloud.drive(name="data", state="absent", check=check)["msg"]
+    assert cloud.changes == before
+
+
+def test_a_drive_is_destroyed_once(cloud: Cloud) -> None:
+    cloud.drive(name="data", size="4M")
+    assert cloud.thrice("drive", name="data", state="absent")["drive"] == {}
+
+
+def test_an_image_is_sent_once_and_arrives_whole(cloud: Cloud, image: Path) -> None:
+    result = cloud.thrice("drive", name="root", src=str(image))
+    assert (result["sent"], result["drive"]["size"]) == (5 * MIB, 8 * MIB)
+    assert content(cloud, result["drive"]["uuid"], 5 * MIB) == image.read_bytes()
+    assert cloud.drive(name="root", src=str(image))["sent"] == 0
+
+
+def test_another_image_is_sent_over_the_first(cloud: Cloud, image: Path) -> None:
+    first = cloud.drive(name="root", src=str(image))
+    image.write_bytes(random.Random(8).randbytes(MIB) + bytes(4 * MIB))
+    second = cloud.thrice("drive", name="root", src=str(image))
+    assert second["sent"] == 5 * MIB
+    assert second["drive"]["uuid"] == first["drive"]["uuid"]
+    assert content(cloud, second["drive"]["uuid"], 5 * MIB) == image.read_bytes()
+    assert second["diff"]["before"]["user:sha256"] != second["diff"]["after"]["user:sha256"]
+
+
+def test_a_new_drive_gets_the_size_of_the_task_when_it_is_larger_than_the_image(cloud: Cloud, image: Path) -> None:
+    assert cloud.thrice("drive", name="root", src=str(image), size="20M")["drive"]["size"] == 20 * MIB
+
+
+def test_an_existing_drive_grows_before_the_image_comes(cloud: Cloud, image: Path) -> None:
+    cloud.drive(name="root", size="4M")
+    assert cloud.thrice("drive", name="root", src=str(image), size="8M")["sent"] == 5 * MIB
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_image_that_cannot_go_there_changes_nothing(cloud: Cloud, image: Path, check: bool) -> None:
+    cloud.drive(name="small", size="4M")
+    cloud.drive(name="used", size="8M")
+    cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "used"}])
+    before = cloud.changes
+    for task, words in (
+        ({"name": "small", "tags": ["new"]}, "src has 5242880 bytes and drive 'small' only 4194304"),
+        ({"name": "fresh", "size": "4M"}, "src has 5242880 bytes and drive 'fresh' only 4194304"),
+        ({"name": "used", "tags": ["new"]}, "stop that server before the upload"),
+        ({"name": "used", "src": "/no/such/file"}, "'/no/such/file' cannot be read"),
+    ):
+        result = cloud.drive(check=check, **{"src": str(image), **task})
+        assert words in result["msg"]
+        assert result["failure"]["code"] == "refused"
+    assert cloud.changes == before
+
+
+def test_two_drives_of_one_name_are_told_apart_by_uuid_only(cloud: Cloud) -> None:
+    made = [cloud.endpoint.call("/drives/create", {"name": "data", "size": "4M"}).json()["drive"] for _ in range(2)]
+    result = cloud.drive(name="data", size="8M")
+    assert result["failure"]["code"] == "not_unique"
+    assert all(uuid in result["msg"] for uuid in made)
+    server = cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "data"}])
+    assert server["failure"]["code"] == "not_unique"
+    assert all(uuid in server["msg"] for uuid in made)
