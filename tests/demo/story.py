@@ -5,12 +5,9 @@
 from __future__ import annotations
 
 import contextlib
-import textwrap
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-STEP_WIDTH, SEEN_WIDTH = 24, 78
+from dataclasses import dataclass
 
 
 class NotSeen(Exception):
@@ -20,16 +17,16 @@ class NotSeen(Exception):
 @dataclass
 class Step:
     name: str
-    seen: list[str] = field(default_factory=list)
+    brief: str
+    """what the table says was seen, once the step is over"""
     seconds: float = 0.0
 
     def saw(self, text: str) -> None:
-        """Record one thing that was really seen, and show it as it happens."""
-        self.seen.append(text)
+        """Show one thing that was really seen, as it happens."""
         print(f"   {text}", flush=True)
 
     def expect(self, true: bool, text: str, instead: object = "") -> None:
-        """Record `text` when it is true; stop the demo when it is not."""
+        """Show `text` when it is true; stop the demo when it is not."""
         if not true:
             raise NotSeen(f"{self.name}: expected to see «{text}»" + (f"; saw instead:\n{instead}" if instead else ""))
         self.saw(text)
@@ -40,26 +37,19 @@ class Story:
         self.steps: list[Step] = []
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[Step]:
-        step = Step(name)
+    def step(self, name: str, brief: str) -> Iterator[Step]:
+        step = Step(name, brief)
         self.steps.append(step)
         print(f"\n{len(self.steps)}. {name}", flush=True)
         begun = time.monotonic()
-        try:
-            yield step
-        finally:
-            step.seconds = time.monotonic() - begun
+        yield step
+        step.seconds = time.monotonic() - begun
 
     def table(self) -> str:
-        lines = [f"{'step':{STEP_WIDTH}}  {'seen':{SEEN_WIDTH}}  seconds", "-" * (STEP_WIDTH + SEEN_WIDTH + 11)]
-        for number, step in enumerate(self.steps, 1):
-            name = textwrap.wrap(f"{number}. {step.name}", STEP_WIDTH, subsequent_indent="   ")
-            seen = [line for text in step.seen for line in textwrap.wrap(text, SEEN_WIDTH, subsequent_indent="  ")]
-            for row in range(max(len(name), len(seen))):
-                left = name[row] if row < len(name) else ""
-                right = seen[row] if row < len(seen) else ""
-                seconds = f"{step.seconds:7.1f}" if row == 0 else ""
-                lines.append(f"{left:{STEP_WIDTH}}  {right:{SEEN_WIDTH}}  {seconds}".rstrip())
-        total = sum(step.seconds for step in self.steps)
-        lines.append(f"{'all seen to be true':{STEP_WIDTH}}  {'':{SEEN_WIDTH}}  {total:7.1f}")
+        """The steps that were taken, a line each; every one was seen to be true."""
+        rows = [(f"{number}. {step.name}", step.brief, step.seconds) for number, step in enumerate(self.steps, 1)]
+        rows.append(("all of it", "as expected, nothing left behind", sum(step.seconds for step in self.steps)))
+        name, brief = (max(len(row[column]) for row in rows) for column in (0, 1))
+        lines = [f"{'step':{name}}  {'seen':{brief}}  seconds", "-" * (name + brief + 11)]
+        lines += [f"{row[0]:{name}}  {row[1]:{brief}}  {row[2]:7.1f}" for row in rows]
         return "\n".join(lines)
