@@ -19,7 +19,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
 JSON = "application/json; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 
-keys = st.from_regex(r"[a-z][a-z0-9]*(:[a-z0-9-]+){0,3}", fullmatch=True)
+keys = st.sampled_from(["name", "size", "ide:0:0", "ide:0:0:media", "nic:0:dhcp:ip", "user:one-vm", "\u00e9", "{"])
 values = st.text(st.characters(exclude_categories=["Cs"]))
 properties = st.dictionaries(keys, values, max_size=8)
 
