@@ -1,0 +1,281 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each mistake: one clear sentence that names the thing and what to do, nothing changed, and the driver goes on."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.core import Core, Vm
+from tests.unit.bursting.conftest import VNC_SECRET, Site, until
+
+RELEASES = ("2.0.1", "7.4.0")
+NO_DRIVE = "00000000-1111-4222-8333-444444444444"
+
+
+def failed(core: Core, vm: Vm) -> str:
+    """The reason that the core was given for a DEPLOY."""
+    host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
+    core.deploy(vm, host)
+    core.wait(vm, "BOOT_FAILURE" if core.release.boot_failure else "FAILED")
+    return vm.error
+
+
+@pytest.fixture(params=RELEASES)
+def core(site: Site, request: pytest.FixtureRequest) -> Core:
+    core = site.core(request.param)
+    core.start_vmm()
+    return core
+
+
+def still_serving(core: Core, site: Site) -> None:
+    """The driver deploys as before, made nothing else, and the core found no fault with any line."""
+    assert site.servers() == []
+    with core:
+        vm = site.running(core)
+        assert site.states() == {vm.deploy_id: "active"}
+
+
+SETTINGS = [
+    ({"EHAUTH": ""}, ("EHAUTH is not set for host 'eh'", "write EHAUTH=<user uuid>:<secret API key> into", "vmm_ehrc")),
+    ({"EHAUTH": "nonsense"}, ("EHAUTH", "<user uuid>:<secret API key>")),
+    ({"EHAUTH": "11111111-2222-4333-8444-555555555555:wrong-key"}, ("refused user 11111111", "check EHAUTH")),
+    ({"EHURI": ""}, ("EHURI is not set",)),
+    ({"EHURI": "http://127.0.0.1:9"}, ("127.0.0.1:9", "refused")),
+    ({"EHURI": "http://no-such-host.invalid"}, ("no-such-host.invalid",)),
+    ({"EHCLOUD": ""}, ("EHCLOUD is not set", "the same on all its front-ends")),
+    ({"CPU_MHZ": "fast"}, ("CPU_MHZ='fast'", "not a number of MHz", "vmm_ehrc")),
+    ({"API_TIMEOUT": "-3"}, ("API_TIMEOUT='-3'", "seconds")),
+]
+
+
+def test_a_setting_that_is_missing_or_wrong_is_named_and_put_right_without_a_restart(site: Site, core: Core) -> None:
+    template = {key: value for key, value in site.template().items() if key != "CPUMHZ"}
+    good = site.settings
+    for settings, words in SETTINGS:
+        site.settings = {**good, **settings}
+        site.configure()
+        reason = failed(core, core.create_vm(template))
+        assert [word for word in words if word not in reason] == [], reason
+        assert "wrong-key" not in reason
+    site.settings = good
+    site.configure()
+    still_serving(core, site)
+
+
+TEMPLATES = [
+    ({"DRIVE": f"ide:0:0 {NO_DRIVE}"}, (NO_DRIVE, "missing")),
+    ({"DRIVE": "ide:0:0 my-disk"}, ('DRIVE="ide:0:0 my-disk"', "DEVICE UUID")),
+    ({"CPUMHZ": "fast"}, ('CPUMHZ="fast"', "whole number of MHz")),
+    ({"MEMORY": "-1"}, ('MEMORY="-1"', "whole number of MB")),
+    ({"NICDHCP": "auto"}, ("NICDHCP", "nic:0:dhcp auto")),
+    ({"VNCPASSWORD": VNC_SECRET}, ("VNCPASSWORD", "vnc:password SECRET")),
+    ({"COLOUR": "blue"}, ("COLOUR", "does not know")),
+    ({"CPUMHZ": "50"}, ("cpu", "50")),
+    ({"HOST": "elsewhere"}, ("No EH=[...]", "'eh'", "elsewhere")),
+]
+
+
+def test_a_template_that_is_wrong_is_explained(site: Site, core: Core) -> None:
+    for change, words in TEMPLATES:
+        reason = failed(core, core.create_vm({**site.template(), **change}))
+        assert [word for word in words if word not in reason] == [], reason
+        assert VNC_SECRET not in reason
+    still_serving(core, site)
+
+
+def test_a_vm_without_a_vector_is_refused_with_an_example(site: Site, core: Core) -> None:
+    reason = failed(core, core.create_vm('DISK=[IMAGE="x"]'))
+    assert 'has no EH=[...]: add EH=[NAME="bitrot"' in reason
+    reason = failed(core, core.create_vm('EH="ide:0:0"'))
+    assert "EH in the template of VM 1 is plain text where a vector is needed" in reason
+    still_serving(core, site)
+
+
+def test_a_size_that_is_nowhere_is_asked_for(site: Site, core: Core) -> None:
+    for lacking in ("CPUMHZ", "MEMORY"):
+        template = {key: value for key, value in site.template().items() if key != lacking}
+        reason = failed(core, core.create_vm(template, cpu=None, memory=None))
+        assert f"neither {lacking} in its EH=[...]" in reason
+        assert f"add {lacking}=" in reason
+    still_serving(core, site)
+
+
+def test_a_size_that_eh_leaves_out_is_the_vm_s_own(site: Site, core: Core) -> None:
+    template = {key: value for key, value in site.template().items() if key not in ("CPUMHZ", "MEMORY")}
+    with core:
+        site.running(core, template, cpu=1.5, memory=768)
+        assert [(s["cpu"], s["mem"]) for s in site.servers()] == [(3000, 768)]
+
+
+def test_a_drive_that_another_server_uses_is_named_and_no_half_server_stays(site: Site, core: Core) -> None:
+    with core:
+        first = site.running(core)
+        reason = failed(core, core.create_vm(site.template()))
+        assert site.drive in reason
+        assert "busy" in reason
+        assert site.states() == {first.deploy_id: "active"}
+
+
+BAD_LINES = (
+    b"DEPLOY",
+    b"DEPLOY x eh /a -",
+    b"\xff\xfe\x00 nonsense",
+    b"",
+    b"deploy 0 eh /a -",
+    b"SHUTDOWN 99999999999999999999 eh x -",
+    b"A" * 3_000_000,
+)
+
+
+def test_a_line_that_cannot_be_read_is_logged_and_the_driver_goes_on(site: Site, core: Core) -> None:
+    for line in BAD_LINES:
+        core.say("vmm", line)
+    still_serving(core, site)
+
+
+def test_a_cut_line_whose_id_can_be_read_is_answered_with_failure(site: Site, core: Core) -> None:
+    for cut in (b"DEPLOY 7 eh", b"DEPLOY  7 PFZNTV9EUklWRVJfQUNU", b"SHUTDOWN  7 AAAA"):
+        core.say("vmm", cut, answer=(cut.split()[0].decode(), 7))
+        core.answered()
+        assert "cannot be understood" in core.answers[-1].text
+    still_serving(core, site)
+
+
+def test_a_payload_with_a_document_type_is_refused(site: Site) -> None:
+    bomb = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><VMM_DRIVER_ACTION_DATA>&b;</VMM_DRIVER_ACTION_DATA>'
+    core = site.core("7.4.0")
+    core.start_vmm()
+    core.say("vmm", b"DEPLOY  7 " + base64.b64encode(bomb), answer=("DEPLOY", 7))
+    core.answered()
+    assert "document type" in core.answers[-1].text
+    still_serving(core, site)
+
+
+def test_a_deployment_file_that_is_missing_or_empty_is_named(site: Site) -> None:
+    core = site.core("2.0.1")
+    core.start_vmm()
+    core.say("vmm", b"DEPLOY 7 eh /srv/one/var//7/images/deployment.0 -", answer=("DEPLOY", 7))
+    core.answered()
+    assert f"{site.installation.var}/7/deployment.0 cannot be read (No such file" in core.answers[-1].text
+    (site.installation.var / "7").mkdir()
+    (site.installation.var / "7" / "deployment.0").touch()
+    core.say("vmm", b"DEPLOY 7 eh /srv/one/var//7/images/deployment.0 -", answer=("DEPLOY", 7))
+    core.answered()
+    assert "The deployment file of VM 7 cannot be used: it is empty" in core.answers[-1].text
+    still_serving(core, site)
+
+
+def test_a_deploy_is_refused_when_the_journal_cannot_be_written(site: Site, core: Core) -> None:
+    site.installation.journal.unlink(missing_ok=True)
+    site.installation.journal.mkdir()
+    try:
+        reason = failed(core, core.create_vm(site.template()))
+    finally:
+        site.installation.journal.rmdir()
+    assert f"The journal {site.installation.journal} cannot be used" in reason
+    still_serving(core, site)
+
+
+def test_other_actions_go_on_without_a_journal(site: Site, core: Core) -> None:
+    with core:
+        vm = site.running(core)
+        for file in site.installation.var.glob("eh_journal*"):
+            file.unlink()
+        site.installation.journal.mkdir()
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+def test_a_broken_vmm_eh_conf_is_named_with_its_place(site: Site, core: Core) -> None:
+    conf = site.installation.etc / "vmm_eh" / "vmm_eh.conf"
+    conf.write_text('# defaults\nEH=[ NICMODEL="nic:0:model virtio"\n')
+    reason = failed(core, core.create_vm(site.template()))
+    assert str(conf) in reason
+    assert "line " in reason
+    conf.write_text('EH=[ NICMODEL="nic:0:model virtio", MEMORY="999" ]\n')
+    template = {key: value for key, value in site.template().items() if key != "NICMODEL"}
+    with core:
+        site.running(core, template)
+        assert [(s["nic:0:model"], s["mem"]) for s in site.servers()] == [("virtio", 500)]
+
+
+@pytest.mark.parametrize("rc", ["exit 3\n", "if then fi (\n", "echo noise; cat >/dev/null\n", "unset PATH\n"])
+def test_no_settings_file_keeps_the_driver_from_starting(site: Site, rc: str) -> None:
+    file = site.installation.etc / "vmm_eh" / "vmm_ehrc"
+    file.write_text(rc + file.read_text())
+    core = site.core("7.4.0")
+    core.start_vmm()
+    still_serving(core, site)
+
+
+def test_what_only_a_shell_can_work_out_is_worked_out(site: Site) -> None:
+    file = site.installation.etc / "vmm_eh" / "vmm_ehrc"
+    key = site.installation.root / "key"
+    key.write_text(site.endpoint.key)
+    text = file.read_text().replace(f"EHAUTH='{site.endpoint.auth}'", "")
+    file.write_text(f'{text}\nUSER_ID={site.endpoint.user}\nexport EHAUTH="$USER_ID:$(cat {key})"\n')
+    core = site.core("7.4.0")
+    core.start_vmm()
+    still_serving(core, site)
+
+
+def test_the_host_s_own_file_outranks_the_common_one(site: Site) -> None:
+    own = site.installation.etc / "vmm_eh" / "hosts" / "ehrc"
+    own.write_text(f"EHURI={site.endpoint.url}\n")
+    site.configure(EHURI="http://127.0.0.1:9")
+    core = site.core("7.4.0")
+    core.start_vmm()
+    still_serving(core, site)
+
+
+def test_a_file_with_the_key_that_everybody_can_read_is_warned_about_once(site: Site) -> None:
+    (site.installation.etc / "vmm_eh" / "vmm_ehrc").chmod(0o644)
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        site.running(core)
+        site.running(core, site.template(site.new_drive()))
+        warnings = [text for text in core.logs() if "every user can read it" in text]
+        assert len(warnings) == 1
+        assert "chmod 600" in warnings[0]
+
+
+def test_no_secret_is_in_any_line_file_or_process(site: Site, core: Core) -> None:
+    core.start_im()
+    with core:
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        vm = site.running(core)
+        failed(core, core.create_vm(site.template()))
+        for driver in (core.vmm, core.im):
+            assert driver is not None
+            command = Path(f"/proc/{driver.pid}/cmdline").read_bytes()
+            assert site.endpoint.key.encode() not in command
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        said = "\n".join(core.said())
+    written = [path for path in site.installation.var.rglob("*") if path.is_file() and "deployment" not in path.name]
+    texts = [said.encode(), *(path.read_bytes() for path in written)]
+    assert len(written) >= 3
+    for text in texts:
+        assert site.endpoint.key.encode() not in text
+        assert VNC_SECRET.encode() not in text
+    assert os.stat(site.installation.journal).st_mode & 0o777 == 0o600
+
+
+def test_a_changed_file_is_seen_without_a_restart(site: Site) -> None:
+    core = site.core("7.4.0")
+    core.start_vmm()
+    core.start_im()
+    with core:
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        rc = site.installation.etc / "im_eh" / "im_ehrc"
+        rc.write_text("TOTAL_MEMORY=4096 # MB\nTOTAL_CPU=3\n")
+        until(lambda: host.facts["TOTALMEMORY"] == str(4096 * 1024), "the new memory")
+        assert host.facts["TOTALCPU"] == "300"
