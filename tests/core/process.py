@@ -110,7 +110,8 @@ class DriverProcess:
         :raises CoreFailure: when the core would not load the driver (or not start)
         """
         began = time.monotonic()
-        self.write(b"INIT")
+        with contextlib.suppress(CoreFailure):  # a driver that ended already is told by its exit status, below
+            self.write(b"INIT")
         answer = self._init_old() if self.old else self._init_new()
         self.said.append(f"{self.name} driver: {answer!r}")
         if answer.split()[:2] != [b"INIT", b"SUCCESS"]:

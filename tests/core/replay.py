@@ -296,12 +296,18 @@ class _Replay:
     def _follow(self, action: str, number: int, answer: Answer, recorded: str) -> None:
         words = recorded.split()
         agrees = len(words) > 1 and (words[1] == "SUCCESS") is answer.ok
-        if not agrees:
+        if not agrees or (action == "POLL" and _letter(recorded) != _letter(answer.text)):
             self.diverged.add(number)
         elif action in ("DEPLOY", "RESTORE"):
             self.diverged.discard(number)
         if action == "DEPLOY" and answer.ok and len(words) > 3:
             self.substitutions[words[3]] = answer.text
+
+
+def _letter(text: str) -> str:
+    """The state that an answer to POLL reports."""
+    found = re.search(r"\bSTATE=(\S+)", text)
+    return found[1] if found else ""
 
 
 def _recorded_answer(event: Event, following: tuple[Event, ...]) -> str:
