@@ -68,13 +68,14 @@ cache_timeout: 600
 import hashlib
 import re
 from collections import Counter
-from typing import Any, Collection, Dict, List, Mapping, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 from ansible.errors import AnsibleParserError  # type: ignore[import-untyped]
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable  # type: ignore[import-untyped]
 
 from ..module_utils.connection import connect, require
 from ..module_utils.elastichosts.errors import ElasticHostsError
+from ..module_utils.elastichosts.names import is_uuid
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.elastichosts.transport import HAS_REQUESTS
 from ..module_utils.server_forms import server_view
@@ -91,21 +92,16 @@ _NOT_IN_HOST = re.compile(r"[^\w.-]")
 _NOT_IN_VARIABLE = re.compile(r"[^A-Za-z0-9_]")
 
 
-def host_names(servers: Collection[Server], taken: Collection[str]) -> List[Tuple[str, Server]]:
-    """A name for each server, the same in every run whatever the order of the listing; sorted by it."""
-    plain = {server.uuid: _NOT_IN_HOST.sub("_", server.name or "") for server in servers}
-    count = Counter(plain.values())
-    named = []
-    for server in servers:
-        name = plain[server.uuid]
-        if not name:
-            name = server.uuid
-        elif count[name] > 1 or name in taken:
-            name = f"{name}-{server.uuid[:8]}"
-        named.append((name, server))
-    # Still the same (a server called like another one's long name): the UUID cannot be.
-    again = Counter(name for name, server in named)
-    return sorted((server.uuid if again[name] > 1 else name, server) for name, server in named)
+def host_names(servers: Collection[Server], taken: Collection[str]) -> Dict[str, str]:
+    """UUID -> name for each server, the same in every run whatever the order of the listing."""
+    plain = {server.uuid: _NOT_IN_HOST.sub("_", server.name) for server in servers}
+    names = dict(plain)
+    for longer in (lambda uuid: plain[uuid] and f"{plain[uuid]}-{uuid[:8]}", lambda uuid: uuid):
+        count = Counter(names.values())
+        for uuid, name in names.items():
+            if not name or count[name] > 1 or name in taken or is_uuid(name):
+                names[uuid] = longer(uuid)
+    return names
 
 
 def host_variables(server: Server) -> Dict[str, Any]:
@@ -150,25 +146,26 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         for name in ("endpoint", "auth"):
             options[name] = self.templar.template(options[name])
         require(options, "endpoint", "auth")
-        cached = bool(self.get_option("cache"))
-        key = self._key(path, options)
-        if cached and cache and key in self._cache_keys(key):
-            return [Server(properties) for properties in self._cache[key]]
+        use_cache, key = bool(self.get_option("cache")), self._key(path, options)
+        cached = self._cached(key) if use_cache and cache else None
+        if cached is not None:
+            return cached
         client = connect(options)
         try:
             servers = client.servers.info()
         finally:
             client.close()
-        if cached:
+        if use_cache:
             self._cache[key] = [dict(server.public()) for server in servers]
         return servers
 
-    def _cache_keys(self, key: str) -> Collection[str]:
-        """`key` when the cache has it: the cache is asked for it by reading, an expired one raises KeyError."""
+    def _cached(self, key: str) -> Optional[List[Server]]:
+        """The listing in the cache; None when there is none, or it is too old, which the cache says by KeyError."""
         try:
-            return (key,) if isinstance(self._cache[key], list) else ()
+            listing = self._cache[key]
         except KeyError:
-            return ()
+            return None
+        return [Server(properties) for properties in listing] if isinstance(listing, list) else None
 
     def _key(self, path: str, options: Mapping[str, Any]) -> str:
         """One entry per file, endpoint and user; the secret half of `auth` is not in it."""
@@ -177,19 +174,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         return f"{self.get_cache_key(path)}_{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
     def _add_hosts(self, servers: Collection[Server]) -> Dict[str, Dict[str, Any]]:
-        for group in OWN_GROUPS:
+        """Name -> variables of the hosts that are in the inventory now."""
+        found = {server.uuid: host_variables(server) for server in servers}
+        groups = {uuid: host_groups(variables) for uuid, variables in found.items()}
+        for group in sorted({*OWN_GROUPS, *(group for several in groups.values() for group in several)}):
             self.inventory.add_group(group)
-        taken = LOCAL_NAMES.union(self.inventory.groups, self.get_option("groups") or ())
+        names = host_names(servers, LOCAL_NAMES.union(self.inventory.groups, self.get_option("groups") or ()))
         hosts = {}
-        for name, server in host_names(servers, taken):
-            variables = hosts[name] = host_variables(server)
+        for name, uuid in sorted((name, uuid) for uuid, name in names.items()):
+            hosts[name] = found[uuid]
             self.inventory.add_host(name)
-            # By the host and not by its name: a name could be one of a group as well.
             host = self.inventory.get_host(name)
-            for key, value in variables.items():
+            for key, value in found[uuid].items():
                 host.set_variable(key, value)
-            for group in host_groups(variables):
-                self.inventory.add_child(self.inventory.add_group(group), name)
+            for group in groups[uuid]:
+                self.inventory.add_child(group, name)
         return hosts
 
     def _construct(self, hosts: Dict[str, Dict[str, Any]]) -> None:
