@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from pathlib import Path
 
 import pytest
@@ -265,7 +264,7 @@ def test_no_secret_is_in_any_line_file_or_process(site: Site, core: Core) -> Non
     for text in texts:
         assert site.endpoint.key.encode() not in text
         assert VNC_SECRET.encode() not in text
-    assert os.stat(site.installation.journal).st_mode & 0o777 == 0o600
+    assert site.installation.journal.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_changed_file_is_seen_without_a_restart(site: Site) -> None:

@@ -1,0 +1,295 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host under onemonitord, with a clock that only moves when told: what is said when."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from pathlib import Path
+
+import pytest
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.mapping import template_defaults
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.settings import HostSettings, Settings
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.watch import HostWatch
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.zones import Listing, Zone, Zones
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ConnectError
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.messages import ImRequest
+
+PERIODS = {"SYSTEM_HOST": 600, "MONITOR_HOST": 120, "STATE_VM": 5, "MONITOR_VM": 60, "SYNC_STATE_VM": 180}
+MONITORED = 2
+
+
+class Hands(Clock):
+    """A clock whose hands a test moves."""
+
+    def __init__(self) -> None:
+        self.epoch = 1_800_000_000.0
+        self.moment = 1000.0
+
+    def now(self) -> float:
+        return self.epoch
+
+    def monotonic(self) -> float:
+        return self.moment
+
+    def sleep(self, seconds: float) -> None:
+        self.forward(seconds)
+
+    def forward(self, seconds: float) -> None:
+        self.epoch += seconds
+        self.moment += seconds
+
+
+class World:
+    """A cloud, a journal, and the watch of host 5 between them."""
+
+    def __init__(self, root: Path, state: int = MONITORED) -> None:
+        self.clock = Hands()
+        self.servers: list[Server] = []
+        self.broken: Exception | None = None
+        self.calls = 0
+        etc = root / "etc" / "vmm_eh"
+        etc.mkdir(parents=True)
+        (root / "var").mkdir()
+        (etc / "vmm_ehrc").write_text("EHURI=http://127.0.0.1:9\nEHAUTH=u:k\nEHCLOUD=c1\n")
+        self.journal = Journal(str(root / "var" / "journal"), self.clock)
+        # The VM driver's own connection, so that the watch sees its writes as another's.
+        self.vmm = Journal(str(root / "var" / "journal"), self.clock)
+        settings = Settings(layout(str(root)), {}, template_defaults)
+        self.request = ImRequest(
+            "START_MONITOR",
+            5,
+            "I4",
+            "eh",
+            {"PROBES_PERIOD": PERIODS, "MONITORING_INTERVAL_HOST": 180, "HOST": {"NAME": "eh", "STATE": state}},
+        )
+        self.watch = HostWatch(self.request, settings, OneZone(self), self.journal, self.clock)
+
+    def fetch(self) -> list[Server]:
+        self.calls += 1
+        if self.broken:
+            raise self.broken
+        return list(self.servers)
+
+    def server(self, vm: int | None, status: str = "active", **more: str) -> Server:
+        number = f"{len(self.servers):08d}-0000-4000-8000-000000000000"
+        mine = {} if vm is None else {"user:one-cloud": "c1", "user:one-vm": str(vm)}
+        properties = {"server": number, "name": f"s{vm}", "status": status, "cpu": "1000", "mem": "512", **mine, **more}
+        self.servers.append(Server(properties))
+        return self.servers[-1]
+
+    def becomes(self, server: Server, status: str) -> None:
+        self.servers[self.servers.index(server)] = Server({**server.properties, "status": status})
+
+    def hear(self) -> list[tuple[str, str, str]]:
+        """Everything that is said now: type, status, text."""
+        return [spoken(line) for line in self.watch.advance().lines]
+
+    def hear_for(self, seconds: float) -> list[tuple[str, str, str]]:
+        """Everything that is said while so much time goes by."""
+        said = []
+        end = self.clock.moment + seconds
+        while self.clock.moment < end:
+            advance = self.watch.advance()
+            said += [spoken(line) for line in advance.lines]
+            self.clock.forward(max(advance.pause, 0.01))
+        return said
+
+
+class OneZone(Zones):
+    def __init__(self, world: World) -> None:
+        super().__init__(world.clock)
+        self._zone = Zone.__new__(Zone)
+        self._zone.listing = Listing(world.fetch, world.clock)
+
+    def of(self, settings: HostSettings) -> Zone:
+        return self._zone
+
+
+def spoken(line: bytes) -> tuple[str, str, str]:
+    kind, status, number, stamp, *payload = line.decode().split()
+    assert (number, stamp.isdigit()) == ("5", True)
+    return kind, status, zlib.decompress(base64.b64decode(payload[0])).decode() if payload else ""
+
+
+def kinds(said: list[tuple[str, str, str]]) -> list[str]:
+    return [kind for kind, _status, _text in said]
+
+
+def of_kind(said: list[tuple[str, str, str]], kind: str) -> list[str]:
+    return [text for which, _status, text in said if which == kind]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_start_is_answered_before_the_cloud_is_asked(world: World) -> None:
+    assert world.watch.started() == b"START_MONITOR SUCCESS 5 1800000000\n"
+    assert world.calls == 0
+
+
+def test_the_first_round_says_everything_and_the_host_before_its_vms(world: World) -> None:
+    world.server(7)
+    said = world.hear()
+    assert kinds(said) == ["SYSTEM_HOST", "MONITOR_HOST", "STATE_VM", "MONITOR_VM"]
+    assert 'HYPERVISOR="elastichosts"' in said[0][2]
+    assert "TOTALCPU=200" in said[0][2]
+    assert "USEDCPU=50\nFREECPU=150\nUSEDMEMORY=524288\nFREEMEMORY=1572864" in said[1][2]
+    assert said[2][2].startswith("SYNC_STATE=yes\nMISSING_STATE=UNKNOWN\nVM = [ ID=")
+
+
+def test_one_listing_per_round_however_often_it_is_asked(world: World) -> None:
+    world.hear_for(300)
+    assert world.calls == 300 / 15
+
+
+def test_each_message_comes_in_its_own_period_and_the_heartbeat_before_the_core_gets_uneasy(world: World) -> None:
+    world.server(7)
+    world.hear_for(120)  # past the time in which changes are repeated
+    said = world.hear_for(1800)
+    assert len(of_kind(said, "SYSTEM_HOST")) == 1800 / 600
+    assert len(of_kind(said, "MONITOR_HOST")) == 1800 / 90
+    assert len(of_kind(said, "MONITOR_VM")) == 1800 / 60
+    assert len(of_kind(said, "STATE_VM")) == 1800 / 180
+
+
+def test_a_change_is_told_in_the_next_round_and_again_while_the_core_may_ignore_it(world: World) -> None:
+    server = world.server(7)
+    world.hear_for(120)
+    world.becomes(server, "stopped")
+    texts = of_kind(world.hear_for(59), "STATE_VM")
+    assert len(texts) == 4
+    assert all('STATE="POWEROFF"' in text for text in texts)
+    assert "SYNC_STATE" not in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [("active", "RUNNING"), ("stopped", "POWEROFF"), ("paused", "SUSPENDED"), ("dumped", "FAILURE"), ("dead", "FAILURE")],
+)
+def test_each_state_of_the_cloud_has_its_word(world: World, status: str, word: str) -> None:
+    world.server(7, status)
+    assert f'STATE="{word}"' in of_kind(world.hear(), "STATE_VM")[0]
+
+
+def test_no_news_is_no_news(world: World) -> None:
+    world.server(7)
+    world.hear()
+    world.broken = ConnectError("no way to http://127.0.0.1:9: look whether it is up")
+    said = world.hear_for(200)
+    assert set(kinds(said)) == {"LOG", "MONITOR_HOST"}
+    assert len(of_kind(said, "LOG")) == 1
+
+
+def test_a_cloud_that_stays_silent_fails_the_host_once_with_its_reason_and_recovers(world: World) -> None:
+    world.server(7)
+    world.hear()
+    world.broken = ConnectError("no way to http://127.0.0.1:9: look whether it is up")
+    said = world.hear_for(1200)
+    failures = [text for kind, status, text in said if status == "FAILURE"]
+    assert failures == ["no way to http://127.0.0.1:9: look whether it is up"]
+    assert "STATE_VM" not in kinds(said)
+    world.broken = None
+    said = world.hear_for(20)
+    assert [(kind, status) for kind, status, _ in said[:4]] == [
+        ("LOG", "I"),
+        ("SYSTEM_HOST", "SUCCESS"),
+        ("MONITOR_HOST", "SUCCESS"),
+        ("STATE_VM", "SUCCESS"),
+    ]
+    assert "SYNC_STATE=yes" in said[3][2]
+
+
+def test_a_host_that_was_never_good_fails_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path, state=0)
+    world.broken = ConnectError("no way")
+    assert [(kind, status) for kind, status, _ in world.hear()] == [("LOG", "E"), ("SYSTEM_HOST", "FAILURE")]
+
+
+def test_an_empty_account_and_a_silent_one_are_told_apart(world: World) -> None:
+    assert "SYNC_STATE=yes" in of_kind(world.hear(), "STATE_VM")[0]
+
+
+def test_a_vm_whose_action_is_under_way_is_not_spoken_of_and_nothing_counts_as_missing(world: World) -> None:
+    world.server(7)
+    world.server(8)
+    world.vmm.begin(7, "DEPLOY", "eh", creates=True)
+    texts = of_kind(world.hear_for(400), "STATE_VM")
+    assert texts
+    assert not any('ID="7"' in text or "SYNC_STATE" in text for text in texts)
+    world.vmm.end(7)
+    assert 'ID="7"' in of_kind(world.hear_for(20), "STATE_VM")[0]
+
+
+def test_the_end_of_an_action_brings_a_new_listing_within_a_second(world: World) -> None:
+    world.hear_for(4)
+    before = world.calls
+    world.server(7)
+    world.vmm.begin(7, "DEPLOY", "eh", creates=True)
+    world.vmm.end(7)
+    world.clock.forward(0.5)
+    said = world.hear_for(1.1)
+    assert world.calls == before + 1
+    assert "STATE_VM" in kinds(said)
+    assert "MONITOR_VM" in kinds(said)
+
+
+def test_a_listing_begun_before_an_action_ended_says_nothing_about_that_vm(world: World) -> None:
+    server = world.server(7)
+    world.hear_for(4)
+
+    def fetch() -> list[Server]:
+        listed = list(world.servers)
+        world.vmm.begin(7, "SHUTDOWN", "eh")
+        world.becomes(server, "stopped")
+        world.vmm.end(7)
+        return listed
+
+    world.watch._zones.of(None).listing._fetch = fetch  # type: ignore[arg-type]
+    world.clock.forward(15)
+    assert "STATE_VM" not in kinds(world.hear())
+
+
+def test_strangers_are_wild_and_never_in_the_states(world: World) -> None:
+    stranger = world.server(None)
+    world.server(3, **{"user:one-cloud": "another cloud"})
+    said = world.hear()
+    assert 'ID="-1"' in of_kind(said, "SYSTEM_HOST")[0]
+    assert stranger.uuid in of_kind(said, "SYSTEM_HOST")[0]
+    assert "VM = " not in of_kind(said, "STATE_VM")[0]
+    assert "USEDCPU=100" in of_kind(said, "MONITOR_HOST")[0]
+
+
+def test_more_than_there_is_leaves_nothing_free_but_never_less(world: World) -> None:
+    for vm in range(9):
+        world.server(vm)
+    assert "FREECPU=0\n" in of_kind(world.hear(), "MONITOR_HOST")[0]
+
+
+def test_two_servers_of_one_vm_are_not_guessed_about(world: World) -> None:
+    world.server(7)
+    world.server(7)
+    assert "STATE_VM" not in kinds(world.hear())
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_host(world: World) -> None:
+    world.hear()
+    world.clock.epoch -= 3600
+    world.clock.forward(100)
+    lines = world.watch.advance().lines
+    assert lines
+    assert all(int(line.split()[3]) >= 1_800_000_000 for line in lines)
+
+
+def test_a_repeated_start_only_makes_everything_due(world: World) -> None:
+    world.server(7)
+    world.hear_for(100)
+    world.watch.restart(world.request)
+    assert kinds(world.hear())[:2] == ["SYSTEM_HOST", "MONITOR_HOST"]
