@@ -36,10 +36,6 @@ class Deadline:
         """Seconds left, never negative."""
         return max(0.0, self._end - self.clock.monotonic())
 
-    def check(self) -> bool:
-        """True while there is time."""
-        return self.left() > 0
-
     def sleep(self, seconds: float) -> None:
         """Sleep so long, but not past the end."""
         self.clock.sleep(min(seconds, self.left()))

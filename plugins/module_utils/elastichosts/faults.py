@@ -34,6 +34,7 @@ NEVER_BEFORE_ANSWER = (
     "UNSUPPORTED_PROTOCOL",
     "ALERT",
     "UNKNOWN_CA",
+    "NO_CERTIFICATE",
 )
 BARE_CODES: Dict[int, Type[ApiError]] = {401: AuthError, 429: ThrottledError}
 """Statuses that say enough without X-Elastic-Error. A bare 404 does not: it must never read as "the server is gone"."""
@@ -147,23 +148,26 @@ def transport_error(error: BaseException, asked: Asked) -> TransportError:
         )
     if isinstance(error, requests.ConnectTimeout):
         return _unreachable("no connection within the time-out", asked)
-    if "NewConnectionError" in names or isinstance(error, (requests.exceptions.ProxyError,)):
+    if isinstance(error, requests.exceptions.ProxyError):
+        return _unreachable("the proxy that the environment names did not connect", asked)
+    if "NewConnectionError" in names:
         system = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
         reason = (system.strerror or "").lower() if system else ""
         return _unreachable(reason or "no connection", asked)
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader)):
-        return _unreachable("the address or a header is not valid", asked)
+    if isinstance(error, requests.exceptions.InvalidURL) or "LocationParseError" in names:
+        return _unreachable("the address is not valid", asked, lasting=True)
     late = isinstance(error, requests.Timeout) or any(isinstance(cause, TimeoutError) for cause in causes)
     return _lost(
         "no answer within the time-out" if late or "ReadTimeoutError" in names else "the connection broke", asked
     )
 
 
-def _unreachable(reason: str, asked: Asked) -> ConnectError:
+def _unreachable(reason: str, asked: Asked, *, lasting: bool = False) -> ConnectError:
     return ConnectError(
         f"{asked.call}: could not connect to {asked.endpoint}: {reason}; "
         "is the endpoint running, is EHURI or endpoint right?",
         call=asked.call,
+        lasting=lasting,
     )
 
 

@@ -10,6 +10,7 @@ import http.cookiejar
 import logging
 import random
 import threading
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from . import faults, wire
@@ -152,6 +153,9 @@ class Transport:
         environment = requests.sessions.Session().merge_environment_settings(self.endpoint, {}, None, verify, None)
         self._proxies = environment["proxies"]
         self._verify = environment["verify"] if verify is True else verify
+        if isinstance(self._verify, str) and not Path(self._verify).exists():
+            source = "ca_path" if verify is not True else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
+            raise ConfigurationError(f"there is no file {self._verify!r} with certificates: correct {source}")
 
     def __repr__(self) -> str:
         return f"Transport({self.endpoint!r}, user={self.account.user!r})"

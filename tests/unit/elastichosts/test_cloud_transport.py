@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors, transport
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Deadline
+from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
 from tests.unit.elastichosts.scripted import FakeClock, Relay, says
 
@@ -81,6 +82,14 @@ def test_sixteen_threads_share_one_client(scripted: Relay, wire: transport.Trans
         names = [reply.object()["name"] for reply in pool.map(lambda n: wire.read(f"/{n}"), range(320))]
     assert names == [f"/{n}" for n in range(320)]
     assert scripted.connections <= 16
+
+
+def test_an_endpoint_that_was_started_anew_is_simply_called_again(fresh_endpoint: Endpoint) -> None:
+    with ElasticHosts(fresh_endpoint.url, fresh_endpoint.auth) as client:
+        assert client.drives.list() == []
+        fresh_endpoint.kill()
+        fresh_endpoint.start()
+        assert client.drives.create({"name": "root", "size": "4M"}).name == "root"
 
 
 # What is tried again
@@ -447,6 +456,39 @@ def test_the_environments_authorities_count_where_no_ca_path_is_given(
     with Relay(context=authority.context) as relay:
         relay.on(".*", good())
         assert transport.Transport(relay.url, AUTH, clock=clock).read("/servers/info").status == 200
+
+
+def test_a_ca_path_that_is_not_there_is_told_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(errors.ConfigurationError, match=r"no file '/none.pem'.*correct ca_path"):
+        transport.Transport("https://127.0.0.1:1", AUTH, verify="/none.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none.pem")
+    with pytest.raises(errors.ConfigurationError, match="correct REQUESTS_CA_BUNDLE"):
+        transport.Transport("https://127.0.0.1:1", AUTH)
+
+
+def test_a_ca_path_without_a_certificate_is_told(authority: Authority, clock: FakeClock, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+    with Relay(context=authority.context) as relay:
+        wire = transport.Transport(relay.url, AUTH, clock=clock, verify=str(tmp_path / "empty.pem"))
+        with pytest.raises(errors.ConnectError, match="ca_path"):
+            wire.change("/servers/create", {})
+
+
+def test_a_proxy_that_is_down_is_told_without_its_password(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://me:proxypw@127.0.0.1:{_free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    wire = transport.Transport("http://cloud.example", AUTH, clock=clock)
+    with pytest.raises(errors.ConnectError, match="proxy") as caught:
+        wire.change("/servers/create", {})
+    assert "proxypw" not in str(caught.value)
+
+
+def test_an_address_that_no_library_takes_is_told_at_once(clock: FakeClock) -> None:
+    wire = transport.Transport(f"http://{'a' * 300}.example", AUTH, clock=clock)
+    with pytest.raises(errors.ConnectError):
+        wire.read("/servers/info")
+    assert clock.slept == []
 
 
 def test_a_plain_http_port_behind_https_is_told(scripted: Relay, clock: FakeClock) -> None:
