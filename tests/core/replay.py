@@ -6,7 +6,7 @@
 
     with Core("2.0.1", one_location=tmp_path) as core:
         core.start_vmm()
-        report = replay(core, recordings("2.0"), {"0a1b2c3d-1111-2222-3333-444455556666": drive_uuid})
+        report = replay(core, recordings("2.0"), drives=lambda vm: make_a_drive())
     assert not report.mismatches
 """
 
@@ -16,7 +16,7 @@ import base64
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -229,35 +229,46 @@ def _compare(report: Report, model: Model, recording: Recording, event: Event) -
 class _Replay:
     """One replay: the recorded core's lines go to the live driver, with what is different here put in."""
 
-    def __init__(self, core: Core, substitutions: Mapping[str, str]) -> None:
+    def __init__(self, core: Core, drives: Callable[[int], str]) -> None:
         self.core = core
         self.director = Director(core.model)
-        self.substitutions = {RECORDED_LOCATION: str(core.one_location), **substitutions}
+        self.substitutions = {RECORDED_LOCATION: str(core.one_location)}
+        self._drives = drives
+        self._drive_of: dict[int, str] = {}
         self.report = Report()
         self.diverged: set[int] = set()
         """VMs whose live answer was not the recorded one: their states cannot be compared"""
 
-    def text(self, text: str) -> str:
+    def drive(self, vm: int) -> str:
+        """The drive of this VM: one that a server claims cannot be another's."""
+        if vm not in self._drive_of:
+            self._drive_of[vm] = self._drives(vm)
+        return self._drive_of[vm]
+
+    def text(self, text: str, vm: int) -> str:
+        if RECORDED_DRIVE in text:
+            text = text.replace(RECORDED_DRIVE, self.drive(vm))
         for old, new in self.substitutions.items():
             text = re.sub(rf"{re.escape(old)}(?![A-Za-z0-9-])", new.replace("\\", r"\\"), text)
         return text
 
-    def line(self, text: str) -> str:
+    def line(self, text: str, vm: int) -> str:
         """With substitutions inside base64 and zlib, too."""
         head, _blank, payload = text.rpartition(" ")
         if payload.startswith("PFZN"):
-            return f"{head} {base64.b64encode(self.text(base64.b64decode(payload).decode()).encode()).decode()}"
+            return f"{head} {base64.b64encode(self.text(base64.b64decode(payload).decode(), vm).encode()).decode()}"
         if payload.startswith("eJ"):
-            document = self.text(zlib.decompress(base64.b64decode(payload)).decode())
+            document = self.text(zlib.decompress(base64.b64decode(payload)).decode(), vm)
             return f"{head} {base64.b64encode(zlib.compress(document.encode())).decode()}"
-        return self.text(text)
+        return self.text(text, vm)
 
     def run(self, recording: Recording, seconds: float) -> None:
         events = recording.events
         for index, event in enumerate(events):
             now = event.at
             if event.kind == "core" and event.role in ("vmm", "im") and event.text not in ("INIT", "FINALIZE"):
-                self._files(events[index + 1 :])
+                if event.role == "vmm":
+                    self._files(int(event.text.split()[1]), events[index + 1 :])
                 self._ask(event, _recorded_answer(event, events[index + 1 :]), now, seconds)
             elif event.kind == "call":
                 self.director.call(event.text, now)
@@ -266,15 +277,15 @@ class _Replay:
                 if wanted and wanted[0] not in self.diverged:
                     _compare(self.report, self.core.model, recording, event)
 
-    def _files(self, following: tuple[Event, ...]) -> None:
+    def _files(self, vm: int, following: tuple[Event, ...]) -> None:
         """Writes the deployment file that the recording shows after the line that names it."""
         for event in following:
             if event.kind == "core":
                 return
             if event.kind == "file" and "deployment" in event.path and "(does not exist)" not in event.text:
-                path = Path(self.text(event.path))
+                path = Path(self.text(event.path, vm))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(self.text(event.text), encoding="utf-8")
+                path.write_text(self.text(event.text, vm), encoding="utf-8")
 
     def _ask(self, event: Event, recorded: str, now: float, seconds: float) -> None:
         driver = self.core.vmm if event.role == "vmm" else self.core.im
@@ -285,13 +296,15 @@ class _Replay:
         action, number = words[0], int(words[2] if words[0] == "START_MONITOR" else words[1])
         before = len(self.core.answers)
         self.report.lines += 1
-        self.core.say(event.role, self.line(event.text).encode(), answer=(action, number))
+        self.core.say(event.role, self.line(event.text, number).encode(), answer=(action, number))
         if action in ("DRIVER_CANCEL", "START_MONITOR", "STOP_MONITOR", "STOPMONITOR"):
             return
         self.core.answered(seconds)
         mine = [a for a in self.core.answers[before:] if (a.kind, a.action, a.id) == ("reply", action, number)]
         if event.role == "vmm":
             self._follow(action, number, mine[0], recorded)
+        elif _lists_vms(recorded):
+            self.diverged.update(self.core.model.vms)  # what it said of them then is not what is true here
 
     def _follow(self, action: str, number: int, answer: Answer, recorded: str) -> None:
         words = recorded.split()
@@ -302,6 +315,12 @@ class _Replay:
             self.diverged.discard(number)
         if action == "DEPLOY" and answer.ok and len(words) > 3:
             self.substitutions[words[3]] = answer.text
+
+
+def _lists_vms(recorded: str) -> bool:
+    """A host message of I2 or I3 that speaks of VMs."""
+    payload = recorded.rpartition(" ")[2]
+    return bool(re.fullmatch(r"[A-Za-z0-9+/=]{40,}", payload)) and b"VM_POLL" in base64.b64decode(payload)
 
 
 def _letter(text: str) -> str:
@@ -328,8 +347,8 @@ def _recorded_answer(event: Event, following: tuple[Event, ...]) -> str:
 def replay(
     core: Core,
     all_recordings: Iterable[Recording],
-    substitutions: Mapping[str, str] | None = None,
     *,
+    drives: Callable[[int], str],
     seconds: float = 15.0,
 ) -> Report:
     """Says the recorded core's lines to the drivers that ``core`` has started, one after the other.
@@ -337,12 +356,13 @@ def replay(
     Every request must get exactly one acceptable answer; the states that follow are compared with the recorded ones as
     long as the driver's answers agree with the recorded driver's.
 
-    :param substitutions: recorded text -> text here, for example :data:`RECORDED_DRIVE` -> a drive that exists; the
-        installation folder and the deploy ids are put in by themselves
+    The installation's folder, the deploy ids and the drives of the recording are replaced by what is true here.
+
+    :param drives: UUID of a drive that exists, for a VM id; called once for each VM
     :param seconds: for each answer
     :raises CoreFailure: when an answer is missing, or one that the core would not accept
     """
-    run = _Replay(core, substitutions or {})
+    run = _Replay(core, drives)
     for recording in all_recordings:
         run.run(recording, seconds)
     core.check()

@@ -136,8 +136,8 @@ class TestAGoodDriver:
         with Core("2.0.1", one_location=place) as core:
             core.start_vmm()
             core.start_im()
-            report = replay(core, recordings("2.0"), {RECORDED_DRIVE: "11111111-2222-3333-4444-555555555555"})
-            assert (place / "var" / "7" / "deployment.0").read_text().count("11111111-2222") == 1
+            report = replay(core, recordings("2.0"), drives=lambda vm: f"11111111-2222-3333-4444-{vm:012}")
+            assert (place / "var" / "7" / "deployment.0").read_text().count("4444-000000000007]") == 1
             asked = [line for line in core.vmm.said if "core to vmm" in line] if core.vmm else []
             assert not any("one-3" in line for line in asked), "the driver's own deploy ids are put in"
         assert report.lines > 60
