@@ -87,7 +87,13 @@ problems:
   description: One sentence for each thing that stands in the way, empty where nothing does.
   returned: success
   type: dict
-  sample: {installation: "", folders: "", owner: "", release: "", python: "", settings: ""}
+  sample: {installation: "", folders: "", configuration: "", owner: "", release: "", python: "", settings: ""}
+sections:
+  description: The sections of the ElasticHosts drivers in C(oned.conf) and C(monitord.conf), by file.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{file: oned.conf, kind: VM_MAD, name: vmm_eh}]
 """
 
 import grp
@@ -101,6 +107,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bursting.settings import parse_rc
+from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.layout import Layout, layout
 
 ARGUMENTS = {
@@ -119,6 +126,9 @@ FITS = (
     "import requests, ssl, zlib, xml.etree.ElementTree; print(sys.executable)"
 )
 COMMAND_SECONDS = 20
+# Files that may hold them, sections of the drivers, and since when the core does not start without the file.
+CONFIGURATION = (("oned.conf", (2, 0)), ("monitord.conf", (5, 12)))
+SECTIONS = (("IM_MAD", "im_eh"), ("VM_MAD", "vmm_eh"))
 UNTOLD = frozenset({"EHAUTH"})
 
 Finding = Tuple[str, str]  # what was found, what is the problem with it
@@ -211,6 +221,25 @@ def release_of(wanted: str, one_location: str, folders: Layout) -> Finding:
     return "", f"The release of OpenNebula is unknown: neither {program} -v nor {version} tells it. Set the release."
 
 
+def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], str]:
+    """The sections of the drivers that stand already, and what keeps the files from being edited."""
+    numbers = tuple(int(number) for number in release.split(".")) if RELEASE.fullmatch(release) else (0,)
+    sections: List[Dict[str, str]] = []
+    for name, since in CONFIGURATION:
+        path = Path(folders.etc, name)
+        if not path.exists() and numbers < since:
+            continue
+        try:
+            document = conf.parse(conf.decode(path.read_bytes()))
+            found = [(kind, name_) for kind, name_ in SECTIONS if document.section(kind, name_)]
+        except OSError as problem:
+            return sections, f"{path} cannot be read: {problem.strerror}."
+        except conf.ConfError as problem:
+            return sections, f"{path}: {problem}."
+        sections += [{"file": name, "kind": kind, "name": name_} for kind, name_ in found]
+    return sections, ""
+
+
 def interpreter_of(wanted: str) -> Finding:
     candidates = INTERPRETERS if wanted == "system" else (wanted,)
     for candidate in candidates:
@@ -245,10 +274,12 @@ def look(params: Mapping[str, Any]) -> Dict[str, Any]:
     python, python_problem = interpreter_of(params["python"])
     settings, settings_problem = settings_of(folders)
     missing = installation_problem(one_location, folders)
+    sections, configuration_problem = sections_of(folders, release)
     # The order of these is the order in which they are worth telling.
     problems: Dict[str, str] = {
         "installation": missing,
         "folders": "" if missing else folders_problem(folders),
+        "configuration": "" if missing else configuration_problem,
         "owner": owner_problem,
         "release": release_problem,
         "python": python_problem,
@@ -263,6 +294,7 @@ def look(params: Mapping[str, Any]) -> Dict[str, Any]:
         "python": python,
         "settings": {name: value for name, value in settings.items() if name not in UNTOLD},
         "auth_is_set": bool(settings.get("EHAUTH")),
+        "sections": sections,
         "problems": problems,
     }
 

@@ -1,0 +1,137 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is found out about an installation before the drivers are installed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.opennebula.elastichosts.plugins.modules import front_end_info
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def tree() -> Iterator[Path]:
+    """A self-contained installation that everybody may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        for name in ("bin", "etc", "lib/mads", "var/remotes"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/oned.conf").write_text("PORT = 2633\n")
+        (root / "etc/monitord.conf").write_text("\n")
+        (root / "var/remotes/VERSION").write_text("7.4.0\n")
+        yield root
+
+
+def look(tree: Path, **params: str) -> dict[str, Any]:
+    defaults = {"one_location": str(tree), "release": "", "owner": "", "python": sys.executable}
+    return front_end_info.look({**defaults, **params})
+
+
+def problems(found: dict[str, Any]) -> dict[str, str]:
+    return {name: sentence for name, sentence in found["problems"].items() if sentence}
+
+
+def test_a_sound_installation_has_no_problems(tree: Path) -> None:
+    found = look(tree)
+    assert problems(found) == {}
+    assert (found["release"], found["folders"]["mads"]) == ("7.4.0", f"{tree}/lib/mads")
+
+
+@pytest.mark.parametrize(
+    ("said", "release"),
+    [
+        ("Copyright 2002-2010, OpenNebula Project Leads\nOpenNebula 2.0.1 is distributed", "2.0.1"),
+        ("OpenNebula 5.12.12 (abc1234f)\nCopyright 2002-2023", "5.12.12"),
+        ("something else", "7.4.0"),
+    ],
+)
+def test_oned_is_asked_for_the_release_before_the_version_file(tree: Path, said: str, release: str) -> None:
+    oned = tree / "bin/oned"
+    oned.write_text(f"#!/bin/sh\ncat <<'E'\n{said}\nE\n")
+    oned.chmod(0o755)
+    assert look(tree)["release"] == release
+
+
+def test_a_given_release_is_taken_unasked_and_has_to_be_numbers(tree: Path) -> None:
+    assert look(tree, release="3.8")["release"] == "3.8"
+    assert "The release newest is no release" in look(tree, release="newest")["problems"]["release"]
+
+
+def test_a_system_wide_installation_that_is_not_there_says_what_to_set(tree: Path) -> None:
+    if Path("/usr/lib/one/mads").is_dir():
+        pytest.skip("OpenNebula is installed here")
+    assert "There is no system-wide OpenNebula here" in look(tree, one_location="")["problems"]["installation"]
+
+
+def test_a_relative_location_is_refused(tree: Path) -> None:
+    assert "which is no absolute path" in look(tree, one_location="srv/one")["problems"]["installation"]
+
+
+def test_an_owner_that_does_not_exist_is_named(tree: Path) -> None:
+    assert "There is no user nemo_23" in look(tree, owner="nemo_23")["problems"]["owner"]
+
+
+def test_the_owner_of_the_tree_is_the_owner(tree: Path) -> None:
+    if os.getuid() == 0:
+        os.chown(tree / "etc", NOBODY, NOBODY)
+    assert look(tree)["owner"] == front_end_info.user_name((tree / "etc").stat().st_uid)
+
+
+def test_an_interpreter_without_requests_is_none(tree: Path) -> None:
+    bare = tree / "bare"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    found = look(tree, python=str(bare))
+    assert found["python"] == ""
+    assert "no Python 3.9 or later with the package requests" in found["problems"]["python"]
+
+
+def test_settings_are_told_without_the_account(tree: Path) -> None:
+    (tree / "etc/vmm_eh").mkdir()
+    (tree / "etc/vmm_eh/vmm_ehrc").write_text("EHURI='https://x'\nexport EHCLOUD=abc\nEHAUTH=u:geheim\n")
+    found = look(tree)
+    assert found["settings"] == {"EHURI": "https://x", "EHCLOUD": "abc"}
+    assert found["auth_is_set"]
+    assert "geheim" not in repr(found)
+
+
+def test_sections_that_stand_are_listed(tree: Path) -> None:
+    (tree / "etc/oned.conf").write_text("vm_mad=[name=vmm_eh]\nIM_MAD=[NAME=other]\n")
+    assert look(tree)["sections"] == [{"file": "oned.conf", "kind": "VM_MAD", "name": "vmm_eh"}]
+
+
+def test_a_configuration_that_does_not_parse_is_named_with_its_place(tree: Path) -> None:
+    (tree / "etc/monitord.conf").write_text("A = 1\nB\n")
+    assert look(tree)["problems"]["configuration"] == (
+        f"{tree}/etc/monitord.conf: line 3, column 1: expected = after B, found the end of the file."
+    )
+
+
+@pytest.mark.parametrize(("release", "wanted"), [("5.10", False), ("5.12", True)])
+def test_monitord_conf_is_needed_from_5_12_on(tree: Path, release: str, wanted: bool) -> None:
+    (tree / "etc/monitord.conf").unlink()
+    assert ("monitord.conf cannot be read" in look(tree, release=release)["problems"]["configuration"]) is wanted
+
+
+def test_a_folder_that_cannot_be_written_is_named_with_the_user(tree: Path) -> None:
+    (tree / "lib/mads").chmod(0o555)
+    root = os.getuid() == 0
+    if root:
+        os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        sentence = look(tree, python="/bin/true")["problems"]["folders"]
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+    assert f"The folder {tree}/lib/mads is not writable for the user" in sentence
+    assert sentence.endswith("run the play as its owner or as root (become).")
