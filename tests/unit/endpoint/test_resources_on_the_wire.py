@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.support.endpoint import USER
+from tests.support.endpoint import USER, Endpoint
 from tests.unit.endpoint.conftest import UUID, Wire
 
 
@@ -81,8 +83,6 @@ def test_a_static_address_and_a_vlan_serve_a_server_and_stay_while_it_names_them
     second = wire.json("/servers/create", {"cpu": 500, "mem": 500, "nic:0:dhcp": address})
     assert second.error == (409, "busy")
     wire.send("POST", f"/servers/{server}/destroy")
-    # The address stays the account's: no server gets it from the pool.
-    assert wire.json("/resources/ip/list").json[-1]["resource"] == address
     assert wire.send("POST", f"/resources/ip/{address}/destroy").status == 204
 
 
@@ -91,3 +91,15 @@ def test_a_bad_resource_is_refused(wire: Wire, body: dict[str, str]) -> None:
     answer = wire.json("/resources/ip/create", body)
     assert answer.error == (400, "usage")
     assert "invalid" in answer.text
+
+
+def test_a_static_address_that_no_server_uses_is_not_given_out(tmp_path: Path, connect: Callable[..., Wire]) -> None:
+    with Endpoint(tmp_path / "small", "--addresses", "192.0.2.0/29") as small:
+        wire = connect(small)
+        address = wire.json("/resources/ip/create", {"name": "a"}).json["resource"]
+        server = wire.server(nic__0__dhcp=address)
+        assert wire.send("POST", f"/servers/{server}/destroy").status == 204
+        others = [wire.server(nic__0__dhcp="auto") for _ in range(2)]
+        given = {wire.json(f"/servers/{other}/info").json["nic:0:ip"] for other in others}
+        assert len(given | {address}) == 3
+        assert wire.json("/resources/ip/create", {"name": "b"}).error == (507, "full")
