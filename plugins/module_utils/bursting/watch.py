@@ -100,6 +100,7 @@ class HostWatch:
         news = self._journal_has_news()
         if now < self._next and not news:
             return Advance([], min(TICK, self._next - now))
+        period = LONGEST_PERIOD / 2
         try:
             settings = self._settings.host(self.host)
             period = self._period(settings)
@@ -108,7 +109,6 @@ class HostWatch:
             snapshot = self._zones.of(settings).listing.since(fresh, LISTING_WAIT)
             lines = self._speak(snapshot, settings, cloud)
         except (SettingsError, ElasticHostsError, ListingLate) as error:
-            period = LONGEST_PERIOD / 2
             lines = self._be_silent(error)
         self._next = self._clock.monotonic() + period
         return Advance(lines, min(TICK, period))

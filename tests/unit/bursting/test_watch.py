@@ -172,7 +172,13 @@ def test_a_change_is_told_in_the_next_round_and_again_while_the_core_may_ignore_
 
 @pytest.mark.parametrize(
     ("status", "word"),
-    [("active", "RUNNING"), ("stopped", "POWEROFF"), ("paused", "SUSPENDED"), ("dumped", "FAILURE"), ("dead", "FAILURE")],
+    [
+        ("active", "RUNNING"),
+        ("stopped", "POWEROFF"),
+        ("paused", "SUSPENDED"),
+        ("dumped", "FAILURE"),
+        ("dead", "FAILURE"),
+    ],
 )
 def test_each_state_of_the_cloud_has_its_word(world: World, status: str, word: str) -> None:
     world.server(7, status)
