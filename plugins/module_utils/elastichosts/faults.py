@@ -36,6 +36,7 @@ NEVER_BEFORE_ANSWER = (
     "UNKNOWN_CA",
     "NO_CERTIFICATE",
 )
+LATE = {"TimeoutError", "timeout", "ReadTimeoutError"}
 BARE_CODES: Dict[int, Type[ApiError]] = {401: AuthError, 429: ThrottledError}
 """Statuses that say enough without X-Elastic-Error. A bare 404 does not: it must never read as "the server is gone"."""
 
@@ -156,10 +157,8 @@ def transport_error(error: BaseException, asked: Asked) -> TransportError:
         return _unreachable(reason or "no connection", asked)
     if isinstance(error, requests.exceptions.InvalidURL) or "LocationParseError" in names:
         return _unreachable("the address is not valid", asked, lasting=True)
-    late = isinstance(error, requests.Timeout) or any(isinstance(cause, TimeoutError) for cause in causes)
-    return _lost(
-        "no answer within the time-out" if late or "ReadTimeoutError" in names else "the connection broke", asked
-    )
+    late = isinstance(error, requests.Timeout) or names & LATE
+    return _lost("no answer within the time-out" if late else "the connection broke", asked)
 
 
 def _unreachable(reason: str, asked: Asked, *, lasting: bool = False) -> ConnectError:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.cookiejar
 import logging
 import random
@@ -252,7 +253,7 @@ class Transport:
                 stream=True,
             ) as answer:
                 content = self._content(answer, asked, limit, end)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             raise faults.transport_error(error, asked) from None
         if 200 <= answer.status_code < 300:
             kind = answer.headers.get("Content-Type", "")
@@ -284,12 +285,16 @@ class Transport:
 
 
 def _pieces(answer: Any) -> Iterator[bytes]:
-    """The body as it comes in, so that the time can be looked at between pieces, where urllib3 is new enough for it."""
-    read1 = getattr(answer.raw, "read1", None)
-    if read1 is None:
+    """The body as it comes in, without waiting for a full piece: so the time can be looked at even when it drips."""
+    raw = answer.raw
+    if hasattr(raw, "read1"):
+        yield from iter(lambda: raw.read1(PIECE, decode_content=True), b"")
+    elif answer.headers.get("Content-Encoding"):
         yield from answer.iter_content(PIECE)
-        return
-    yield from iter(lambda: read1(PIECE, decode_content=True), b"")
+    else:
+        # urllib3 1.26 (Debian 11 and 12) lacks it, the response below has it; the last read frees the connection.
+        yield from iter(lambda: raw._original_response.read1(PIECE), b"")
+        raw.read()
 
 
 def _session(authorization: str, user_agent: str) -> Any:

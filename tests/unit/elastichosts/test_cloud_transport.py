@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,8 +30,10 @@ OBJECT = '{"server": "6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405", "status": "active"}
 
 
 @pytest.fixture
-def wire(scripted: Relay, clock: FakeClock) -> transport.Transport:
-    return transport.Transport(scripted.url, AUTH, clock=clock)
+def wire(scripted: Relay, clock: FakeClock) -> Iterator[transport.Transport]:
+    wire = transport.Transport(scripted.url, AUTH, clock=clock)
+    yield wire
+    wire.close()
 
 
 def good(text: str = "[]") -> script.Action:
