@@ -8,6 +8,7 @@ import gzip
 import os
 import re
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -223,9 +224,17 @@ def test_bad_reads_and_writes_say_why_and_leave_the_drive_alone(
 def test_a_gzip_bomb_ends_at_the_end_of_the_drive(wire: Wire) -> None:
     drive = wire.drive()
     bomb = gzip.compress(bytes(200 << 20))
+    before = peak_memory(wire.endpoint.pid)
     assert wire.send("POST", f"/drives/{drive}/write", bomb, content_encoding="gzip").error == (507, "full")
     file = wire.endpoint.state / "drives" / f"{drive}.raw"
     assert file.stat().st_size == SIZE
+    assert peak_memory(wire.endpoint.pid) - before < 16 << 20
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory that a process ever held, in bytes."""
+    fields = Path(f"/proc/{pid}/status").read_text().split()
+    return int(fields[fields.index("VmHWM:") + 1]) << 10
 
 
 def test_readers_may_read_but_not_change(wire: Wire) -> None:
