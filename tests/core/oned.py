@@ -28,57 +28,29 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
-from .grammar import Item, parse_template
+from .administrator import Administrator
 from .judge import Answer, Verdict, judge_im, judge_vmm
 from .model import Host, Model, Vm
 from .process import CoreFailure as CoreFailure
 from .process import DriverProcess
 from .releases import Release, release
-from .speech import PERIODS, im_line, vmm_line, write_deployment_file
+from .speech import PERIODS
 
 PATIENCE = 15.0
 """seconds that ``wait`` waits unless told otherwise"""
 
 
-class Operation(NamedTuple):
-    """What the administrator asks for, and what of it reaches the VMM driver."""
-
-    action: str
-    state: str
-    """of the VM until the answer comes; empty: unchanged"""
-    allowed: tuple[str, ...] = ("RUNNING", "UNKNOWN")
-    modern: bool = False
-    """needs a release with power-off (3.8+)"""
-
-
-OPERATIONS: Mapping[str, Operation] = {
-    "terminate": Operation("SHUTDOWN", "SHUTDOWN"),
-    "terminate hard": Operation("CANCEL", "SHUTDOWN", ("RUNNING", "UNKNOWN", "SHUTDOWN")),
-    "poweroff": Operation("SHUTDOWN", "SHUTDOWN_POWEROFF", modern=True),
-    "poweroff hard": Operation("CANCEL", "SHUTDOWN_POWEROFF", ("RUNNING", "UNKNOWN", "SHUTDOWN_POWEROFF"), modern=True),
-    "undeploy": Operation("SHUTDOWN", "SHUTDOWN_UNDEPLOY", modern=True),
-    "undeploy hard": Operation("CANCEL", "SHUTDOWN_UNDEPLOY", ("RUNNING", "UNKNOWN", "SHUTDOWN_UNDEPLOY"), modern=True),
-    "suspend": Operation("SAVE", "SAVE_SUSPEND", ("RUNNING",)),
-    "stop": Operation("SAVE", "SAVE_STOP", ("RUNNING",)),
-    "reboot": Operation("REBOOT", "", modern=True),
-    "reboot hard": Operation("RESET", "", modern=True),
-}
-_RESUME: Mapping[str, tuple[str, str]] = {
-    "SUSPENDED": ("RESTORE", "BOOT_SUSPENDED"),
-    "STOPPED": ("RESTORE", "BOOT_STOPPED"),
-    "POWEROFF": ("DEPLOY", "BOOT_POWEROFF"),
-    "UNDEPLOYED": ("DEPLOY", "BOOT_UNDEPLOY"),
-    "UNKNOWN": ("DEPLOY", "BOOT_UNKNOWN"),
-}
-_WITHOUT_DRIVER = ("POWEROFF", "SUSPENDED", "STOPPED", "UNDEPLOYED", "HOLD", "PENDING")
-"""states whose terminate and delete never reach the VMM driver (2.3)"""
 _OPTIONAL = ("DRIVER_CANCEL", "CHECKPOINT", "BACKUPCANCEL", "STOPMONITOR", "STOP_MONITOR", "START_MONITOR")
 """requests that may stay without an answer (2.3, 3.4)"""
 
 
-class Core:
+STOPPING = 3.0
+"""seconds in which messages of a deleted host may still be on their way"""
+
+
+class Core(Administrator):
     """A core of one release.
 
     :param name: the release, for example ``2.0.1`` or ``7.4.0``
@@ -111,12 +83,13 @@ class Core:
         """every accepted line, in order"""
         self.asked: Counter[tuple[str, str, int]] = Counter()
         """(role, action, id) of requests without an answer yet"""
+        self.deleted = {}
         self.vmm: DriverProcess | None = None
         self.im: DriverProcess | None = None
         self._environment = {**os.environ, **(env or {}), "ONE_LOCATION": str(self.one_location)}
-        self._periods = {**PERIODS, **(periods or {})}
-        self._interval = interval
-        self._changed = threading.Condition()
+        self.periods = {**PERIODS, **(periods or {})}
+        self.interval = interval
+        self.changed = threading.Condition()
         self._judges: dict[str, Callable[[Release, bytes], Answer]] = {"vmm": judge_vmm, "im": judge_im}
 
     # --- drivers ----------------------------------------------------------------------------------------------------
@@ -153,7 +126,7 @@ class Core:
     def kill(self, role: str) -> None:
         """SIGKILL to the ``vmm`` or ``im`` driver, as an accident; nothing is repeated to its successor (1.6)."""
         self._driver(role).kill()
-        with self._changed:
+        with self.changed:
             for key in [key for key in self.asked if key[0] == role]:
                 del self.asked[key]
 
@@ -163,167 +136,13 @@ class Core:
             raise CoreFailure(f"the {role} driver was not started")
         return driver
 
-    # --- what the administrator does --------------------------------------------------------------------------------
+    def has_im(self) -> bool:
+        return self.im is not None
 
-    def create_host(self, name: str) -> Host:
-        """A new host; it is monitored at once if the IM driver runs."""
-        with self._changed:
-            host = Host(len(self.model.hosts), name)
-            self.model.hosts[host.id] = host
-        if self.im is not None:
-            self.monitor(host)
-        return host
-
-    def monitor(self, host: Host) -> None:
-        """One round: MONITOR (I1 to I3), START_MONITOR (I4), as the timer sends it."""
-        line = im_line(self.release, "MONITOR", host, self.var, self._periods, self._interval, first=host.heard is None)
-        action = "START_MONITOR" if self.release.im == "I4" else "MONITOR"
-        self._ask("im", action, host.id, line)
-
-    def delete_host(self, host: Host) -> None:
-        """Host delete; 4.4+ tells the IM driver."""
-        with self._changed:
-            del self.model.hosts[host.id]
-        if self.release.im in ("I3", "I4"):
-            action = "STOP_MONITOR" if self.release.im == "I4" else "STOPMONITOR"
-            line = im_line(self.release, "STOPMONITOR", host, self.var, self._periods, self._interval, first=False)
-            self._ask("im", action, host.id, line)
-
-    def create_vm(
-        self,
-        template: str | Mapping[str, str],
-        *,
-        name: str = "ehvm",
-        cpu: float | None = 0.5,
-        memory: int | None = 500,
-        deploy_id: str = "",
-    ) -> Vm:
-        """A new VM.
-
-        :param template: OpenNebula template text, or the sub-attributes of one EH=[...]
-        :param deploy_id: of a wild server that is imported (4)
-        """
-        items: list[Item] = (
-            parse_template(template)
-            if isinstance(template, str)
-            else [("EH", {key.upper(): value for key, value in template.items()})]
-        )
-        if self.release.empty_quotes:
-            items = [_with_quotes(item) for item in items]
-        given = {key for key, _value in items}
-        for key, number in (("CPU", cpu), ("MEMORY", memory)):
-            if number is not None and key not in given:
-                items.append((key, str(number)))
-        if deploy_id:
-            items.append(("DEPLOY_ID", deploy_id))
-        with self._changed:
-            vm = Vm(len(self.model.vms), name, tuple(items), deploy_id=deploy_id)
-            self.model.vms[vm.id] = vm
-        return vm
-
-    def deploy(self, vm: Vm, host: Host) -> None:
-        """``onevm deploy``."""
-        if vm.state not in ("PENDING", "HOLD"):
-            raise CoreFailure(f"deploy of VM {vm.id} is refused in {vm.state}")
-        with self._changed:
-            vm.host = host
-        self._boot(vm, "DEPLOY", "BOOT")
-
-    def resume(self, vm: Vm) -> None:
-        """``onevm resume``; from UNKNOWN in old releases ``restart``."""
-        if vm.state not in _RESUME:
-            raise CoreFailure(f"resume of VM {vm.id} is refused in {vm.state}")
-        action, state = _RESUME[vm.state]
-        self._boot(vm, action, state if self.release.named_boots else "BOOT")
-
-    def retry(self, vm: Vm) -> None:
-        """``onevm recover --retry`` of a BOOT or BOOT_FAILURE (2.0: restart): the same DEPLOY again."""
-        if vm.state not in ("BOOT", "BOOT_FAILURE"):
-            raise CoreFailure(f"retry of VM {vm.id} is refused in {vm.state}")
-        with self._changed:
-            self.model.turn(vm, "BOOT", time.monotonic())
-        self._vmm("DEPLOY", vm)
-
-    def _boot(self, vm: Vm, action: str, state: str) -> None:
-        with self._changed:
-            vm.seq += 1
-            self.model.turn(vm, state, time.monotonic())
-            if action == "DEPLOY":
-                write_deployment_file(self.release, self.var, vm, int(time.time()))
-        self._vmm(action, vm)
-
-    def _operate(self, vm: Vm, name: str) -> None:
-        operation = OPERATIONS[name]
-        if vm.state in _WITHOUT_DRIVER and name.startswith("terminate"):
-            with self._changed:
-                self.model.turn(vm, "DONE", time.monotonic())
-            return
-        if vm.state not in operation.allowed or (operation.modern and not self.release.named_boots):
-            raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state}")
-        again = vm.state == operation.state
-        with self._changed:
-            state = operation.state
-            if name == "terminate hard" and self.release.cancel_state:
-                state = "CANCEL"
-            if state:
-                self.model.turn(vm, state, time.monotonic())
-        if again:
-            self._vmm("DRIVER_CANCEL", vm)
-        self._vmm(operation.action, vm)
-
-    def terminate(self, vm: Vm, *, hard: bool = False) -> None:
-        """``onevm terminate``; in old releases ``shutdown``, ``cancel``. In POWEROFF no driver hears of it."""
-        self._operate(vm, "terminate hard" if hard else "terminate")
-
-    def poweroff(self, vm: Vm, *, hard: bool = False) -> None:
-        self._operate(vm, "poweroff hard" if hard else "poweroff")
-
-    def undeploy(self, vm: Vm, *, hard: bool = False) -> None:
-        self._operate(vm, "undeploy hard" if hard else "undeploy")
-
-    def suspend(self, vm: Vm) -> None:
-        self._operate(vm, "suspend")
-
-    def stop(self, vm: Vm) -> None:
-        self._operate(vm, "stop")
-
-    def reboot(self, vm: Vm, *, hard: bool = False) -> None:
-        """Changes no state; :meth:`answered` waits for the answer."""
-        self._operate(vm, "reboot hard" if hard else "reboot")
-
-    def poll(self, vm: Vm) -> None:
-        """One POLL, as the timer sends it up to 5.10."""
-        if not self.release.poll:
-            raise CoreFailure(f"OpenNebula {self.release.name} sends no POLL")
-        self._vmm("POLL", vm)
-
-    def delete(self, vm: Vm) -> None:
-        """Delete of an active VM (``recover --delete``): DRIVER_CANCEL, then CANCEL or CLEANUP (2.3, 8.17)."""
-        if vm.state in _WITHOUT_DRIVER or vm.state == "FAILED":
-            with self._changed:
-                self.model.turn(vm, "DONE", time.monotonic())
-            return
-        if self.release.cleanup:
-            with self._changed:
-                self.model.turn(vm, "CLEANUP_DELETE", time.monotonic())
-        self._vmm("DRIVER_CANCEL", vm)
-        if self.release.cleanup:
-            self._vmm("CLEANUP", vm)
-            return
-        with self._changed:
-            self.model.turn(vm, "DONE", time.monotonic())  # the core does not wait
-        self._vmm("CANCEL", vm)
-
-    def recreate(self, vm: Vm) -> None:
-        """``recover --recreate`` (4.0+), ``resubmit``: the VM is PENDING again with the same id."""
-        with self._changed:
-            self.model.turn(vm, "CLEANUP_RESUBMIT", time.monotonic())
-        self._vmm("DRIVER_CANCEL", vm)
-        self._vmm("CLEANUP" if self.release.cleanup else "CANCEL", vm)
-
-    def request(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> None:
-        """Any other action, in the VM's state as it is: UPDATESG, SNAPSHOTCREATE, MIGRATE ..."""
-        self._vmm(action, vm, extra)
+    def ask(self, role: str, action: str, number: int, line: bytes) -> None:
+        with self.changed:
+            self.asked[role, action, number] += 1
+        self._driver(role).write(line)
 
     def say(self, role: str, line: bytes, *, answer: tuple[str, int] | None = None) -> None:
         """A raw line (no newline) to ``vmm`` or ``im``: for lines that a sound core would not write.
@@ -331,28 +150,16 @@ class Core:
         :param answer: (action, id) that the driver may answer, when something in the line could be read
         """
         if answer is not None:
-            self._ask(role, *answer, line)
+            self.ask(role, *answer, line)
         else:
             self._driver(role).write(line)
-
-    def _line(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> bytes:
-        with self._changed:
-            return vmm_line(self.release, action, vm, self.var, int(time.time()), extra)
-
-    def _vmm(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> None:
-        self._ask("vmm", action, vm.id, self._line(action, vm, extra))
-
-    def _ask(self, role: str, action: str, number: int, line: bytes) -> None:
-        with self._changed:
-            self.asked[role, action, number] += 1
-        self._driver(role).write(line)
 
     # --- what the drivers say ---------------------------------------------------------------------------------------
 
     def _problem(self, sentence: str) -> None:
-        with self._changed:
+        with self.changed:
             self.problems.append(sentence)
-            self._changed.notify_all()
+            self.changed.notify_all()
 
     def _heard(self, role: str, line: bytes) -> None:
         try:
@@ -360,11 +167,14 @@ class Core:
         except Verdict as verdict:
             self._problem(f"{role} wrote a line that OpenNebula {self.release.name} would not take: {verdict}")
             return
-        with self._changed:
+        with self.changed:
             poll_for = self._take(role, answer)
-            self._changed.notify_all()
+            self.changed.notify_all()
         if poll_for is not None:
-            self.poll(poll_for)
+            try:
+                self.poll(poll_for)
+            except CoreFailure as failure:
+                self._problem(str(failure))
 
     def _take(self, role: str, answer: Answer) -> Vm | None:
         """Books an accepted line; returns the VM that the core polls because of it (8.11)."""
@@ -398,7 +208,8 @@ class Core:
         """I4: what the core ignores or, worse, believes."""
         host = self.model.hosts.get(answer.id)
         if host is None:
-            return "there is no such host (any more)"
+            late = time.monotonic() - self.deleted.get(answer.id, 0.0)
+            return "" if late < STOPPING else "there is no such host (any more)"
         mark = host.marks.get(answer.action, 0)
         if answer.timestamp and answer.timestamp < mark:
             return f"its timestamp {answer.timestamp} is older than the last one, {mark}: out of order, ignored (9.4)"
@@ -418,7 +229,7 @@ class Core:
         :raises CoreFailure: when it does not come true, or a driver breaks a rule meanwhile
         """
         end = time.monotonic() + seconds
-        with self._changed:
+        with self.changed:
             while True:
                 self._check()
                 value = seen()
@@ -427,7 +238,7 @@ class Core:
                 left = end - time.monotonic()
                 if left <= 0:
                     raise CoreFailure(self._story(f"{what} was not seen within {seconds:g} s"))
-                self._changed.wait(left)
+                self.changed.wait(left)
 
     def wait(self, vm: Vm, state: str, seconds: float = PATIENCE) -> Vm:
         """Waits until the core shows ``vm`` in ``state`` (RUNNING, POWEROFF, DONE, BOOT_FAILURE ...)."""
@@ -457,12 +268,12 @@ class Core:
 
     def replies(self, action: str, vm: Vm) -> list[Answer]:
         """The answers to ``action`` for ``vm`` so far."""
-        with self._changed:
+        with self.changed:
             return [a for a in self.answers if a.kind == "reply" and a.action == action and a.id == vm.id]
 
     def logs(self) -> list[str]:
         """The texts of LOG lines so far."""
-        with self._changed:
+        with self.changed:
             return [answer.text for answer in self.answers if answer.kind == "log"]
 
     def said(self) -> list[str]:
@@ -471,7 +282,7 @@ class Core:
 
     def check(self) -> None:
         """:raises CoreFailure: when a driver broke a rule so far"""
-        with self._changed:
+        with self.changed:
             self._check()
 
     def _check(self) -> None:
@@ -516,11 +327,3 @@ class Core:
         for driver in (self.im, self.vmm):
             if driver is not None:
                 driver.kill()
-
-
-def _with_quotes(item: Item) -> Item:
-    """An empty value arrives as two quotation marks in old releases (8.10)."""
-    name, value = item
-    if isinstance(value, str):
-        return name, value or '""'
-    return name, {key: text or '""' for key, text in value.items()}

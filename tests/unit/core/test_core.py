@@ -183,7 +183,7 @@ class TestInit:
             core.start_vmm()
 
     def test_the_answer_to_init_must_come_in_one_read_in_7_4(self, place: Path) -> None:
-        install(place, "one_vmm_eh", first_words("INIT SUC", then="sleep 0.3; printf 'CESS\\n'"))
+        install(place, "one_vmm_eh", first_words("INIT SUC", then="sleep 1; printf 'CESS\\n'"))
         with Core("7.4.0", one_location=place) as core, pytest.raises(CoreFailure, match="INIT SUCCESS is needed"):
             core.start_vmm()
 
