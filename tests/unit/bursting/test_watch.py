@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.mapping import template_defaults
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.settings import HostSettings, Settings

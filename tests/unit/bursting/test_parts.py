@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Journal, listing and mapping by themselves."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import (
+    INTERRUPTED,
+    Journal,
+    JournalError,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.mapping import (
+    owner,
+    server_properties,
+    template_defaults,
+    vm_facts,
+    with_defaults,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.settings import (
+    HostSettings,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.zones import Listing, ListingLate
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ConnectError
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import VirtualMachine
+
+# --- journal
+
+
+def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_before_it(tmp_path: Path) -> None:
+    clock = Clock()
+    journal = Journal(str(tmp_path / "j"), clock)
+    journal.begin(7, "DEPLOY", "eh", creates=True, name="n")
+    entry = journal.entry(7)
+    assert entry is not None and entry.outdates(clock.monotonic() + 100)
+    before = clock.monotonic()
+    journal.end(7)
+    entry = journal.entries()[7]
+    assert entry.outdates(before)
+    assert not entry.outdates(clock.monotonic())
+
+
+def test_an_action_of_a_driver_that_died_outdates_nothing_and_is_handed_over(tmp_path: Path) -> None:
+    clock = Clock()
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    journal = Journal(str(tmp_path / "j"), clock)
+    journal.begin(7, "DEPLOY", "eh", creates=True)
+    with sqlite3.connect(tmp_path / "j") as rows:
+        rows.execute("UPDATE action SET pid = ?", (gone.pid,))
+    rows.close()
+    assert not journal.entries()[7].outdates(clock.monotonic())
+    assert [(entry.vm, entry.state) for entry in journal.take_over()] == [(7, INTERRUPTED)]
+
+
+def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
+    first = Journal(str(tmp_path / "j"), Clock(), boot="one")
+    first.begin(7, "SHUTDOWN", "eh")
+    first.end(7)
+    first.begin(8, "DEPLOY", "eh", creates=True)
+    first.close()
+    entries = Journal(str(tmp_path / "j"), Clock(), boot="two").entries()
+    assert not entries[7].outdates(0.1)
+    assert not entries[8].outdates(0.1)
+    assert entries[8].state == INTERRUPTED
+
+
+def test_doubts_last_until_they_are_settled(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "j"), Clock())
+    journal.doubt("a1", 7, "eh")
+    journal.doubt("a2", 7, "eh")
+    journal.close()
+    again = Journal(str(tmp_path / "j"), Clock())
+    assert [(doubt.attempt, doubt.vm) for doubt in again.doubts()] == [("a1", 7), ("a2", 7)]
+    again.settle("a1")
+    assert [doubt.attempt for doubt in again.doubts()] == ["a2"]
+
+
+def test_both_drivers_can_use_the_journal_at_once(tmp_path: Path) -> None:
+    writer, reader = (Journal(str(tmp_path / "j"), Clock()) for _ in range(2))
+    version = reader.version()
+    errors: list[Exception] = []
+
+    def read() -> None:
+        try:
+            for _ in range(200):
+                reader.entries()
+        except JournalError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for vm in range(200):
+        writer.begin(vm, "DEPLOY", "eh")
+        writer.end(vm)
+    thread.join()
+    assert errors == []
+    assert reader.version() != version
+    assert len(reader.entries()) == 200
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    (tmp_path / "j").write_bytes(b"not a database" * 100)
+    with pytest.raises(JournalError, match=rf"The journal {tmp_path}/j cannot be used .*move it away"):
+        Journal(str(tmp_path / "j"), Clock()).begin(7, "DEPLOY", "eh")
+
+
+# --- listing
+
+
+class SlowCloud:
+    def __init__(self) -> None:
+        self.calls = 0
+        self.go = threading.Event()
+        self.fails = False
+
+    def fetch(self) -> list[Server]:
+        self.calls += 1
+        assert self.go.wait(5)
+        if self.fails:
+            raise ConnectError("no way")
+        return []
+
+
+def test_all_who_ask_before_a_listing_begins_share_it() -> None:
+    cloud, clock = SlowCloud(), Clock()
+    listing = Listing(cloud.fetch, clock)
+    moment = clock.monotonic()
+    threads = [threading.Thread(target=listing.since, args=(moment, 5)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    cloud.go.set()
+    for thread in threads:
+        thread.join()
+    assert cloud.calls == 1
+
+
+def test_a_listing_that_hangs_can_be_overtaken_once(tmp_path: Path) -> None:
+    cloud, clock = SlowCloud(), Clock()
+    listing = Listing(cloud.fetch, clock)
+    for _ in range(5):
+        with pytest.raises(ListingLate):
+            listing.since(clock.monotonic(), 0.01)
+    assert cloud.calls == 2
+    cloud.go.set()
+    assert listing.since(clock.monotonic(), 5).begun >= 0
+
+
+def test_a_failure_is_for_those_who_asked_and_the_last_listing_stays() -> None:
+    cloud, clock = SlowCloud(), Clock()
+    listing = Listing(cloud.fetch, clock)
+    cloud.go.set()
+    good = listing.since(clock.monotonic(), 5)
+    cloud.fails = True
+    with pytest.raises(ConnectError):
+        listing.since(clock.monotonic(), 5)
+    assert listing.last is good
+    assert listing.since(good.begun, 5) is good
+
+
+# --- mapping
+
+
+def virtual(**fields: object) -> VirtualMachine:
+    values: dict[str, object] = {
+        "cpu": 0.5,
+        "memory": 512,
+        **fields,
+    }
+    return VirtualMachine(7, "web", 3, 2, "", eh=(), **values)  # type: ignore[arg-type]
+
+
+HOST = HostSettings("eh", {}, {}, "vmm_ehrc")
+
+
+def test_what_the_template_leaves_out_is_sent_all_the_same() -> None:
+    drive = "6f0c8a52-1b0e-4c6e-9d57-2f1f0c7f7a11"
+    assert server_properties({"DRIVE": f"block:1 {drive}, block:0 {drive}"}, virtual(), HOST, "c1") == {
+        "name": "web",
+        "cpu": "1000",
+        "mem": "512",
+        "smp": "auto",
+        "persistent": "true",
+        "block:0": drive,
+        "block:1": drive,
+        "boot": "block:0",
+        "nic:0:model": "e1000",
+        "nic:0:dhcp": "auto",
+        "user:one-cloud": "c1",
+        "user:one-vm": "7",
+    }
+
+
+def test_a_size_taken_from_the_vm_is_one_the_cloud_sells() -> None:
+    wanted = server_properties({}, virtual(cpu=0.01, memory=1), HOST, "c1")
+    assert (wanted["cpu"], wanted["mem"]) == ("500", "256")
+
+
+def test_defaults_fill_in_and_those_of_the_host_win() -> None:
+    defaults = template_defaults('EH=[HOST="EH", MEMORY="2"] EH=[MEMORY="1", TAGS="x"] EH=[HOST="b", TAGS="y"] A="b"')
+    assert with_defaults({"CPUMHZ": "500", "MEMORY": ""}, defaults, "eh") == {
+        "CPUMHZ": "500",
+        "MEMORY": "2",
+        "TAGS": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [
+        ({"user:one-cloud": "c1", "user:one-vm": "7"}, 7),
+        ({"user:one-cloud": "c2", "user:one-vm": "7"}, None),
+        ({"user:one-cloud": "c1"}, None),
+        ({"user:one-cloud": "c1", "user:one-vm": "-7"}, None),
+        ({"user:one-vm": "7"}, None),
+        ({}, None),
+    ],
+)
+def test_a_server_belongs_to_a_vm_by_both_keys(properties: dict[str, str], expected: int | None) -> None:
+    assert owner(Server({"server": "u", **properties}), "c1") == expected
+    assert owner(Server({"server": "u", **properties}), "") is None
+
+
+@pytest.mark.parametrize(
+    "counters",
+    [
+        {"nic:0:rx:bytes": "10", "nic:1:rx:bytes": "5", "nic:0:tx:bytes": "3", "nic:0:ip": "192.0.2.1"},
+        {"rx": "15", "tx": "3", "nic:0:dhcp": "192.0.2.1"},
+    ],
+    ids=["new platform", "old platform"],
+)
+def test_facts_of_both_platform_generations_are_the_same(counters: dict[str, str]) -> None:
+    server = Server(
+        {
+            "server": "u-1",
+            "status": "active",
+            "cpu": "500",
+            "mem": "500",
+            "ide:0:0": "d",
+            "ide:0:0:read:bytes": "9",
+            **counters,
+        }
+    )
+    facts = vm_facts(server, HOST)
+    assert (facts["CPU"], facts["MEMORY"], facts["NETRX"], facts["NETTX"]) == (25, 512000, 15, 3)
+    assert (facts["DISKRDBYTES"], facts["GUEST_IP"]) == (9, "192.0.2.1")
