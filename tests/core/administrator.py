@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the administrator asks of the core: the line of each wish, and the state in which the VM waits for the answer."""
+"""What the administrator asks of the core: each wish has a line, and a state in which the VM waits for the answer."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Administrator(ABC):
     def create_host(self, name: str) -> Host:
         """A new host; it is monitored at once if the IM driver runs."""
         with self.changed:
-            host = Host(len(self.model.hosts), name)
+            host = Host(len(self.model.hosts) + len(self.deleted), name)
             self.model.hosts[host.id] = host
         if self.has_im():
             self.monitor(host)
