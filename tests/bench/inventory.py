@@ -90,15 +90,15 @@ def seconds(folder: Path, url: str, count: int, **options: Any) -> float:
     file = folder / "bench.eh.yml"
     file.write_text(yaml.safe_dump({"plugin": "opennebula.elastichosts.servers", **options}))
     environment = {**os.environ, "EHURI": url, "EHAUTH": AUTH, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)}
-    best = float("inf")
-    for _ in range(2):
+    runs = []
+    while len(runs) < 2:
         done = subprocess.run(
             [sys.executable, "-c", PARSE, str(file)], env=environment, check=True, capture_output=True, text=True
         )
         taken, hosts = done.stdout.split()
         assert int(hosts) == count, done.stderr
-        best = min(best, float(taken))
-    return best
+        runs.append(float(taken))
+    return min(runs)
 
 
 def main(arguments: list[str]) -> int:

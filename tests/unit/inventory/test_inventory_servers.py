@@ -64,6 +64,7 @@ class Inventory:
             },
             capture_output=True,
             text=True,
+            check=False,
         )
 
     def read(self, *words: str, **options: Any) -> dict[str, Any]:
@@ -218,6 +219,7 @@ def test_only_files_of_its_own_name_are_read(inventory: Inventory, tmp_path: Pat
         env={**os.environ, **inventory.endpoint.env},
         capture_output=True,
         text=True,
+        check=True,
     )
     assert json.loads(done.stdout)["hosts"] == {}
 

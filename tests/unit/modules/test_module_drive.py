@@ -129,7 +129,9 @@ def test_an_image_that_cannot_go_there_changes_nothing(cloud: Cloud, image: Path
 
 
 def test_two_drives_of_one_name_are_told_apart_by_uuid_only(cloud: Cloud) -> None:
-    made = [cloud.endpoint.call("/drives/create", {"name": "data", "size": "4M"}).json()["drive"] for _ in range(2)]
+    made = [
+        cloud.endpoint.call("/drives/create", {"name": "data", "size": size}).json()["drive"] for size in ("4M", "8M")
+    ]
     result = cloud.drive(name="data", size="8M")
     assert result["failure"]["code"] == "not_unique"
     assert all(uuid in result["msg"] for uuid in made)

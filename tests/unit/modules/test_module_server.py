@@ -45,8 +45,7 @@ def test_an_existing_server_goes_through_its_states(cloud: Cloud) -> None:
 def test_restarted_and_reset_act_every_time(cloud: Cloud) -> None:
     cloud.server(**WEB)
     for state, actions in (("reset", ["reset"]), ("restarted", ["shutdown", "start"])):
-        for _ in range(2):
-            result = cloud.server(name="web", state=state)
+        for result in (cloud.server(name="web", state=state), cloud.server(name="web", state=state)):
             assert (result["changed"], result["actions"]) == (True, actions)
             assert result["diff"]["before"] != result["diff"]["after"]
 
@@ -99,8 +98,8 @@ def test_a_server_is_renamed_by_its_uuid(cloud: Cloud) -> None:
 
 def test_two_servers_of_one_name_are_told_apart_by_uuid_only(cloud: Cloud) -> None:
     made = [
-        cloud.endpoint.call("/servers/create/stopped", {"name": "web", "cpu": 500, "mem": 256}).json()["server"]
-        for _ in range(2)
+        cloud.endpoint.call("/servers/create/stopped", {"name": "web", "cpu": 500, "mem": mem}).json()["server"]
+        for mem in (256, 512)
     ]
     before = cloud.changes
     for state in ("present", "absent"):
