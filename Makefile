@@ -9,6 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGE := .cache/package
+LINK := .cache/collections/ansible_collections/opennebula/elastichosts
+# programs call each other by name (antsibull-docs ansible-doc, ansible-lint ansible-playbook)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
@@ -26,15 +30,20 @@ test: lint types unit sanity integration docs package ## everything that must ho
 bench: setup ## the performance ratios
 	@$(BIN)/python -m tests.bench
 
-setup: $(READY) ## the virtual environment only
+setup: $(READY) $(LINK) ## the virtual environment only
 
 $(READY): tests/requirements.txt tests/tools/make_venv.sh
 	@tests/tools/make_venv.sh $(VENV) $(PYTHON)
 
+# the collection by its real name, for the programs that look for it below ANSIBLE_COLLECTIONS_PATH
+$(LINK):
+	@mkdir -p $(@D)
+	@ln -sfn $(CURDIR) $@
+
 lint: setup ## ruff, ansible-lint, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint
+	$(BIN)/ansible-lint
 	$(BIN)/reuse lint --quiet || $(BIN)/reuse lint
 
 types: setup ## mypy --strict

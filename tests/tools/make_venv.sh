@@ -37,10 +37,10 @@ if "$python" -c 'import ensurepip' >/dev/null 2>&1; then
 elif "$python" -m pip --version >/dev/null 2>&1; then
     # Debian's Python without python3-venv: its pip can fill an empty environment just as well.
     "$python" -m venv --without-pip "$folder"
-    "$python" -m pip --quiet --python "$folder/bin/python" install pip
+    "$python" -m pip -qq --python "$folder/bin/python" install pip
 else
     echo "make: $python has neither venv nor pip; on Debian: apt-get install python3-venv" >&2
     exit 1
 fi
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$requirements"
+"$folder/bin/python" -m pip install -qq --disable-pip-version-check --require-hashes --requirement "$requirements"
 touch "$folder/.ready"
