@@ -29,7 +29,9 @@ options:
     type: str
     default: ""
   python:
-    description: The interpreter of the drivers, as a path, or V(system) to look for one in C(PATH).
+    description:
+      - The interpreter of the drivers, as a path.
+      - V(system) takes the first in C(PATH) that fits, or else the one that Ansible itself uses on the host.
     type: str
     default: system
 extends_documentation_fragment:
@@ -101,6 +103,7 @@ import os
 import pwd
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
@@ -241,7 +244,7 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
 
 
 def interpreter_of(wanted: str) -> Finding:
-    candidates = INTERPRETERS if wanted == "system" else (wanted,)
+    candidates = (*INTERPRETERS, sys.executable) if wanted == "system" else (wanted,)
     for candidate in candidates:
         path = output_of(candidate, "-c", FITS).strip()
         if path:

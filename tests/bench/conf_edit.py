@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures an edit of oned.conf: one of 58 kB, and one ten times as long to see that time grows no faster than size.
+
+    python tests/bench/conf_edit.py [--quick]
+
+Exit status 1 when a ratio is beyond its limit.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / ".cache" / "collections"))
+
+import tests.conftest  # noqa: E402, F401 (links the collection under its real name)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf  # noqa: E402
+from tests.bench.endpoint import Report  # noqa: E402
+
+SIZE = 58_000
+LIMIT_MS = 20  # what is stated for a plan and its application
+
+
+def text_of(size: int) -> str:
+    """The 7.4 sample over and over, each time with other names, cut at an item."""
+    sample = (ROOT / "tests/samples/7.4/oned.conf").read_text()
+    parts: list[str] = []
+    while sum(map(len, parts)) < size:
+        parts.append(sample.replace('"kvm"', f'"kvm{len(parts)}"').replace('"lxc"', f'"lxc{len(parts)}"'))
+    return "".join(parts)
+
+
+def milliseconds(text: str, rounds: int) -> float:
+    """The best of some rounds of parse and set; that the inverse gives the text back is checked, not measured."""
+    best = float("inf")
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        edited = conf.set_section(conf.parse(text), "VM_MAD", "vmm_eh", {"EXECUTABLE": "one_vmm_eh", "TYPE": "xml"})
+        best = min(best, time.perf_counter() - begun)
+    assert conf.remove_section(conf.parse(edited), "VM_MAD", "vmm_eh") == text
+    return best * 1000
+
+
+def main() -> int:
+    rounds = 5 if "--quick" in sys.argv[1:] else 30
+    report = Report()
+    small, large = text_of(SIZE), text_of(10 * SIZE)
+    short, long = milliseconds(small, rounds), milliseconds(large, rounds)
+    report.line(f"oned.conf of {len(small) // 1000} kB, plan and apply, against 20 ms", short, LIMIT_MS, 1)
+    scaled = short * len(large) / len(small)
+    report.line(f"oned.conf of {len(large) // 1000} kB, against the shorter one scaled", long, scaled, 2)
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
