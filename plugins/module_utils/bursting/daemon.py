@@ -93,31 +93,36 @@ class Job:
 class Lanes:
     """A queue per key on a shared pool: jobs of one key run in order, one at a time; keys do not wait for each other.
 
-    :param threads: jobs that work at the same time
+    :param threads: jobs that work at the same time; those that only wait do not count
     """
 
     def __init__(self, threads: int = THREADS) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=threads + WAITING, thread_name_prefix="lane")
-        self._places = threading.BoundedSemaphore(threads)
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
+        self._most = threads + WAITING
+        self._pool = ThreadPoolExecutor(max_workers=self._most, thread_name_prefix="lane")
+        self._change = threading.Condition()
         self._queues: Dict[Hashable, Deque[Job]] = {}
+        self._ready: Deque[Hashable] = deque()
+        self._places = threads
+        self._returning = 0
+        """jobs that have waited and want their place back; they come before new ones"""
+        self._under_way = 0
         self._closing = False
 
     def submit(self, key: Hashable, job: Job) -> None:
         """Queue ``job`` behind those of the same key."""
-        with self._lock:
+        with self._change:
             if self._closing:
                 job.ticket.answer(False, STOPPING)
                 return
             queue = self._queues.setdefault(key, deque())
             queue.append(job)
             if len(queue) == 1:
-                self._pool.submit(self._run, key)
+                self._ready.append(key)
+                self._dispatch()
 
     def cancel(self, key: Hashable) -> List[Job]:
         """Tell the jobs of ``key``, running or queued, that they are not wanted any more."""
-        with self._lock:
+        with self._change:
             jobs = list(self._queues.get(key, ()))
         for job in jobs:
             job.cancelled.set()
@@ -125,27 +130,45 @@ class Lanes:
 
     def clock(self, job: Job) -> Clock:
         """A clock for the job's waits: sleeping gives the place away, and ends with Cancelled when the job is."""
-        return _Waiting(job, self._places)
+        return _Waiting(self, job)
 
     def close(self, seconds: float) -> None:
         """Take no more jobs, wait a moment for those that run, and answer what is left with FAILURE."""
-        with self._lock:
+        with self._change:
             self._closing = True
-            self._idle.wait_for(lambda: not self._queues, seconds)
+            self._change.wait_for(lambda: self._under_way == 0, seconds)
             left = [job for queue in self._queues.values() for job in queue]
         for job in left:
             job.ticket.answer(False, STOPPING)
             job.cancelled.set()
         self._pool.shutdown(wait=False)
 
+    def wait(self, job: Job, seconds: float) -> None:
+        """Let another job have the place for so long, or until this one is cancelled."""
+        with self._change:
+            self._places += 1
+            self._dispatch()
+        job.cancelled.wait(seconds)
+        with self._change:
+            self._returning += 1
+            self._change.wait_for(lambda: self._places > 0)
+            self._returning -= 1
+            self._places -= 1
+
+    def _dispatch(self) -> None:
+        """With the lock held: start what may start."""
+        while self._ready and self._places > self._returning and self._under_way < self._most and not self._closing:
+            self._places -= 1
+            self._under_way += 1
+            self._pool.submit(self._run, self._ready.popleft())
+        self._change.notify_all()
+
     def _run(self, key: Hashable) -> None:
-        with self._lock:
+        with self._change:
             queue = self._queues[key]
             job = queue[0]
         try:
-            with self._places:
-                if not (self._closing and job.ticket.answered):
-                    job.work(job)
+            job.work(job)
         except BaseException as error:
             log_exception(error)
             job.ticket.answer(False, internal_error(error))
@@ -155,13 +178,15 @@ class Lanes:
             self._next(key, queue)
 
     def _next(self, key: Hashable, queue: Deque[Job]) -> None:
-        with self._lock:
+        with self._change:
+            self._places += 1
+            self._under_way -= 1
             queue.popleft()
-            if not queue:
+            if queue:
+                self._ready.append(key)
+            else:
                 del self._queues[key]
-                self._idle.notify_all()
-            elif not self._closing:
-                self._pool.submit(self._run, key)
+            self._dispatch()
 
 
 NO_ANSWER = "The driver has no answer to this request: please report this as a fault."
@@ -169,16 +194,12 @@ STOPPING = "The driver is being stopped: repeat the action when it runs again."
 
 
 class _Waiting(Clock):
-    def __init__(self, job: Job, places: threading.BoundedSemaphore) -> None:
+    def __init__(self, lanes: Lanes, job: Job) -> None:
+        self._lanes = lanes
         self._job = job
-        self._places = places
 
     def sleep(self, seconds: float) -> None:
-        self._places.release()
-        try:
-            self._job.cancelled.wait(seconds)
-        finally:
-            self._places.acquire()
+        self._lanes.wait(self._job, seconds)
         if self._job.cancelled.is_set():
             raise Cancelled
 

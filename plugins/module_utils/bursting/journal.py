@@ -27,14 +27,14 @@ DONE = "done"
 INTERRUPTED = "interrupted"
 """under way when the driver that did it died"""
 
-KEPT = 7 * 86400.0
-"""seconds that the row of a finished action is kept"""
+KEPT = 3600.0
+"""seconds that the row of a finished action is kept: no listing that is still used is older"""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS action (
     vm INTEGER PRIMARY KEY, state TEXT NOT NULL, verb TEXT NOT NULL, host TEXT NOT NULL, name TEXT NOT NULL,
-    creates INTEGER NOT NULL, pid INTEGER NOT NULL, begun REAL NOT NULL, ended REAL, at REAL NOT NULL
+    creates INTEGER NOT NULL, pid INTEGER NOT NULL, begun REAL NOT NULL, ended REAL
 );
 CREATE TABLE IF NOT EXISTS doubt (
     attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL
@@ -118,8 +118,8 @@ class Journal:
         """:raises JournalError:"""
         with self._change() as rows:
             rows.execute(
-                "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
-                (vm, RUNNING, verb, host, name, creates, os.getpid(), self._clock.monotonic(), self._clock.now()),
+                "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                (vm, RUNNING, verb, host, name, creates, os.getpid(), self._clock.monotonic()),
             )
 
     def end(self, vm: int, state: str = DONE) -> None:
@@ -131,14 +131,13 @@ class Journal:
             )
 
     def take_over(self) -> List[Entry]:
-        """Clear out old rows, and mark what an earlier driver on this front-end left unfinished; these are returned.
+        """Mark what an earlier driver on this front-end left unfinished, and return it.
 
         They need no work: the core may ask again, and then finds what was made by its ownership keys.
 
         :raises JournalError:
         """
         with self._change() as rows:
-            rows.execute("DELETE FROM action WHERE state = ? AND at < ?", (DONE, self._clock.now() - KEPT))
             rows.execute(
                 "UPDATE action SET state = ?, ended = ? WHERE state = ?",
                 (INTERRUPTED, self._clock.monotonic(), RUNNING),
@@ -162,6 +161,14 @@ class Journal:
         """:raises JournalError:"""
         with self._change() as rows:
             return [Doubt(*row) for row in rows.execute("SELECT attempt, vm, host, at FROM doubt ORDER BY at")]
+
+    def prune(self) -> None:
+        """Clear out rows that nobody needs any more.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute("DELETE FROM action WHERE state = ? AND ended < ?", (DONE, self._clock.monotonic() - KEPT))
 
     def entry(self, vm: int) -> Optional[Entry]:
         """The VM's last action, if this front-end knows one.

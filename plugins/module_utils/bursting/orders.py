@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import List, Mapping, Optional
+from typing import List, Optional
 
 from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.errors import MissingError
@@ -17,6 +17,7 @@ from ..elastichosts.servers import Server
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import Purpose, VirtualMachine
 from .daemon import Job
+from .journal import Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
 from .settings import HostSettings, Vectors
 from .zones import ListingLate, Zone
@@ -43,11 +44,16 @@ class Order:
     zone: Zone
     cloud: str
     job: Job
-    fresh: float
-    """monotonic seconds: a listing begun earlier may be older than what was done to this VM"""
+    previous: Optional[Entry]
+    """this VM's action before this one, if the journal knows it"""
     clock: Clock
     """for waits: gives the place away, ends when the core cancels"""
     plain_clock: Clock
+
+    @property
+    def fresh(self) -> float:
+        """Monotonic seconds: a listing begun earlier may be older than what was done to this VM."""
+        return max(self.job.arrived, (self.previous.ended or 0.0) if self.previous else 0.0)
 
     @property
     def vm_id(self) -> int:
@@ -156,7 +162,3 @@ class Order:
 
 def attempt_of(server: Server) -> str:
     return server.properties.get(ATTEMPT_KEY, "")
-
-
-def status_text(properties: Mapping[str, str]) -> str:
-    return properties.get("status", "unknown")

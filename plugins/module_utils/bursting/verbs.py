@@ -37,7 +37,7 @@ from ..elastichosts.wire import Properties
 from ..opennebula.errors import TemplateError
 from ..opennebula.vm import Purpose, eh_vector
 from .daemon import Cancelled
-from .journal import DONE, Entry, Journal, JournalError
+from .journal import DONE, Journal, JournalError
 from .mapping import ATTEMPT_KEY, ownership, size_of, specification, with_defaults
 from .orders import Failure, Order, attempt_of
 
@@ -90,16 +90,12 @@ class Verbs:
         if order.vm is None:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
         wanted = specification(order.vm, order.host, order.settings, order.defaults)
-        before = self._entry(order)
         self._begin_create(order, wanted["name"])
         found = order.one_own()
         if found is not None:
-            return self._adopt(order, found, wanted, before)
+            return self._adopt(order, found, wanted)
         server = self._make(order, wanted)
         return server.uuid
-
-    def _entry(self, order: Order) -> Optional[Entry]:
-        return self._journal.entry(order.vm_id)
 
     def _begin_create(self, order: Order, name: str) -> None:
         """Without a memory of what was begun, nothing is: this may raise JournalError."""
@@ -187,7 +183,7 @@ class Verbs:
         )
         return True
 
-    def _adopt(self, order: Order, found: Server, wanted: Properties, before: Optional[Entry]) -> str:
+    def _adopt(self, order: Order, found: Server, wanted: Properties) -> str:
         """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
         attempt = attempt_of(found)
         marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex}
@@ -199,6 +195,7 @@ class Verbs:
                 self._journal.settle(attempt)
             self._bring(order, found, "started", desired, order.deadline())
         except ElasticHostsError:
+            before = order.previous
             if before is not None and before.creates and before.state != DONE:
                 self._destroy(order, found, order.clean_up())
             raise
@@ -285,7 +282,8 @@ class Verbs:
         if order.deploy_id:
             server = order.recorded()
             return [] if server is None else [server]
-        return order.own()
+        # A look shared with others may be older than what this VM's own deploy has just made.
+        return order.own_now()
 
     def _size(self, order: Order) -> Properties:
         """What the template says now about CPU and memory; nothing where it cannot be said."""

@@ -194,7 +194,7 @@ class VmmService:
             zone=zone,
             cloud=host.cloud,
             job=job,
-            fresh=max(job.arrived, (previous.ended or 0.0) if previous else 0.0),
+            previous=previous,
             clock=self._lanes.clock(job),
             plain_clock=self._clock,
         )
@@ -286,8 +286,7 @@ class VmmService:
     # --- doubts
 
     def mend(self) -> None:
-        """Look after the create calls that were given up; runs until the driver stops."""
-        with_patience = MEND_PERIOD
+        """Look after the create calls that were given up, and keep the journal small; runs until the driver stops."""
         try:
             for entry in self._journal.take_over():
                 log(f"{entry.verb} VM {entry.vm} was under way when an earlier driver ended; the core may ask again.")
@@ -295,17 +294,18 @@ class VmmService:
             log(str(error))
         while True:
             self._mend_once()
-            if self._stopping.wait(with_patience):
+            if self._stopping.wait(MEND_PERIOD):
                 return
 
     def _mend_once(self) -> None:
         try:
+            self._journal.prune()
             doubts = self._journal.doubts()
         except JournalError:
             return
         for doubt in doubts:
-            ticket = Ticket(lambda _line: None, lambda _ok, _text: b"")
-            self._lanes.submit(doubt.vm, Job(ticket, partial(self._mend, doubt)))
+            nobody = Ticket(lambda _line: None, lambda _ok, _text: b"")
+            self._lanes.submit(doubt.vm, Job(nobody, partial(self._mend, doubt)))
 
     def _mend(self, doubt: Doubt, job: Job) -> None:
         try:
@@ -320,7 +320,7 @@ class VmmService:
                 zone=self._zones.of(host),
                 cloud=host.cloud,
                 job=job,
-                fresh=job.arrived,
+                previous=None,
                 clock=self._clock,
                 plain_clock=self._clock,
             )
