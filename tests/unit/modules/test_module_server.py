@@ -131,9 +131,10 @@ def test_an_absent_server_takes_its_own_drives_with_it(cloud: Cloud, persistent:
         {"device": "ide:1:0", "drive": "disc", "media": "cdrom"},
     ]
     root = cloud.server(**WEB, persistent=persistent, drives=drives)["server"]["drives"][0]["drive"]
+    checked = cloud.server(check=True, name="web", state="absent", delete_drives=True)
+    assert "another server names it" in json.dumps(checked["warnings"])
     result = cloud.thrice("server", name="web", state="absent", delete_drives=True)
-    assert result["deleted_drives"] == [root]
-    assert "another server names it" in json.dumps(result["warnings"])
+    assert result["deleted_drives"] == checked["deleted_drives"] == [root]
     assert [drive["name"] for drive in cloud.run("drive_info")["drives"]] == ["disc", "neighbour", "shared"]
 
 
