@@ -125,8 +125,8 @@ RELEASE_OF_ONED = re.compile(r"OpenNebula (\d+(?:\.\d+)+)")
 RELEASE = re.compile(r"\d+(?:\.\d+)+")
 INTERPRETERS = ("python3", *(f"python3.{minor}" for minor in range(14, 8, -1)), "/usr/bin/python3")
 FITS = (
-    "import sys; sys.version_info >= (3, 9) or sys.exit(3); "
-    "import requests, ssl, zlib, xml.etree.ElementTree; print(sys.executable)"
+    "import sys, requests, ssl, zlib, xml.etree.ElementTree; "
+    "print(sys.executable if sys.version_info >= (3, 9) else str())"
 )
 COMMAND_SECONDS = 20
 # Files that may hold them, sections of the drivers, and since when the core does not start without the file.

@@ -15,9 +15,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / ".cache" / "collections"))
 
-import tests.conftest  # noqa: E402, F401 (links the collection under its real name)
+from tests.conftest import COLLECTIONS  # noqa: E402 (links the collection under its real name)
+
+sys.path.insert(0, str(COLLECTIONS))
+
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf  # noqa: E402
 from tests.bench.endpoint import Report  # noqa: E402
 
@@ -37,7 +39,7 @@ def text_of(size: int) -> str:
 def milliseconds(text: str, rounds: int) -> float:
     """The best of some rounds of parse and set; that the inverse gives the text back is checked, not measured."""
     best = float("inf")
-    for _ in range(rounds):
+    for _round in range(rounds):
         begun = time.perf_counter()
         edited = conf.set_section(conf.parse(text), "VM_MAD", "vmm_eh", {"EXECUTABLE": "one_vmm_eh", "TYPE": "xml"})
         best = min(best, time.perf_counter() - begun)

@@ -193,7 +193,9 @@ def test_check_mode_on_a_fresh_tree_foretells_the_same_changes_and_makes_none(st
 
 @HOSTS
 def test_the_eight_files_are_there_with_their_modes(story: Story, host: str) -> None:
-    new = {name: mode & 0o777 for name, (mode, _) in story.installed[host].items() if name not in story.stock[host]}
+    new = {
+        name: mode & 0o777 for name, (mode, _content) in story.installed[host].items() if name not in story.stock[host]
+    }
     assert {name: new.get(name) for name in FILES} == FILES
     rest = [name for name in new if name not in FILES and not name.startswith("lib/python")]
     assert rest == ["etc/im_eh", "etc/vmm_eh"] or sorted(rest) == ["etc/im_eh", "etc/vmm_eh"]
