@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import requests
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 import tests.conftest  # noqa: E402, F401 (links the collection under its real name)
 from tests.bench.endpoint import Report, resident  # noqa: E402
 from tests.core import Core, Vm  # noqa: E402
+from tests.core.speech import vmm_line  # noqa: E402
 from tests.support.endpoint import Endpoint  # noqa: E402
 from tests.unit.bursting.conftest import Installation  # noqa: E402
 
@@ -59,27 +61,33 @@ def site(*, latency: float = 0.0) -> Iterator[tuple[Installation, Endpoint]]:
 
 @contextlib.contextmanager
 def delayed(port: int, latency: float) -> Iterator[int]:
-    """The endpoint behind a line that takes ``latency`` seconds for each answer."""
+    """The endpoint behind a line that takes ``latency`` seconds for each answer; a process of its own."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=relay, args=(theirs, port, latency), daemon=True)
+    process.start()
+    yield int(ours.recv())
+    process.kill()
+    process.join()
 
+
+def relay(parent: Connection, port: int, latency: float) -> None:
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while data := await reader.read(262144):
-                await asyncio.sleep(seconds)
-                writer.write(data)
-                await writer.drain()
-        writer.close()
+                loop.call_later(seconds, writer.write, data)
+        loop.call_later(seconds, writer.close)
 
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(pump(reader, back, 0), pump(there, writer, latency))
 
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(relay, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    yield int(server.sockets[0].getsockname()[1])
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
+    async def serve() -> None:
+        server = await asyncio.start_server(join, "127.0.0.1", 0)
+        parent.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(serve())
 
 
 def measure_init(report: Report, times: int) -> None:
@@ -133,16 +141,21 @@ def measure_deploys(report: Report, count: int) -> None:
     with site(latency=LATENCY) as (installation, _endpoint), Core("7.4.0", one_location=installation.root) as core:
         core.start_vmm(arguments=f"-t {WORKERS}")
         core.start_im()
-        began = time.perf_counter()
-        vms = deploy(core, count)
+        host = core.create_host("eh")
+        vms = [core.create_vm(EH) for _ in range(count)]
         for vm in vms:
-            core.wait(vm, "RUNNING", 120)
+            vm.host, vm.seq, vm.state = host, 0, "BOOT"
+        lines = [(vm, vmm_line(core.release, "DEPLOY", vm, core.var, int(time.time()))) for vm in vms]
+        began = time.perf_counter()
+        for vm, line in lines:
+            core.say("vmm", line, answer=("DEPLOY", vm.id))
+        core.answered(120)
         taken = time.perf_counter() - began
         report.line(
             f"{count} DEPLOYs at once, 50 ms a call, {WORKERS} workers", taken, count / WORKERS * LATENCY, 1.6, "s"
         )
-        core.create_host("eh2")
-        core.wait_host(core.model.hosts[1], "MONITORED")
+        assert {vm.state for vm in vms} == {"RUNNING"}
+        core.wait_host(host, "MONITORED")
         assert core.vmm is not None and core.im is not None
         both = resident(core.vmm.pid) + resident(core.im.pid)
         report.line(f"memory of both drivers with {count} VMs", both, 80.0, 1.0, "MiB")
