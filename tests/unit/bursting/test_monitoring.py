@@ -55,13 +55,13 @@ def test_servers_of_others_are_listed_as_wild_and_use_capacity(site: Site) -> No
 
 
 def test_while_the_cloud_is_silent_no_vm_changes_and_then_the_host_fails_and_recovers(site: Site, proxy: Proxy) -> None:
-    site.configure(GRACE=2)
+    site.configure(GRACE=1)
     with site.core("7.4.0", grace=0.2) as core:
         host, vm = watched(core, site)
         proxy.fault("GET /servers/info", status=503, times=1000)
         began = time.monotonic()
         core.wait_host(host, "ERROR")
-        assert time.monotonic() - began >= 2
+        assert time.monotonic() - began >= 1
         assert "503" in host.error
         assert vm.state == "UNKNOWN"  # the core's own doing
         proxy.faults.clear()
@@ -85,9 +85,9 @@ def test_one_call_per_round_for_any_number_of_vms(site: Site, proxy: Proxy) -> N
         watched(core, site)
         for _ in range(5):
             site.running(core, site.template(site.new_drive()))
-        time.sleep(1.5)
+        time.sleep(1.0)
         before, began = len(proxy.calls), time.monotonic()
-        time.sleep(3)
+        time.sleep(2)
         rounds = (time.monotonic() - began) / 1.0
         assert set(proxy.calls[before:]) == {"GET /servers/info"}
         assert len(proxy.calls) - before <= rounds + 1

@@ -73,6 +73,25 @@ def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
     assert entries[8].state == INTERRUPTED
 
 
+def test_rows_of_finished_actions_go_when_no_listing_is_that_old(tmp_path: Path) -> None:
+    class Later(Clock):
+        ahead = 0.0
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.ahead
+
+    clock = Later()
+    journal = Journal(str(tmp_path / "j"), clock)
+    for vm in (1, 2):
+        journal.begin(vm, "SHUTDOWN", "eh")
+    journal.end(1)
+    journal.prune()
+    assert set(journal.entries()) == {1, 2}
+    clock.ahead = 3700
+    journal.prune()
+    assert set(journal.entries()) == {2}
+
+
 def test_doubts_last_until_they_are_settled(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
     journal.doubt("a1", 7, "eh")

@@ -121,12 +121,12 @@ def test_recreate_during_the_deploy_ends_with_one_new_server(site: Site, proxy: 
 def test_one_slow_deploy_delays_no_other(site: Site, proxy: Proxy) -> None:
     with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 4")
-        proxy.fault("POST /servers/create", after=5.0)
+        proxy.fault("POST /servers/create", after=3.0)
         slow = begin(core, site)
         until(lambda: proxy.count("POST /servers/create"), "the slow call")
         others = [begin(core, site) for _ in range(7)]
         for vm in others:
-            core.wait(vm, "RUNNING", 4)
+            core.wait(vm, "RUNNING", 2.5)
         assert slow.state == "BOOT"
         core.wait(slow, "RUNNING")
         assert len(site.servers()) == 8
@@ -134,7 +134,7 @@ def test_one_slow_deploy_delays_no_other(site: Site, proxy: Proxy) -> None:
 
 def test_guests_that_take_their_time_to_shut_down_hold_up_nobody(site: Site, proxy: Proxy) -> None:
     """Two places, and six actions that wait for their guests: a deploy still gets through."""
-    site.configure(SHUTDOWN_TIMEOUT=3)
+    site.configure(SHUTDOWN_TIMEOUT=2)
     with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 2")
         vms = [begin(core, site) for _ in range(6)]
@@ -143,9 +143,9 @@ def test_guests_that_take_their_time_to_shut_down_hold_up_nobody(site: Site, pro
         proxy.fault("/shutdown", times=6, status=204, body="")
         for vm in vms:
             core.poweroff(vm)
-        until(lambda: proxy.count("/shutdown") == 6, "six shutdowns under way", 2)
+        until(lambda: proxy.count("/shutdown") == 6, "six shutdowns under way", 1)
         late = begin(core, site)
-        core.wait(late, "RUNNING", 2)
+        core.wait(late, "RUNNING", 1)
         assert [vm.state for vm in vms] == ["SHUTDOWN_POWEROFF"] * 6
         core.answered()
 
@@ -241,7 +241,7 @@ def test_reading_goes_on_while_everything_waits(site: Site, proxy: Proxy) -> Non
     """A core whose pipe is full stands still (8.5): 400 long lines are taken while every worker is busy."""
     with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 1")
-        proxy.fault("POST /servers/create", after=3.0)
+        proxy.fault("POST /servers/create", after=1.5)
         vm = begin(core, site)
         until(lambda: proxy.count("POST /servers/create"), "the slow call")
         done = threading.Event()
@@ -253,6 +253,6 @@ def test_reading_goes_on_while_everything_waits(site: Site, proxy: Proxy) -> Non
 
         core.asked["vmm", "SNAPSHOTCREATE", 99] += 400
         threading.Thread(target=write, daemon=True).start()
-        assert done.wait(2), "the driver does not read while its worker waits"
+        assert done.wait(1), "the driver does not read while its worker waits"
         core.wait(vm, "RUNNING")
         core.answered()
