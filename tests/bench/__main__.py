@@ -18,7 +18,7 @@ def main() -> int:
     beyond = []
     for bench in benches:
         print(f"\n== {bench.stem}", flush=True)
-        if subprocess.run([sys.executable, str(bench), *sys.argv[1:]], check=False).returncode:
+        if subprocess.run([sys.executable, "-m", f"tests.bench.{bench.stem}", *sys.argv[1:]], check=False).returncode:
             beyond.append(bench.stem)
     if beyond:
         print(f"\nbeyond a limit: {', '.join(beyond)}", file=sys.stderr)

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures the client against the least that could be done in its place, in one run, and prints the ratios.
 
-    python tests/bench/client.py [--quick]
+    python -m tests.bench.client [--quick]
 
 The yardsticks: a plain session of requests, json.loads of the same listing, one raw write of the same bytes.
 Exit status 1 when a ratio is beyond its limit.
@@ -20,22 +20,17 @@ from pathlib import Path
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / ".cache" / "collections"))
-
-import tests.conftest  # noqa: E402, F401 (links the collection under its real name)
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import (  # noqa: E402
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import (
     ensure,
     images,
     wire,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import (  # noqa: E402
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import (
     ElasticHosts,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server  # noqa: E402
-from tests.bench.endpoint import Report, many, seconds  # noqa: E402
-from tests.support.endpoint import Endpoint  # noqa: E402
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
+from tests.bench.endpoint import Report, many, seconds
+from tests.support.endpoint import Endpoint
 
 MIB = 1 << 20
 SPEC: dict[str, str | None] = {"name": "bench", "cpu": "500", "mem": "512", "persistent": "true", "nic:0:dhcp": "auto"}
@@ -60,7 +55,7 @@ def measure_call(report: Report, client: ElasticHosts, endpoint: Endpoint, calls
     bare = requests.Session()
     bare.auth = (endpoint.user, endpoint.key)
     ours, theirs = [], []
-    for _ in range(calls):
+    for _unused in range(calls):
         ours.append(seconds(client.drives.list))
         theirs.append(seconds(lambda: bare.get(endpoint.url + "/drives/list", timeout=10).content))
     ours_ms, theirs_ms = statistics.median(ours) * 1000, statistics.median(theirs) * 1000
@@ -82,8 +77,8 @@ def measure_upload(report: Report, client: ElasticHosts, folder: Path, mebibytes
     path.write_bytes((os.urandom(MIB) + b"some text " * (MIB // 10)) * (mebibytes // 2))
     packed = gzip.compress(path.read_bytes(), 1)
     raw, ours = [], []
-    for _ in range(3):
-        drives = [client.drives.create({"size": f"{mebibytes}M"}) for _ in range(2)]
+    for _unused in range(3):
+        drives = [client.drives.create({"size": f"{mebibytes}M"}) for _unused in range(2)]
         headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}
         write = f"/drives/{drives[0].uuid}/write/0"
         raw.append(seconds(lambda: client.transport.change(write, body=packed, headers=headers)))  # noqa: B023

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures an edit of oned.conf: one of 58 kB, and one ten times as long to see that time grows no faster than size.
 
-    python tests/bench/conf_edit.py [--quick]
+    python -m tests.bench.conf_edit [--quick]
 
 Exit status 1 when a ratio is beyond its limit.
 """
@@ -11,17 +11,10 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.conftest import COLLECTIONS  # noqa: E402 (links the collection under its real name)
-
-sys.path.insert(0, str(COLLECTIONS))
-
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf  # noqa: E402
-from tests.bench.endpoint import Report  # noqa: E402
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
+from tests.bench.endpoint import Report
+from tests.support.collection import ROOT
 
 SIZE = 58_000
 LIMIT_MS = 20  # what is stated for a plan and its application

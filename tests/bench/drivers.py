@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures the installed drivers under the stand-in for oned, against the real endpoint, and prints the ratios.
 
-    python tests/bench/drivers.py [--quick]
+    python -m tests.bench.drivers [--quick]
 
 The yardsticks: what the core allows for INIT, the same calls from a bare session, and the time that 16 workers need
 when each API call takes 50 ms. Exit status 1 when a ratio is beyond its limit.
@@ -20,18 +20,15 @@ import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-
-import tests.conftest  # noqa: E402, F401 (links the collection under its real name)
-from tests.bench.endpoint import Report, resident  # noqa: E402
-from tests.core import Core, Vm  # noqa: E402
-from tests.core.speech import vmm_line  # noqa: E402
-from tests.support.endpoint import Endpoint  # noqa: E402
-from tests.unit.bursting.conftest import Installation  # noqa: E402
+from tests.bench.endpoint import Report, resident
+from tests.core import Core, Vm
+from tests.core.speech import vmm_line
+from tests.support.endpoint import Endpoint
+from tests.unit.bursting.conftest import Installation
 
 LATENCY = 0.05
 WORKERS = 16
@@ -47,8 +44,13 @@ def main() -> int:
     return 1 if report.failed else 0
 
 
+class Place(NamedTuple):
+    installation: Installation
+    endpoint: Endpoint
+
+
 @contextlib.contextmanager
-def site(*, latency: float = 0.0) -> Iterator[tuple[Installation, Endpoint]]:
+def site(*, latency: float = 0.0) -> Iterator[Place]:
     with (
         tempfile.TemporaryDirectory() as folder,
         Endpoint(Path(folder) / "state", "--quiet") as endpoint,
@@ -56,7 +58,7 @@ def site(*, latency: float = 0.0) -> Iterator[tuple[Installation, Endpoint]]:
     ):
         installation = Installation(Path(folder) / "one")
         installation.configure(EHURI=f"http://127.0.0.1:{port}", EHAUTH=endpoint.auth, EHCLOUD="bench")
-        yield installation, endpoint
+        yield Place(installation, endpoint)
 
 
 @contextlib.contextmanager
@@ -92,18 +94,18 @@ def relay(parent: Connection, port: int, latency: float) -> None:
 
 def measure_init(report: Report, times: int) -> None:
     """From exec of the shell wrapper to INIT SUCCESS."""
-    with site() as (installation, _endpoint):
+    with site() as place:
         for driver in ("vmm", "im"):
             taken = []
-            for _ in range(times):
-                with Core("7.4.0", one_location=installation.root) as core:
+            for _unused in range(times):
+                with Core("7.4.0", one_location=place.installation.root) as core:
                     taken.append((core.start_vmm() if driver == "vmm" else core.start_im()) * 1000)
             report.line(f"{driver}: start to INIT answered, median of {times}", statistics.median(taken), 100.0, 1.0)
 
 
 def deploy(core: Core, count: int) -> list[Vm]:
     host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
-    vms = [core.create_vm(EH) for _ in range(count)]
+    vms = [core.create_vm(EH) for _unused in range(count)]
     for vm in vms:
         core.deploy(vm, host)
     return vms
@@ -111,7 +113,8 @@ def deploy(core: Core, count: int) -> list[Vm]:
 
 def measure_overhead(report: Report, count: int) -> None:
     """One DEPLOY after another; the same two calls from a bare session."""
-    with site() as (installation, endpoint), Core("7.4.0", one_location=installation.root) as core:
+    with site() as place, Core("7.4.0", one_location=place.installation.root) as core:
+        endpoint = place.endpoint
         core.start_vmm()
         with requests.Session() as bare:
             bare.auth = (endpoint.user, endpoint.key)
@@ -138,11 +141,11 @@ def measure_overhead(report: Report, count: int) -> None:
 
 def measure_deploys(report: Report, count: int) -> None:
     """All at once, each call 50 ms away."""
-    with site(latency=LATENCY) as (installation, _endpoint), Core("7.4.0", one_location=installation.root) as core:
+    with site(latency=LATENCY) as place, Core("7.4.0", one_location=place.installation.root) as core:
         core.start_vmm(arguments=f"-t {WORKERS}")
         core.start_im()
         host = core.create_host("eh")
-        vms = [core.create_vm(EH) for _ in range(count)]
+        vms = [core.create_vm(EH) for _unused in range(count)]
         for vm in vms:
             vm.host, vm.seq, vm.state = host, 0, "BOOT"
         lines = [(vm, vmm_line(core.release, "DEPLOY", vm, core.var, int(time.time()))) for vm in vms]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures the endpoint against the least that could be done in its place, in one run, and prints the ratios.
 
-    python tests/bench/endpoint.py [--quick]
+    python -m tests.bench.endpoint [--quick]
 
 The yardsticks: a bare Starlette reply under the same uvicorn settings, json.dumps of the same list, a plain file.
 Exit status 1 when a ratio is beyond its limit.
@@ -23,10 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.support.endpoint import Endpoint  # noqa: E402 (found only once the path is set)
+from tests.support.endpoint import Endpoint
 
 SERVER = json.dumps(
     {
@@ -84,7 +81,7 @@ def bare() -> Iterator[int]:
     assert process.stdout is not None
     try:
         port = int(process.stdout.readline())
-        for _ in range(500):
+        for _unused in range(500):
             try:
                 http.client.HTTPConnection("127.0.0.1", port, timeout=5).connect()
                 break
@@ -104,7 +101,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def many(number: int, work: Callable[[], object]) -> float:
     """Median seconds of one out of many."""
-    return statistics.median(seconds(work) for _ in range(number))
+    return statistics.median(seconds(work) for _unused in range(number))
 
 
 class Report:
@@ -151,7 +148,7 @@ def measure_calls(report: Report, caller: Caller, reply: Caller, creates: int) -
         assert warm
     # In turns, so that what else the machine does falls on both.
     listed, created, replied = [], [], []
-    for _ in range(creates):
+    for _unused in range(creates):
         replied.append(seconds(lambda: reply.call("POST", "/", SERVER)))
         created.append(seconds(lambda: caller.call("POST", "/servers/create", SERVER)))
         listed.append(seconds(lambda: caller.call("GET", "/drives/list")))
@@ -164,7 +161,7 @@ def measure_calls(report: Report, caller: Caller, reply: Caller, creates: int) -
 
 
 def measure_listing(report: Report, caller: Caller, servers: int, there: int) -> None:
-    for _ in range(servers - there):
+    for _unused in range(servers - there):
         caller.call("POST", "/servers/create", SERVER)
     found = json.loads(caller.call("GET", "/servers/info"))
     assert len(found) == servers

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures the inventory in one run and prints the ratios.
 
-    python tests/bench/inventory.py [--quick]
+    python -m tests.bench.inventory [--quick]
 
 Times are processor seconds of the parse alone (InventoryManager), in a process of its own, the better of two: a busy
 machine does not change them much. The listing comes from a server that only sends ready bytes, so that nothing but the
@@ -23,10 +23,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.conftest import COLLECTIONS  # noqa: E402 (found only once the path is set; makes the collection importable)
+from tests.support.collection import COLLECTIONS
 
 AUTH = "11111111-2222-4333-8444-555555555555:bench"
 CONSTRUCTS: dict[str, Any] = {

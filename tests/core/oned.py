@@ -33,8 +33,7 @@ from typing import Any, Self
 from .administrator import Administrator
 from .judge import Answer, Verdict, judge_im, judge_vmm
 from .model import Host, Model, Vm
-from .process import CoreFailure as CoreFailure
-from .process import DriverProcess
+from .process import CoreFailure, DriverProcess
 from .releases import Release, release
 from .speech import PERIODS
 

@@ -18,11 +18,11 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from tests.conftest import COLLECTIONS
 from tests.core import CoreFailure
 from tests.demo import steps
 from tests.demo.programs import Programs
 from tests.demo.story import NotSeen, Story
+from tests.support.collection import COLLECTIONS, make_importable
 from tests.support.endpoint import Endpoint
 
 
@@ -56,6 +56,7 @@ def tell(story: Story, scratch: Path, collections: Path) -> None:
 
 def main() -> int:
     given = options()
+    make_importable()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     scratch = Path(tempfile.mkdtemp(prefix="eh-demo-"))
     print(f"Bursting from OpenNebula to ElasticHosts, all on loopback. Scratch folder: {scratch}")

@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import names
 from .errors import ProtocolError
-from .names import SECRET_KEYS as SECRET_KEYS
+from .names import SECRET_KEYS
 from .transport import Reply, Transport
 
 DEVICE = re.compile(r"ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7]")

@@ -13,7 +13,7 @@ import re
 from functools import partial
 from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
 
-from .errors import TemplateError as TemplateError
+from .errors import TemplateError
 
 # Numbers of buses and units: elastichosts-api 3.
 _DEVICE = re.compile(r"(ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7])\Z")

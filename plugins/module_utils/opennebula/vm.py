@@ -12,8 +12,7 @@ from typing import Dict, List, Mapping, Optional, Tuple, Union
 from xml.etree.ElementTree import Element
 
 from .documents import child_text, parse_xml
-from .errors import DocumentError as DocumentError
-from .errors import TemplateError as TemplateError
+from .errors import DocumentError, TemplateError
 
 ACTIVE = 3
 """VM state in which LCM_STATE says more (opennebula-drivers 2.7)"""

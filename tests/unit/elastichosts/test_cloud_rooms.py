@@ -11,7 +11,8 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import SECRET_KEYS, Server
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.names import SECRET_KEYS
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts.scripted import Relay, says
 
@@ -93,7 +94,7 @@ def test_find_takes_a_uuid_or_a_name(cloud: ElasticHosts) -> None:
 
 
 def test_a_name_that_two_have_is_refused_with_both_uuids(cloud: ElasticHosts) -> None:
-    both = {cloud.servers.create(SPEC, start=False).uuid for _ in range(2)}
+    both = {cloud.servers.create(SPEC, start=False).uuid for _unused in range(2)}
     with pytest.raises(errors.NotUnique, match="by its UUID") as caught:
         cloud.servers.find("web")
     assert set(caught.value.candidates) == both

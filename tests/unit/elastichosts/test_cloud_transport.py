@@ -44,7 +44,7 @@ def test_every_call_carries_auth_agent_and_json(scripted: Relay, wire: transport
     scripted.on(".*", good())
     wire.read("/servers/info")
     wire.change("/servers/create", {"cpu": "500", "tags": None})
-    (_, read, _), (_, change, body) = scripted.requests
+    (_unused, read, _unused), (_unused, change, body) = scripted.requests
     for headers in (read, change):
         assert base64.b64decode(headers["authorization"].split()[1]).decode() == AUTH
         assert headers["user-agent"] == f"opennebula.elastichosts/{transport.VERSION}"
@@ -73,7 +73,7 @@ def test_answers_in_text_are_understood_too(scripted: Relay, wire: transport.Tra
 
 def test_one_connection_serves_many_calls(scripted: Relay, wire: transport.Transport) -> None:
     scripted.on(".*", good())
-    for _ in range(20):
+    for _unused in range(20):
         wire.read("/servers/info")
         wire.change("/servers/x/stop")
     assert scripted.connections == 1
@@ -216,7 +216,7 @@ def test_a_deadline_shortens_the_time_outs_and_only_in_its_block(wire: transport
 def test_a_rate_budget_spaces_the_calls_of_all_threads(scripted: Relay, clock: FakeClock) -> None:
     scripted.on(".*", good())
     wire = transport.Transport(scripted.url, AUTH, clock=clock, rate=transport.RateBudget(2, clock))
-    for _ in range(6):
+    for _unused in range(6):
         wire.read("/servers/info")
     assert clock.time - 1000.0 == pytest.approx(2.0)
 
@@ -334,7 +334,7 @@ def test_each_status_and_word_has_its_class(
     with pytest.raises(errors.ApiError) as caught:
         wire.change("/drives/x/destroy")
     error = caught.value
-    assert type(error) is kind
+    assert error.__class__ is kind
     assert error.failure() == {"status": status, "code": kind.code, "call": "POST /drives/x/destroy"}
     assert error.text == "drive 0d9a1c52 is in use."
     assert "drive 0d9a1c52 is in use" in str(error)
@@ -403,7 +403,7 @@ def test_netrc_and_cookies_play_no_part(
     scripted.on(".*", says(200, Set_Cookie="session=1; Path=/"))
     wire.read("/servers/info")
     wire.read("/servers/info")
-    for _, headers, _ in scripted.requests:
+    for _unused, headers, _unused in scripted.requests:
         assert base64.b64decode(headers["authorization"].split()[1]).decode() == AUTH
         assert "cookie" not in headers
 

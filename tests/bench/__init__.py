@@ -1,0 +1,9 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the collection's speed is measured with, each as ratios within one run: `python -m tests.bench.NAME`."""
+
+from __future__ import annotations
+
+from tests.support.collection import make_importable
+
+make_importable()
