@@ -228,8 +228,7 @@ class TestWhatTheCoreWouldNotBear:
         self, place: Path, name: str, answer: str, says: str
     ) -> None:
         install(place, "one_vmm_eh", answers(answer))
-        core = Core(name, one_location=place)
-        with pytest.raises(CoreFailure, match=says) as caught, core:
+        with pytest.raises(CoreFailure, match=says) as caught, Core(name, one_location=place) as core:
             deployed(core)
             core.wait_for(lambda: len(core.answers) > 1, "a second answer")
         assert "core to vmm: b'DEPLOY" in str(caught.value)
