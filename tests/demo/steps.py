@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def install_drivers(story: Story, programs: Programs, cloud: Endpoint) -> dict[s
                 "one_eh_driver_release": release,
                 "one_eh_driver_endpoint": cloud.url,
                 "one_eh_driver_auth": cloud.auth,
+                "one_eh_driver_python": sys.executable,  # it has requests, whatever the system's Python has
             }
             changed, output = programs.play("install_driver", **variables)
             step.expect(changed > 0, f"OpenNebula {release}: ansible-playbook install_driver changed the tree", output)
