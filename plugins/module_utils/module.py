@@ -4,7 +4,8 @@
 """Ansible's side of the collection: connection options, the task, check and diff, the shape of a failure.
 
 A module is an argument spec, its documentation and one function `perform(task) -> Outcome`; everything that must be
-the same in all modules is here, once. `perform` knows no AnsibleModule, so that it runs in other doors as well.
+the same in all modules is here, once. `perform` knows no AnsibleModule: a module calls it in a process of its own
+(`run`), an action plugin in the controller's process (plugin_utils/in_process.py).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, O
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib  # type: ignore[import-untyped]
 
 from .connection import connect
+from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
 from .elastichosts.plan import Plan
 from .elastichosts.transport import HAS_REQUESTS
+from .elastichosts.zones import ZONES
 from .forms import InvalidOption
 
 try:
@@ -29,6 +32,7 @@ else:
 
 CONNECTION = {
     "endpoint": {"type": "str", "fallback": (env_fallback, ["EHURI"])},
+    "zone": {"type": "str", "choices": list(ZONES)},
     "auth": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EHAUTH"])},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
@@ -56,7 +60,8 @@ class Outcome(NamedTuple):
 class Task:
     """One task: its options, which of them are in the task at all, the cloud, and the time that is left.
 
-    `touched` is set before the first changing call, so that a failure half-way is reported as a change.
+    `touched` is set before the first changing call, so that a failure half-way is reported as a change. `tell` takes a
+    line of progress for whoever watches.
     """
 
     def __init__(
@@ -66,33 +71,77 @@ class Task:
         *,
         check_mode: bool = False,
         warn: Callable[[str], None] = lambda text: None,
-        clock: Optional[Clock] = None,
+        tell: Callable[[str], None] = lambda line: None,
+        client_for: Callable[[Mapping[str, Any]], ElasticHosts] = connect,
     ) -> None:
         self.params = params
         self.given = frozenset(given)
         self.check_mode = check_mode
         self.warn = warn
+        self.tell = tell
         self.touched = False
-        self.clock = clock or Clock()
+        self.clock = Clock()
         self.deadline = Deadline(float(params.get("wait_timeout") or 0), self.clock)
-        self.client = connect(params, self.clock)
+        self.client = client_for(connection_of(params, given))
 
 
-def run(perform: Callable[[Task], Outcome], arguments: Mapping[str, Any], **constraints: Any) -> None:
-    """A module's main(): exits with the outcome of `perform`, or fails with one sentence and `failure`."""
-    module = _Module({**CONNECTION, **arguments}, supports_check_mode=True, **constraints)
-    if not HAS_REQUESTS:
-        module.fail_json(msg=missing_required_lib("requests"))
+class Definition(NamedTuple):
+    """A module: what it does, its own options (those of the connection come by themselves), and their constraints."""
+
+    perform: Callable[[Task], Outcome]
+    arguments: Mapping[str, Any]
+    constraints: Mapping[str, Any] = {}
+
+    @property
+    def argument_spec(self) -> Dict[str, Any]:
+        return {**CONNECTION, **self.arguments}
+
+
+class PartlyDone(Exception):
+    """A task that did a part and then failed: `error` says why, `result` what there is now."""
+
+    def __init__(self, error: ElasticHostsError, result: Mapping[str, Any]) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.result = result
+
+
+def connection_of(params: Mapping[str, Any], given: Collection[str]) -> Dict[str, Any]:
+    """The connection options; a zone in the task goes before an endpoint from the environment."""
+    options = {name: params.get(name) for name in CONNECTION}
+    if options["zone"] and "endpoint" not in given:
+        options["endpoint"] = None
+    return options
+
+
+def result_of(definition: Definition, make_task: Callable[[], Task]) -> Dict[str, Any]:
+    """What the task ends with, in the shape that Ansible wants: `failed` and `msg` when it did not work out."""
     task = None
     try:
-        task = Task(module.params, module.given, check_mode=module.check_mode, warn=module.warn)
-        outcome = perform(task)
+        task = make_task()
+        return exit_values(definition.perform(task))
+    except PartlyDone as part:
+        return {**part.result, **failure_values(part.error, task)}
     except ElasticHostsError as error:
-        module.fail_json(msg=str(error), failure=error.failure(), changed=task is not None and task.touched)
-    finally:
-        if task is not None:
-            task.client.close()
-    module.exit_json(**exit_values(outcome))
+        return failure_values(error, task)
+
+
+def failure_values(error: ElasticHostsError, task: Optional[Task]) -> Dict[str, Any]:
+    touched = task is not None and task.touched
+    return {"failed": True, "msg": str(error), "failure": error.failure(), "changed": touched}
+
+
+def run(definition: Definition) -> None:
+    """A module's main(): exits with the outcome of `perform`, or fails with one sentence and `failure`."""
+    module = _Module(definition.argument_spec, supports_check_mode=True, **definition.constraints)
+    if not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"))
+    result = result_of(
+        definition, lambda: Task(module.params, module.given, check_mode=module.check_mode, warn=module.warn)
+    )
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)
 
 
 def predicted(plan: Plan, properties: Mapping[str, str]) -> Dict[str, str]:

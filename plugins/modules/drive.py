@@ -16,6 +16,7 @@ description:
     O(tags) are unset by V(null) or an empty list.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
+  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -220,7 +221,7 @@ from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
 from ..module_utils.elastichosts.images import CHECKSUM_KEY, Image, holds, inspect, upload
 from ..module_utils.forms import must_exist, wanted
-from ..module_utils.module import Outcome, Task, predicted, run
+from ..module_utils.module import Definition, Outcome, Task, predicted, run
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},
@@ -304,8 +305,11 @@ def with_checksum(drive: Drive, image: Optional[Image]) -> Drive:
     return drive if image is None else Drive({**drive.properties, CHECKSUM_KEY: image.sha256})
 
 
+DEFINITION = Definition(perform, ARGUMENTS, {"required_one_of": [("name", "uuid")]})
+
+
 def main() -> None:
-    run(perform, ARGUMENTS, required_one_of=[("name", "uuid")])
+    run(DEFINITION)
 
 
 if __name__ == "__main__":

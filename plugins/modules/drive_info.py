@@ -14,6 +14,7 @@ description:
   - Lists all drives, or the ones with a given name or UUID. A list without entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
+  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.info_module
@@ -95,7 +96,7 @@ from ..module_utils.drive_forms import drive_view
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import MissingError
 from ..module_utils.forms import wanted
-from ..module_utils.module import Outcome, Task, listing, run
+from ..module_utils.module import Definition, Outcome, Task, listing, run
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},
@@ -122,8 +123,11 @@ def perform(task: Task) -> Outcome:
     return listing(task, "drives", [drive_view(drive) for drive in fetch(task)])
 
 
+DEFINITION = Definition(perform, ARGUMENTS)
+
+
 def main() -> None:
-    run(perform, ARGUMENTS)
+    run(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ description:
     V(null) unsets the property, where the API can do without it.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
+  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -375,7 +376,7 @@ from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.names import is_uuid
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.forms import InvalidOption, must_exist, wanted
-from ..module_utils.module import Outcome, Task, predicted, run
+from ..module_utils.module import Definition, Outcome, Task, predicted, run
 from ..module_utils.server_forms import named_drives, server_desired, server_view, with_creation_defaults
 
 STATES = ["present", "started", "stopped", "shutdown", "restarted", "reset", "absent"]
@@ -532,8 +533,11 @@ def outcome(plan: Plan, server: Optional[Server], doomed: List[Drive], params: A
     return Outcome(result, plan.changed, before, after, f"server {params['name'] or params['uuid']}")
 
 
+DEFINITION = Definition(perform, ARGUMENTS, {"required_one_of": [("name", "uuid")]})
+
+
 def main() -> None:
-    run(perform, ARGUMENTS, required_one_of=[("name", "uuid")])
+    run(DEFINITION)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ description:
   - Lists all servers, or the ones with a given name or UUID. A list without entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
+  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.info_module
@@ -94,7 +95,7 @@ from typing import Any, Dict, List
 from ..module_utils.elastichosts.errors import MissingError
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.forms import wanted
-from ..module_utils.module import Outcome, Task, listing, run
+from ..module_utils.module import Definition, Outcome, Task, listing, run
 from ..module_utils.server_forms import server_view
 
 ARGUMENTS: Dict[str, Any] = {
@@ -119,8 +120,11 @@ def perform(task: Task) -> Outcome:
     return listing(task, "servers", views)
 
 
+DEFINITION = Definition(perform, ARGUMENTS)
+
+
 def main() -> None:
-    run(perform, ARGUMENTS)
+    run(DEFINITION)
 
 
 if __name__ == "__main__":
