@@ -240,7 +240,7 @@ class Daemon:
     def _receive(self) -> bytes:
         """The next bytes; empty when the core is gone."""
         while True:
-            ready, _, _ = select.select([self._source], [], [], 1.0)
+            ready, _unused, _unused = select.select([self._source], [], [], 1.0)
             if ready:
                 return os.read(self._source, _CHUNK)
             gone = os.getppid() != self._parent or (self._outlet is not None and self._outlet.closed.is_set())

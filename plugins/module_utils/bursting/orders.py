@@ -140,9 +140,13 @@ class Order:
         """Whether the VM was made from a server that was there before (opennebula-drivers 9.4)."""
         return self.vm is not None and self.vm.imported and bool(self.deploy_id)
 
+    def owns(self, server: Server) -> bool:
+        """Whether the server carries this VM's ownership keys."""
+        return owner(server, self.cloud) == self.vm_id
+
     def check_owner(self, server: Server) -> None:
         """:raises Failure: the server is neither marked as this VM's, nor unmarked and imported"""
-        if owner(server, self.cloud) == self.vm_id:
+        if self.owns(server):
             return
         if self.imported and CLOUD_KEY not in server.properties:
             return

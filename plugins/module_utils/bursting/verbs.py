@@ -252,8 +252,16 @@ class Verbs:
         return ""
 
     def destroy(self, order: Order) -> str:
-        """Destroy all that carries the VM's keys; fine when there is nothing."""
+        """Destroy all that carries the VM's keys; fine when there is nothing.
+
+        CLEANUP also follows an import that failed: the server is then still its owner's.
+        """
         for server in self._all_own(order):
+            if order.request.action == "CLEANUP" and not order.owns(server):
+                self._log(
+                    "W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was."
+                )
+                continue
             self._destroy(order, server, order.deadline())
         return ""
 

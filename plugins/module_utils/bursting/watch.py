@@ -10,7 +10,7 @@ write and the seconds until it wants to be called again. It starts no thread and
 
 from __future__ import annotations
 
-from typing import Dict, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -73,6 +73,7 @@ class HostWatch:
         self._seen: Dict[int, Seen] = {}
         self._addresses: Dict[int, Tuple[str, ...]] = {}
         self._facts: Optional[Facts] = None
+        self._strangers: FrozenSet[str] = frozenset()
         self._bad_since: Optional[float] = None
         self._failed = False
         self._news = 0
@@ -134,8 +135,13 @@ class HostWatch:
         self._bad_since = None
         self._failed = False
         self._unmonitored = False
+        wild = snapshot.wild(cloud)
+        strangers = frozenset(server.uuid for server in wild)
         changed = self._facts is None or any(facts[key] != self._facts[key] for key in CAPACITY)
         self._facts = facts
+        if strangers != self._strangers:
+            self._due.pop("SYSTEM_HOST", None)
+        self._strangers = strangers
         if recovered or changed:
             self._due.pop("SYSTEM_HOST", None)
             self._due.pop("SYNC", None)
@@ -143,7 +149,7 @@ class HostWatch:
         if recovered:
             lines.append(self._log("I", "The cloud answers again."))
         if self._is_due("SYSTEM_HOST", self._periods["SYSTEM_HOST"]):
-            lines.append(self._system_host(facts, snapshot.wild(cloud)))
+            lines.append(self._system_host(facts, wild))
         if self._is_due("MONITOR_HOST", self._heartbeat):
             lines.append(self._monitor_host(facts))
         return lines + self._about_vms(snapshot, settings, cloud)

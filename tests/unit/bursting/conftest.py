@@ -142,7 +142,7 @@ class Site:
             "BOOT": "ide:0:0",
         }
 
-    def running(self, core: Core, template: Mapping[str, str] | None = None, **options: Any) -> Vm:
+    def running(self, core: Core, template: Mapping[str, str] | str | None = None, **options: Any) -> Vm:
         """A VM that was just deployed."""
         host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
         vm = core.create_vm(self.template() if template is None else template, **options)

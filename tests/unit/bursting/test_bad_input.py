@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 from pathlib import Path
 
 import pytest
@@ -222,6 +223,21 @@ def test_what_only_a_shell_can_work_out_is_worked_out(site: Site) -> None:
     core = site.core("7.4.0")
     core.start_vmm()
     still_serving(core, site)
+
+
+def test_without_requests_init_is_answered_and_every_action_hears_what_to_install(site: Site) -> None:
+    bare = site.installation.root / "python-without-packages"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    for wrapper in (site.installation.vmm, site.installation.im):
+        wrapper.write_text(wrapper.read_text().replace(sys.executable, str(bare)))
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "ERROR")
+        assert "install python3-requests" in host.error
+        assert "install python3-requests" in failed(core, core.create_vm(site.template()))
 
 
 def test_the_host_s_own_file_outranks_the_common_one(site: Site) -> None:

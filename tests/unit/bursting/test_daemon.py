@@ -41,7 +41,7 @@ def test_lines_are_the_same_however_the_bytes_arrive(lines: list[bytes], cuts: l
 
 def test_a_long_line_in_small_pieces_costs_linear_time() -> None:
     buffer = LineBuffer()
-    for _ in range(200_000):
+    for _unused in range(200_000):
         assert buffer.feed(b"x" * 50) == []
     (line,) = buffer.feed(b"\n")
     assert len(line) == 10_000_000

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.core import Core
+from tests.core import Core, speech
 from tests.support.endpoint import Endpoint
 from tests.unit.bursting.conftest import Installation, Site
 
@@ -203,6 +203,48 @@ def test_a_server_of_another_vm_is_left_alone(site: Site) -> None:
         core.answered()
         assert f"Server {first.deploy_id} is not marked as that of VM {second.id}" in second.error
         assert site.states() == {first.deploy_id: "active", mine: "active"}
+
+
+@pytest.fixture
+def importing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The core itself marks an imported VM, in TEMPLATE (9.4)."""
+    monkeypatch.setattr(speech, "RESERVED", (*speech.RESERVED, "IMPORTED"))
+
+
+@pytest.mark.usefixtures("importing")
+def test_a_server_that_was_there_before_is_imported_marked_and_managed(site: Site) -> None:
+    wild = site.endpoint.call("/servers/create", {"name": "mail", "cpu": 1000, "mem": 512}).json()["server"]
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core, 'IMPORTED="YES"', deploy_id=wild)
+        assert vm.deploy_id == wild
+        (server,) = site.servers()
+        assert (server["user:one-vm"], server["persistent"]) == (str(vm.id), "true")
+        core.poweroff(vm)
+        core.wait(vm, "POWEROFF")
+        assert site.states() == {wild: "stopped"}
+        core.resume(vm)
+        core.wait(vm, "RUNNING")
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+@pytest.mark.usefixtures("importing")
+def test_a_server_whose_import_failed_stays_its_owner_s(site: Site) -> None:
+    wild = site.endpoint.call("/servers/create", {"name": "mail", "cpu": 1000, "mem": 512}).json()["server"]
+    good = site.settings["EHAUTH"]
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        site.configure(EHAUTH="")
+        vm = core.create_vm('IMPORTED="YES"', deploy_id=wild)
+        core.deploy(vm, core.create_host("eh"))
+        core.wait(vm, "BOOT_FAILURE")
+        site.configure(EHAUTH=good)
+        core.delete(vm)
+        core.wait(vm, "DONE")
+        assert site.states() == {wild: "active"}
+        assert any(f"Server {wild} was never taken over" in text for text in core.logs())
 
 
 def test_the_drivers_leave_when_the_core_is_killed(site: Site) -> None:

@@ -83,7 +83,7 @@ def test_one_call_per_round_for_any_number_of_vms(site: Site, proxy: Proxy) -> N
     site.configure(LISTING_PERIOD=1)
     with site.core("7.4.0") as core:
         watched(core, site)
-        for _ in range(5):
+        for _unused in range(5):
             site.running(core, site.template(site.new_drive()))
         time.sleep(1.0)
         before, began = len(proxy.calls), time.monotonic()

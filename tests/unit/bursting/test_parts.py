@@ -104,13 +104,13 @@ def test_doubts_last_until_they_are_settled(tmp_path: Path) -> None:
 
 
 def test_both_drivers_can_use_the_journal_at_once(tmp_path: Path) -> None:
-    writer, reader = (Journal(str(tmp_path / "j"), Clock()) for _ in range(2))
+    writer, reader = (Journal(str(tmp_path / "j"), Clock()) for _unused in range(2))
     version = reader.version()
     errors: list[Exception] = []
 
     def read() -> None:
         try:
-            for _ in range(200):
+            for _unused in range(200):
                 reader.entries()
         except JournalError as error:
             errors.append(error)
@@ -153,7 +153,7 @@ def test_all_who_ask_before_a_listing_begins_share_it() -> None:
     cloud, clock = SlowCloud(), Clock()
     listing = Listing(cloud.fetch, clock)
     moment = clock.monotonic()
-    threads = [threading.Thread(target=listing.since, args=(moment, 5)) for _ in range(20)]
+    threads = [threading.Thread(target=listing.since, args=(moment, 5)) for _unused in range(20)]
     for thread in threads:
         thread.start()
     cloud.go.set()
@@ -165,7 +165,7 @@ def test_all_who_ask_before_a_listing_begins_share_it() -> None:
 def test_a_listing_that_hangs_can_be_overtaken_once(tmp_path: Path) -> None:
     cloud, clock = SlowCloud(), Clock()
     listing = Listing(cloud.fetch, clock)
-    for _ in range(5):
+    for _unused in range(5):
         with pytest.raises(ListingLate):
             listing.since(clock.monotonic(), 0.01)
     assert cloud.calls == 2

@@ -77,7 +77,7 @@ def test_a_removed_line_is_gone_although_the_wrapper_exported_it(tmp_path: Path)
     assert settings.host("eh").auth == "u:k"
     rc.write_text("# nothing\n")
     with pytest.raises(SettingsError, match="EHAUTH is not set for host 'eh'"):
-        _ = settings.host("eh").auth
+        _unused = settings.host("eh").auth
 
 
 @pytest.mark.parametrize("name", ["../vmm_ehrc", "a/b", "", ".hidden", "x\0y"])
@@ -92,7 +92,7 @@ def test_a_number_that_is_none_is_named_with_its_file(tmp_path: Path, value: str
     settings = settings_in(tmp_path)
     (tmp_path / "etc/im_eh/im_ehrc").write_text(f"TOTAL_MEMORY={value}\n")
     with pytest.raises(SettingsError, match=rf"TOTAL_MEMORY='{value}' in .*/im_ehrc is not a number of MB from 1 up"):
-        _ = settings.host("eh").total_memory
+        _unused = settings.host("eh").total_memory
 
 
 def test_settings_show_no_secret(tmp_path: Path) -> None:

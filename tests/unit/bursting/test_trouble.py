@@ -96,7 +96,7 @@ def test_a_delete_during_the_deploy_leaves_no_server(site: Site, proxy: Proxy, r
         core.start_vmm()
         proxy.fault("POST /servers/create", after=0.7)
         vm = begin(core, site)
-        until(lambda: site.servers(), "the server that is being made")
+        until(site.servers, "the server that is being made")
         core.delete(vm)
         core.wait(vm, "DONE")
         core.answered()
@@ -108,7 +108,7 @@ def test_recreate_during_the_deploy_ends_with_one_new_server(site: Site, proxy: 
         core.start_vmm()
         proxy.fault("POST /servers/create", after=0.7)
         vm = begin(core, site)
-        until(lambda: site.servers(), "the server that is being made")
+        until(site.servers, "the server that is being made")
         (first,) = site.states()
         core.recreate(vm)
         core.wait(vm, "PENDING")
@@ -124,7 +124,7 @@ def test_one_slow_deploy_delays_no_other(site: Site, proxy: Proxy) -> None:
         proxy.fault("POST /servers/create", after=3.0)
         slow = begin(core, site)
         until(lambda: proxy.count("POST /servers/create"), "the slow call")
-        others = [begin(core, site) for _ in range(7)]
+        others = [begin(core, site) for _unused in range(7)]
         for vm in others:
             core.wait(vm, "RUNNING", 2.5)
         assert slow.state == "BOOT"
@@ -137,7 +137,7 @@ def test_guests_that_take_their_time_to_shut_down_hold_up_nobody(site: Site, pro
     site.configure(SHUTDOWN_TIMEOUT=2)
     with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 2")
-        vms = [begin(core, site) for _ in range(6)]
+        vms = [begin(core, site) for _unused in range(6)]
         for vm in vms:
             core.wait(vm, "RUNNING")
         proxy.fault("/shutdown", times=6, status=204, body="")
@@ -154,7 +154,7 @@ def test_any_number_of_deploys_that_arrive_together_share_one_look(site: Site, p
     with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 2")
         proxy.fault("GET /servers/info", after=0.5)
-        vms = [begin(core, site) for _ in range(10)]
+        vms = [begin(core, site) for _unused in range(10)]
         for vm in vms:
             core.wait(vm, "RUNNING")
         assert proxy.count("GET /servers/info") <= 3
@@ -164,7 +164,7 @@ def test_any_number_of_polls_cost_one_listing(site: Site, proxy: Proxy) -> None:
     site.configure(LISTING_PERIOD=30)
     with site.core("2.0.1") as core:
         core.start_vmm()
-        vms = [begin(core, site) for _ in range(8)]
+        vms = [begin(core, site) for _unused in range(8)]
         for vm in vms:
             core.wait(vm, "RUNNING")
         core.poll(vms[-1])
@@ -229,7 +229,7 @@ def test_every_request_under_way_when_the_core_ends_is_answered_or_given_up_in_t
     with site.core("7.4.0") as core:
         core.start_vmm()
         proxy.fault("POST /servers/create", after=9, times=3)
-        for _ in range(3):
+        for _unused in range(3):
             begin(core, site)
         until(lambda: proxy.count("POST /servers/create") == 3, "the calls")
         began = time.monotonic()
@@ -247,7 +247,7 @@ def test_reading_goes_on_while_everything_waits(site: Site, proxy: Proxy) -> Non
         done = threading.Event()
 
         def write() -> None:
-            for _ in range(400):
+            for _unused in range(400):
                 core.say("vmm", b"SNAPSHOTCREATE  99 " + b"A" * 4000)
             done.set()
 

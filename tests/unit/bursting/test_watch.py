@@ -205,7 +205,7 @@ def test_a_cloud_that_stays_silent_fails_the_host_once_with_its_reason_and_recov
     assert "STATE_VM" not in kinds(said)
     world.broken = None
     said = world.hear_for(20)
-    assert [(kind, status) for kind, status, _ in said[:4]] == [
+    assert [(kind, status) for kind, status, _unused in said[:4]] == [
         ("LOG", "I"),
         ("SYSTEM_HOST", "SUCCESS"),
         ("MONITOR_HOST", "SUCCESS"),
@@ -217,7 +217,7 @@ def test_a_cloud_that_stays_silent_fails_the_host_once_with_its_reason_and_recov
 def test_a_host_that_was_never_good_fails_at_once(tmp_path: Path) -> None:
     world = World(tmp_path, state=0)
     world.broken = ConnectError("no way")
-    assert [(kind, status) for kind, status, _ in world.hear()] == [("LOG", "E"), ("SYSTEM_HOST", "FAILURE")]
+    assert [(kind, status) for kind, status, _unused in world.hear()] == [("LOG", "E"), ("SYSTEM_HOST", "FAILURE")]
 
 
 def test_an_empty_account_and_a_silent_one_are_told_apart(world: World) -> None:
@@ -272,6 +272,14 @@ def test_strangers_are_wild_and_never_in_the_states(world: World) -> None:
     assert stranger.uuid in of_kind(said, "SYSTEM_HOST")[0]
     assert "VM = " not in of_kind(said, "STATE_VM")[0]
     assert "USEDCPU=100" in of_kind(said, "MONITOR_HOST")[0]
+
+
+def test_a_stranger_that_comes_or_goes_is_told_in_the_next_round(world: World) -> None:
+    world.hear_for(100)
+    stranger = world.server(None)
+    assert stranger.uuid in of_kind(world.hear_for(20), "SYSTEM_HOST")[0]
+    world.servers.clear()
+    assert stranger.uuid not in of_kind(world.hear_for(20), "SYSTEM_HOST")[0]
 
 
 def test_more_than_there_is_leaves_nothing_free_but_never_less(world: World) -> None:
