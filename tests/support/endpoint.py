@@ -33,6 +33,8 @@ class Endpoint:
         self.auth = f"{user}:{key}"
         self.arguments = arguments
         self.port = 0
+        self.control = ""
+        """URL of the control port, where the arguments have `--control`."""
         self._process: subprocess.Popen[bytes] | None = None
         if start:
             self.start()
@@ -52,13 +54,14 @@ class Endpoint:
     def start(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "eh_endpoint", "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--state", str(self.state), "--auth", self.auth, *self.arguments]
+        # Our end of its standard input closes with this process however that ends, and then the endpoint ends too.
+        command += ["--exit-on-eof", "--state", str(self.state), "--auth", self.auth, *self.arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": str(SOURCES)},
             )
         assert self._process.stdout is not None
@@ -67,6 +70,9 @@ class Endpoint:
             self.stop()
             raise RuntimeError(f"the endpoint said {first!r}; its log: {self.log.read_text()[-2000:]}")
         self.port = int(first.rsplit(":", 1)[1])
+        if "--control" in self.arguments:
+            second = self._process.stdout.readline().decode().strip()
+            self.control = second.removeprefix("control on ")
 
     def stop(self) -> None:
         self._end(signal.SIGTERM)
@@ -79,8 +85,9 @@ class Endpoint:
             return
         self._process.send_signal(number)
         self._process.wait(timeout=10)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         self._process = None
 
     @property

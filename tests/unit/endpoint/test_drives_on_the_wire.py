@@ -280,7 +280,7 @@ def test_a_standard_disk_is_gzip_that_expands_to_its_raw_size(wire: Wire) -> Non
 
 def test_a_standard_cdrom_is_attached_as_it_is_by_many(wire: Wire) -> None:
     info = next(info for info in wire.json("/drives/info/standard").json if info["media"] == "cdrom")
-    for _ in range(2):
+    for _unused in range(2):
         server = wire.server(ide__0__0=info["drive"], ide__0__0__media="cdrom", boot="ide:0:0")
         assert wire.json(f"/servers/{server}/info").json["ide:0:0:media"] == "cdrom"
 

@@ -243,9 +243,9 @@ def test_a_second_writer_is_busy_until_the_first_is_done_or_gone(endpoint: Endpo
 def answers_until(wire: Wire, drive: str, status: int) -> set[tuple[int, str]]:
     """What writes are answered until one has a status, for as long as the endpoint may take to notice the other."""
     answers = set()
-    for _ in range(2000):
+    for _unused in range(2000):
         answers.add(wire.send("POST", f"/drives/{drive}/write/8000000", b"y").error)
-        if status in {number for number, _ in answers}:
+        if status in {number for number, _unused in answers}:
             break
     assert answers <= {(409, "busy"), (204, "")}
     return answers

@@ -99,7 +99,7 @@ def test_a_static_address_that_no_server_uses_is_not_given_out(tmp_path: Path, c
         address = wire.json("/resources/ip/create", {"name": "a"}).json["resource"]
         server = wire.server(nic__0__dhcp=address)
         assert wire.send("POST", f"/servers/{server}/destroy").status == 204
-        others = [wire.server(nic__0__dhcp="auto") for _ in range(2)]
+        others = [wire.server(nic__0__dhcp="auto") for _unused in range(2)]
         given = {wire.json(f"/servers/{other}/info").json["nic:0:ip"] for other in others}
         assert len(given | {address}) == 3
         assert wire.json("/resources/ip/create", {"name": "b"}).error == (507, "full")

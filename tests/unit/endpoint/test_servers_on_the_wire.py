@@ -346,7 +346,7 @@ def test_an_exclusive_drive_serves_one_active_server(wire: Wire) -> None:
 
 def test_a_shared_drive_serves_many(wire: Wire) -> None:
     drive = wire.drive(**{"claim:type": "shared"})
-    servers = [wire.server(ide__0__0=drive) for _ in range(2)]
+    servers = [wire.server(ide__0__0=drive) for _unused in range(2)]
     assert wire.json(f"/drives/{drive}/info").json["claimed"] == " ".join(servers)
     assert wire.json(f"/drives/{drive}/set", {"claim:type": "exclusive"}).error == (409, "busy")
 
@@ -366,7 +366,7 @@ def test_each_active_server_has_an_address_of_its_own_and_gives_it_back(
 ) -> None:
     with Endpoint(tmp_path / "small", "--addresses", "192.0.2.0/29") as small:
         wire = connect(small)
-        servers = [wire.server(nic__0__dhcp="auto") for _ in range(3)]
+        servers = [wire.server(nic__0__dhcp="auto") for _unused in range(3)]
         addresses = [wire.json(f"/servers/{server}/info").json["nic:0:ip"] for server in servers]
         assert addresses == ["192.0.2.4", "192.0.2.5", "192.0.2.6"]
         full = wire.json("/servers/create", {"cpu": 500, "mem": 500, "nic:0:dhcp": "auto"})

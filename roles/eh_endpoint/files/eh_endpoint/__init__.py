@@ -6,13 +6,16 @@ Rooms, from the wire inwards:
 
     __main__    options, bad input said in one sentence
     serving     socket, uvicorn, signals
-    app         the calls as a table; authentication, bodies, errors, logs around every one of them
+    app         authentication, faults, bodies, errors, logs around every call
+    calls       the calls as a table
     formats     text/plain and application/json, in and out
-    drives, servers, standard      what the calls do
-    properties, values, platform   what a key may hold, as data
+    drives, folders, servers, resources, standard      what the calls do
+    imaging     copies of drives onto drives, in threads
+    properties, values, platform, quotas               what a key may hold, an account may have, as data
+    faults, mischief, control                          what goes wrong when a test asks for it
     cloud       the objects in memory, and the one place that writes them to the store
     store       SQLite: committed before it is answered
-    blocks      sparse files
+    blocks, contents      sparse files; what they hold as a stream
     hypervisor  where guests run: simulated here, libvirt later, behind one protocol
     accounts, addresses, clock, errors
 

@@ -10,16 +10,23 @@ import os
 import sys
 from pathlib import Path
 
-from .accounts import BadAccount, parse_account
+from .accounts import Account, BadAccount, parse_account, read_accounts
 from .platform import PLATFORMS
 
 DESCRIPTION = "An ElasticHosts API server, with simulated guests."
 EPILOG = """\
-accounts: give at least one, by --auth, --auth-file or the environment variable EH_ENDPOINT_AUTH. A command line can be
-read by every user of the machine, so outside of tests use a file with mode 0600 or the environment.
+accounts: give at least one, by --auth, --auth-file, --accounts or the environment variable EH_ENDPOINT_AUTH. A command
+line can be read by every user of the machine, so outside of tests use a file with mode 0600 or the environment. The
+file of --accounts is JSON and can limit what an account may have; beyond a limit the answer is 402 billing:
+  {"accounts": [{"user": "UUID", "key": "KEY",
+                 "quota": {"servers": 5, "cores": 8, "mhz": 8000, "mb": 8192, "gb": 100, "ips": 2, "vlans": 1}}]}
 
-The first line on standard output is `listening on http://HOST:PORT`, once the endpoint answers. Standard error gets a
-line per request. All state is in the state folder; a killed endpoint comes back with what it had acknowledged.
+faults: rules in JSON that make chosen requests fail, for tests of clients; roles/eh_endpoint/README.md has them all:
+  [{"path": "/servers/*/start", "count": 1, "fault": "status", "status": 500, "error": "failed"}]
+
+The first line on standard output is `listening on http://HOST:PORT`, once the endpoint answers (with --control a second
+one, `control on http://HOST:PORT`). Standard error gets a line per request. All state is in the state folder; a killed
+endpoint comes back with what it had acknowledged.
 """
 
 
@@ -37,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--state", metavar="DIR", type=Path, required=True, help="folder for the state and the drives")
     add("--auth", metavar="UUID:KEY", action="append", default=[], help="an account; may be given several times")
+    add("--accounts", metavar="FILE", type=Path, help="accounts with their limits in JSON, see below")
     add("--auth-file", metavar="FILE", type=Path, help="accounts, one UUID:KEY per line; # begins a comment line")
     add("--hypervisor", choices=["simulated"], default="simulated", help="where guests run (default: %(default)s)")
     add("--platform", choices=sorted(PLATFORMS), default="new", help="generation of the API (default: %(default)s)")
@@ -56,10 +64,24 @@ def parser() -> argparse.ArgumentParser:
         help="from the start of a server until its address shows (default: %(default)s)",
     )
     add(
+        "--imaging-seconds",
+        metavar="SECONDS",
+        default="0",
+        help="what copying an image onto a drive or folder takes at least (default: %(default)s)",
+    )
+    add("--faults", metavar="FILE", type=Path, help="fault rules in JSON")
+    add(
+        "--control",
+        metavar="HOST:PORT",
+        help="also listen here for fault rules, the log of requests and the clock; asks for no key",
+    )
+    add("--control-open", action="store_true", help="let --control listen beyond loopback")
+    add(
         "--request-log", metavar="FILE", type=Path, help="append a JSON line per request: method, path, status, account"
     )
     add("--sync", action="store_true", help="wait for the disk at every change, to survive a power cut as well")
     add("--quiet", action="store_true", help="no line per request on standard error")
+    add("--exit-on-eof", action="store_true", help="end when standard input does, as with the program that started it")
     return options
 
 
@@ -69,20 +91,25 @@ def main(arguments: list[str] | None = None) -> int:
     from .serving import CannotServe, Options, serve  # after the options: --help and mistakes need no server
 
     try:
-        host, port = _listen(given.listen)
+        host, port = _listen("--listen", given.listen)
         serve(
             Options(
                 host=host,
                 port=port,
                 state=given.state,
-                accounts=_accounts(given.auth, given.auth_file, os.environ.get("EH_ENDPOINT_AUTH", "")),
+                accounts=_accounts(given.auth, given.auth_file, given.accounts, os.environ.get("EH_ENDPOINT_AUTH", "")),
                 platform=given.platform,
                 addresses=_network(given.addresses),
                 acpi_delay=None if given.acpi_delay == "never" else _seconds("--acpi-delay", given.acpi_delay),
                 address_delay=_seconds("--address-delay", given.address_delay),
+                imaging_seconds=_seconds("--imaging-seconds", given.imaging_seconds),
+                faults=given.faults,
+                control=None if given.control is None else _listen("--control", given.control),
+                control_open=given.control_open,
                 request_log=given.request_log,
                 quiet=given.quiet,
                 sync=given.sync,
+                exit_on_eof=given.exit_on_eof,
             )
         )
     except (BadOption, BadAccount, CannotServe) as error:
@@ -95,10 +122,10 @@ class BadOption(ValueError):
     """An option that cannot be used; the text is one sentence that names it."""
 
 
-def _listen(text: str) -> tuple[str, int]:
+def _listen(name: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
-        raise BadOption(f"--listen {text!r} is not of the form HOST:PORT, like 127.0.0.1:8099")
+        raise BadOption(f"{name} {text!r} is not of the form HOST:PORT, like 127.0.0.1:8099")
     return host.strip("[]"), int(port)
 
 
@@ -122,21 +149,34 @@ def _seconds(name: str, text: str) -> float:
     return seconds
 
 
-def _accounts(options: list[str], file: Path | None, environment: str) -> tuple[tuple[str, str], ...]:
+def _accounts(options: list[str], lines_file: Path | None, file: Path | None, environment: str) -> tuple[Account, ...]:
     lines = [*options, *environment.split()]
+    if lines_file is not None:
+        text = _text("--auth-file", lines_file)
+        lines += [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    given = [Account(user, key, {}) for user, key in map(parse_account, lines)]
     if file is not None:
         try:
-            lines += [line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text"
-            raise BadOption(f"--auth-file {file} cannot be read: {reason}") from None
-    if not lines:
-        raise BadOption("no account is given: use --auth UUID:KEY, --auth-file FILE or EH_ENDPOINT_AUTH")
-    accounts: dict[str, str] = {}
-    for user, key in map(parse_account, lines):
-        if accounts.setdefault(user, key) != key:
-            raise BadOption(f"user {user} is given with two different keys")
-    return tuple(accounts.items())
+            given += read_accounts(_text("--accounts", file))
+        except BadAccount as error:
+            raise BadOption(f"--accounts {file}: {error}") from None
+    if not given:
+        raise BadOption("no account is given: use --auth UUID:KEY, --auth-file, --accounts or EH_ENDPOINT_AUTH")
+    accounts: dict[str, Account] = {}
+    for account in given:
+        if accounts.setdefault(account.user, account).key != account.key:
+            raise BadOption(f"user {account.user} is given with two different keys")
+        if account.quota:
+            accounts[account.user] = account
+    return tuple(accounts.values())
+
+
+def _text(name: str, file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise BadOption(f"{name} {file} cannot be read: {reason}") from None
 
 
 if __name__ == "__main__":

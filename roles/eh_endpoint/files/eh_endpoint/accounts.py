@@ -8,10 +8,13 @@ import base64
 import binascii
 import hashlib
 import hmac
+import json
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from .errors import Unauthorised
+from .quotas import MEASURES, Quota
 
 USER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _NOBODY = hashlib.sha256(b"").digest()
@@ -23,7 +26,7 @@ class BadAccount(ValueError):
 
 def parse_account(text: str) -> tuple[str, str]:
     """Split `UUID:KEY` at the first colon (the key may hold further ones)."""
-    user, _, key = text.strip().partition(":")
+    user, _unused, key = text.strip().partition(":")
     if not USER.fullmatch(user):
         raise BadAccount("an account has the form UUID:KEY, and what stands before the first colon is not a UUID")
     if not key:
@@ -31,11 +34,53 @@ def parse_account(text: str) -> tuple[str, str]:
     return user.lower(), key
 
 
+class Account(NamedTuple):
+    """A user, the secret key, and what the user has subscribed to."""
+
+    user: str
+    key: str
+    quota: Quota
+
+
+def read_accounts(text: str) -> list[Account]:
+    """The accounts of a JSON file: {"accounts": [{"user": UUID, "key": "...", "quota": {"servers": 5}}]}.
+
+    Raises BadAccount with a sentence that says where, and never holds a key.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        raise BadAccount("it is not JSON") from None
+    rows = document.get("accounts") if isinstance(document, dict) and set(document) == {"accounts"} else None
+    if not isinstance(rows, list):
+        raise BadAccount('one object {"accounts": [...]} is expected')
+    return [_account(number, row) for number, row in enumerate(rows, 1)]
+
+
+def _account(number: int, row: object) -> Account:
+    where = f"account {number}"
+    if not isinstance(row, dict) or not {"user", "key"} <= set(row) <= {"user", "key", "quota", "comment"}:
+        raise BadAccount(f"{where}: an object with user and key, and quota and comment if you like, is expected")
+    user, key, quota = row["user"], row["key"], row.get("quota", {})
+    if not isinstance(user, str) or not USER.fullmatch(user):
+        raise BadAccount(f"{where}: its user is not a UUID")
+    if not isinstance(key, str) or not key:
+        raise BadAccount(f"{where}: its key is not a text")
+    if not isinstance(quota, dict):
+        raise BadAccount(f"{where}: its quota is not an object")
+    for name, limit in quota.items():
+        if name not in MEASURES:
+            raise BadAccount(f"{where}: quota {name[:40]!r} is none of {', '.join(MEASURES)}")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise BadAccount(f"{where}: quota {name} is not a whole number from 0")
+    return Account(user.lower(), key, quota)
+
+
 class Accounts:
     """The users and the digests of their keys; a key itself is not kept."""
 
-    def __init__(self, accounts: Iterable[tuple[str, str]]) -> None:
-        self._digests = {user: hashlib.sha256(key.encode()).digest() for user, key in accounts}
+    def __init__(self, accounts: Iterable[Account]) -> None:
+        self._digests = {account.user: hashlib.sha256(account.key.encode()).digest() for account in accounts}
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -54,11 +99,11 @@ class Accounts:
 
 
 def _credentials(authorization: str | None) -> tuple[str, bytes]:
-    scheme, _, encoded = (authorization or "").partition(" ")
+    scheme, _unused, encoded = (authorization or "").partition(" ")
     if scheme.lower() != "basic":
         return "", b""
     try:
-        user, _, key = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        user, _colon, key = base64.b64decode(encoded.strip(), validate=True).partition(b":")
         return user.decode("ascii").lower(), key
     except (binascii.Error, ValueError):
         return "", b""

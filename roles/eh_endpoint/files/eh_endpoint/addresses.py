@@ -44,7 +44,7 @@ class AddressPool:
 
     def free(self) -> str:
         """The next free address, or Full. It is taken once an object that has it is claimed for."""
-        for _ in range(self._count - self.RESERVED):
+        for _unused in range(self._count - self.RESERVED):
             address = self.host(self._next)
             self._next += 1
             if self._next >= self._count:

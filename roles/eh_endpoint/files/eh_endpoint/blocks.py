@@ -4,17 +4,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO, TypeVar
 
+from .contents import PIECE, Piece, is_zero
 from .errors import Full
 
 
 @contextmanager
-def _room() -> Iterator[None]:
+def room() -> Iterator[None]:
     """A disk without space is an answer of the API and no fault of the program."""
     try:
         yield
@@ -24,22 +30,59 @@ def _room() -> Iterator[None]:
         raise
 
 
+THREADS = 16
+BATCH = 1 << 20
+T = TypeVar("T")
+
+
 class Blocks:
     """A folder of files `UUID.raw`. Offsets and sizes in bytes; what was never written reads as zeros."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
+        self._threads = ThreadPoolExecutor(THREADS, "blocks")
+
+    async def work(self, job: Callable[[], T]) -> T:
+        """Does a job in a thread, so that a slow disk delays its own caller only."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
+
+    async def pour(self, stream: AsyncIterator[bytes], sink: Callable[..., None]) -> None:
+        """Hand a stream to a sink in a thread, a batch at a time: while one is written the next comes in."""
+        batch: list[bytes] = []
+        size = 0
+        under_way: asyncio.Future[None] | None = None
+        try:
+            async for piece in stream:
+                batch.append(piece)
+                size += len(piece)
+                if size >= BATCH:
+                    if under_way is not None:
+                        await under_way
+                    under_way = asyncio.ensure_future(self.work(partial(sink, *batch)))
+                    batch, size = [], 0
+            if under_way is not None:
+                await under_way
+            await self.work(partial(sink, *batch))
+        finally:
+            # The file is not closed under a thread that writes to it, whatever ended the stream.
+            if under_way is not None and not under_way.done():
+                await asyncio.wait([under_way])
+
+    def scratch(self) -> IO[bytes]:
+        """A file without a name, which is gone with its last user."""
+        with room():
+            return tempfile.TemporaryFile(dir=self._folder, buffering=0)
 
     def path(self, uuid: str) -> Path:
         return self._folder / f"{uuid}.raw"
 
     def create(self, uuid: str, size: int) -> None:
-        with _room(), self.path(uuid).open("wb") as file:
+        with room(), self.path(uuid).open("wb") as file:
             file.truncate(size)
 
     def resize(self, uuid: str, size: int) -> None:
-        with _room():
+        with room():
             os.truncate(self.path(uuid), size)
 
     def remove(self, uuid: str) -> None:
@@ -72,7 +115,7 @@ class Blocks:
                 path.unlink()
 
 
-_ZEROS = bytes(1 << 20)
+_ZEROS = bytes(PIECE)
 
 
 class Writer:
@@ -82,21 +125,37 @@ class Writer:
         self._descriptor = descriptor
         self.position = offset
 
-    def write(self, data: bytes) -> None:
-        if data and not data[0] and data == _ZEROS[: len(data)] and self._untouched(len(data)):
-            self.position += len(data)
-            return
-        view = memoryview(data)
-        with _room():
-            while view:
-                written = os.pwrite(self._descriptor, view, self.position)
-                self.position += written
-                view = view[written:]
+    def write(self, *pieces: Piece) -> None:
+        """Pieces one after the other. Raises Full when the disk has no space."""
+        with room():
+            for piece in pieces:
+                if isinstance(piece, int):
+                    self._zeros(piece)
+                elif is_zero(piece):
+                    self._zeros(len(piece))
+                else:
+                    self._bytes(piece)
 
-    def _untouched(self, size: int) -> bool:
+    def _bytes(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self._descriptor, view, self.position)
+            self.position += written
+            view = view[written:]
+
+    def _zeros(self, count: int) -> None:
+        """Overwrites what is there, and leaves holes as they are."""
+        end = self.position + count
+        while self.position < end:
+            self.position = self._next(os.SEEK_DATA, end)
+            hole = self._next(os.SEEK_HOLE, end)
+            while self.position < hole:
+                self.position += os.pwrite(self._descriptor, _ZEROS[: hole - self.position], self.position)
+
+    def _next(self, way: int, end: int) -> int:
         try:
-            return os.lseek(self._descriptor, self.position, os.SEEK_DATA) >= self.position + size
+            return min(os.lseek(self._descriptor, self.position, way), end)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # no data up to the end of the file
-                return True
+            if error.errno == errno.ENXIO:  # a hole up to the end of the file
+                return end
             raise

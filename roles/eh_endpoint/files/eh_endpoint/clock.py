@@ -14,5 +14,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
+    """The time of the machine, and how far a test has moved it, in seconds."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
     def now(self) -> float:
-        return time.time()
+        return time.time() + self.offset

@@ -8,17 +8,26 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Generic, TypeVar, Union
+from typing import Generic, TypedDict, TypeVar, Union
 from uuid import UUID
 
 from .addresses import AddressPool
 from .clock import Clock
 from .errors import Full, SystemFault
 from .hypervisor import Nic
-from .properties import DEVICES, NICS
+from .properties import DEVICES, MAX_CORES, MOUNTS, NICS
 from .store import Row, Store
 
+_MHZ_PER_CORE = 2500
 Config = Mapping[str, Union[str, int]]
+
+
+class Imaging(TypedDict):
+    """What is being copied onto a drive: the source drive, `gunzip`, `gzip` or nothing, epoch seconds of the call."""
+
+    source: str
+    conversion: str
+    asked: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +39,22 @@ class Drive:
     size: int
     config: Config
     counters: Mapping[str, int] = field(default_factory=dict)
+    imaging: Imaging | None = None
 
     @property
     def shared(self) -> bool:
         return self.config.get("claim:type") == "shared"
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """A folder of a user, for containers. used in bytes; cloned in epoch seconds."""
+
+    uuid: str
+    user: str
+    config: Config
+    used: int = 0
+    cloned: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +78,20 @@ class Server:
         return "persistent" in self.config
 
     @cached_property
+    def cores(self) -> int:
+        """As many as were asked for, or as many as the MHz need."""
+        smp = self.config["smp"]
+        return smp if isinstance(smp, int) else max(1, min(MAX_CORES, -(-int(self.config["cpu"]) // _MHZ_PER_CORE)))
+
+    @cached_property
     def drives(self) -> Mapping[str, str]:
         """Drive UUIDs by device."""
         return {device: str(self.config[device]) for device in DEVICES if device in self.config}
+
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """UUIDs of the folders that a container mounts."""
+        return frozenset(str(self.config[key]).partition("/")[0] for key in MOUNTS if key in self.config)
 
     @cached_property
     def resources(self) -> frozenset[str]:
@@ -103,9 +135,9 @@ def _mac(uuid: str, nic: int) -> str:
     return ":".join(f"{octet:02x}" for octet in octets)
 
 
-Thing = Union[Drive, Server, Resource]
-KINDS: dict[str, type[Thing]] = {"drive": Drive, "server": Server, "resource": Resource}
-T = TypeVar("T", Drive, Server, Resource)
+Thing = Union[Drive, Folder, Server, Resource]
+KINDS: dict[str, type[Thing]] = {"drive": Drive, "folder": Folder, "server": Server, "resource": Resource}
+T = TypeVar("T", Drive, Folder, Server, Resource)
 
 
 class Shelf(Generic[T]):
@@ -143,6 +175,7 @@ class Cloud:
         self.clock = clock
         self.addresses = addresses
         self.drives: Shelf[Drive] = Shelf()
+        self.folders: Shelf[Folder] = Shelf()
         self.servers: Shelf[Server] = Shelf()
         self.resources: Shelf[Resource] = Shelf()
         self._claims: dict[str, dict[str, None]] = {}
@@ -164,49 +197,73 @@ class Cloud:
         for thing in put:
             self._enter(thing)
 
-    def claims(self, drive: str) -> tuple[str, ...]:
-        """UUIDs of the active servers that use a drive (elastichosts-api 7.4: a stopped one holds no claim)."""
-        return tuple(self._claims.get(drive, ()))
+    def claims(self, uuid: str) -> tuple[str, ...]:
+        """What uses a drive or folder: UUIDs of active servers (elastichosts-api 7.4: a stopped one holds no claim),
+        and of the drive at the other end of an imaging."""
+        return tuple(self._claims.get(uuid, ()))
 
     def _enter(self, thing: Thing) -> None:
         if isinstance(thing, Drive):
+            before = self.drives.get(thing.uuid)
+            if before is not None:
+                self._release(_ends(before))
             self.drives.put(thing)
+            self._claim(_ends(thing))
+        elif isinstance(thing, Folder):
+            self.folders.put(thing)
         elif isinstance(thing, Resource):
             self.resources.put(thing)
             if thing.type == "ip":
                 self.addresses.claim(thing.uuid)
         else:
-            before = self.servers.get(thing.uuid)
-            if before is not None:
-                self._unclaim(before)
+            known = self.servers.get(thing.uuid)
+            if known is not None:
+                self._power_down(known)
             self.servers.put(thing)
-            self._claim(thing)
+            if thing.address:
+                self.addresses.claim(thing.address)
+            self._claim(_uses(thing))
 
     def _leave(self, thing: Thing) -> None:
         if isinstance(thing, Drive):
+            self._release(_ends(thing))
             self.drives.remove(thing)
+        elif isinstance(thing, Folder):
+            self.folders.remove(thing)
         elif isinstance(thing, Resource):
             self.resources.remove(thing)
             self.addresses.release(thing.uuid)
         else:
-            self._unclaim(thing)
+            self._power_down(thing)
             self.servers.remove(thing)
 
-    def _claim(self, server: Server) -> None:
-        if server.address:
-            self.addresses.claim(server.address)
-        if server.active:
-            for drive in server.drives.values():
-                self._claims.setdefault(drive, {})[server.uuid] = None
-
-    def _unclaim(self, server: Server) -> None:
+    def _power_down(self, server: Server) -> None:
         if server.address and self.resources.get(server.address) is None:
             self.addresses.release(server.address)
-        for drive in server.drives.values():
-            holders = self._claims.get(drive, {})
-            holders.pop(server.uuid, None)
+        self._release(_uses(server))
+
+    def _claim(self, pairs: Iterable[tuple[str, str]]) -> None:
+        for used, user in pairs:
+            self._claims.setdefault(used, {})[user] = None
+
+    def _release(self, pairs: Iterable[tuple[str, str]]) -> None:
+        for used, user in pairs:
+            holders = self._claims.get(used, {})
+            holders.pop(user, None)
             if not holders:
-                self._claims.pop(drive, None)
+                self._claims.pop(used, None)
+
+
+def _uses(server: Server) -> list[tuple[str, str]]:
+    """What an active server claims, and by which UUID."""
+    return [(used, server.uuid) for used in (*server.drives.values(), *server.folders)] if server.active else []
+
+
+def _ends(drive: Drive) -> list[tuple[str, str]]:
+    """Both ends of an imaging claim each other (elastichosts-api 2.1)."""
+    if drive.imaging is None:
+        return []
+    return [(drive.uuid, drive.imaging["source"]), (drive.imaging["source"], drive.uuid)]
 
 
 def _row(thing: Thing) -> Row:

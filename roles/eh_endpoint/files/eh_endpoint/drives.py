@@ -5,38 +5,53 @@
 from __future__ import annotations
 
 import re
-import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from . import values
-from .blocks import Blocks, Writer
+from .blocks import Blocks, Writer, room
 from .cloud import Cloud, Drive
+from .cloud import Imaging as ImagingOf
+from .contents import PIECE, Gunzip, NotGzip, Piece, gunzipped
 from .errors import Busy, Full, Missing, Usage
 from .formats import OCTETS, Given, Properties, Reply, Value
+from .imaging import Imaging
 from .platform import Platform
-from .properties import DEVICE_COUNTERS, DRIVE_KEYS, changes, merged
+from .properties import DEVICE_COUNTERS, DRIVE_KEYS, DRIVE_MULTIPLE, changes, merged
+from .quotas import Quotas
 from .standard import StandardDrives
+from .values import Kept
 
 READ_LIMIT = 4 << 20
 _READ_SIZE = values.size(READ_LIMIT, 1)
 _DEFAULTS = {"encryption:cipher": "aes-xts-plain", "tier": "disk"}
 _NEW_COUNTERS = dict(zip(DEVICE_COUNTERS, (4096, 1, 4096, 1)))
-_EXPANDED_PIECE = 1 << 20
 
 
 class Drives:
     """Drives of users; reads also see the standard drives and those that list the caller among their readers."""
 
-    def __init__(self, cloud: Cloud, blocks: Blocks, standard: StandardDrives, platform: Platform) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        blocks: Blocks,
+        standard: StandardDrives,
+        imaging: Imaging,
+        quotas: Quotas,
+        platform: Platform,
+    ) -> None:
         self._cloud = cloud
         self._blocks = blocks
         self._standard = standard
+        self._imaging = imaging
+        self._quotas = quotas
         self._platform = platform
-        self._writing: set[str] = set()
+        self._changing: set[str] = set()
+        self._read: dict[str, dict[str, int]] = {}
 
     # ---- reads
 
@@ -46,19 +61,34 @@ class Drives:
     def every(self, user: str) -> list[Properties]:
         return [self._describe(drive) for drive in self._cloud.drives.of(user)]
 
-    def info(self, user: str, uuid: str) -> Properties:
-        drive = self.readable(user, uuid)
-        return self._standard.describe(drive.uuid) if drive.user == self._standard.USER else self._describe(drive)
+    def every_in_full(self, user: str) -> list[Properties]:
+        return [self._describe(drive, full=True) for drive in self._cloud.drives.of(user)]
 
-    def read(self, user: str, uuid: str, offset: str, size: str) -> Reply:
+    def library(self, user: str) -> list[Properties]:
+        """The standard drives."""
+        return self._standard.every(lambda uuid: self._claims_of(user, uuid))
+
+    def library_uuids(self, _user: str) -> list[str]:
+        return self._standard.uuids()
+
+    def info(self, user: str, uuid: str) -> Properties:
+        return self._shown(user, self.readable(user, uuid))
+
+    def info_in_full(self, user: str, uuid: str) -> Properties:
+        return self._shown(user, self.readable(user, uuid), full=True)
+
+    async def read(self, user: str, uuid: str, offset: str, size: str) -> Reply:
         """Raw bytes, cut at the end of the drive. At most 4 MiB a call."""
         drive = self.readable(user, uuid)
         start, length = _offset(drive, offset), int(values.take("SIZE", _READ_SIZE, size) or 0)
         if start >= drive.size:
             raise Usage(f"Drive {uuid}: invalid offset {start}: the drive has {drive.size} bytes")
-        if drive.user == self._standard.USER:
-            return Reply(self._standard.read(drive.uuid, start, length), OCTETS)
-        return Reply(self._blocks.read(drive.uuid, start, min(length, drive.size - start)), OCTETS)
+        length = min(length, drive.size - start)
+        place = self._standard if drive.user == self._standard.USER else self._blocks
+        content = await self._blocks.work(lambda: place.read(drive.uuid, start, length))
+        if place is self._blocks:
+            self._count(self._read.setdefault(drive.uuid, {}), "read", length)
+        return Reply(content, OCTETS)
 
     def readable(self, user: str, uuid: str) -> Drive:
         """A drive that the user may read: an own one, a standard one, or one that names the user as reader."""
@@ -83,11 +113,25 @@ class Drives:
         """The file behind a drive, for a guest."""
         return self._blocks.path(uuid) if self._standard.get(uuid) is None else self._standard.path(uuid)
 
-    def _describe(self, drive: Drive) -> Properties:
+    def _shown(self, user: str, drive: Drive, *, full: bool = False) -> Properties:
+        if drive.user == self._standard.USER:
+            return self._standard.describe(drive.uuid, self._claims_of(user, drive.uuid))
+        return self._describe(drive, full=full)
+
+    def _claims_of(self, user: str, standard: str) -> list[str]:
+        """What of a user's claims a standard drive."""
+        claims = self._cloud.claims(standard)
+        owners = ((uuid, self._cloud.drives.get(uuid) or self._cloud.servers.get(uuid)) for uuid in claims)
+        return [uuid for uuid, owner in owners if owner is not None and owner.user == user]
+
+    def _describe(self, drive: Drive, *, full: bool = False) -> Properties:
+        counters = drive.counters
+        if drive.uuid in self._read:
+            counters = {name: count + self._read[drive.uuid].get(name, 0) for name, count in counters.items()}
         found: dict[str, Value] = {
             "drive": drive.uuid,
             **drive.config,
-            **{counter: str(count) for counter, count in drive.counters.items()},
+            **{counter: str(count) for counter, count in counters.items()},
             "size": drive.size,
             "status": "active",
             "user": drive.user,
@@ -95,100 +139,237 @@ class Drives:
         claims = self._cloud.claims(drive.uuid)
         if claims:
             found["claimed"] = " ".join(claims)
+        state = self._imaging.state(drive)
+        if state is not None:
+            percent = f"{state}%" if full or self._platform.percentage else "true"
+            found["imaging"] = percent if isinstance(state, int) else state
         return self._platform.shown(found)
 
     # ---- changes
 
-    def create(self, user: str, given: Given) -> Properties:
-        wanted = changes(DRIVE_KEYS, given, None, live=False)
+    async def create(self, user: str, given: Given) -> Properties:
+        drive = self._configured(user, changes(DRIVE_KEYS, given, None, live=False, absent=self._platform.absent))
+        return self._describe(await self._made(drive, lambda: self._quotas.check_drives(user, drive.size)))
+
+    def _configured(self, user: str, wanted: dict[str, Kept], imaging: ImagingOf | None = None) -> Drive:
         size = wanted.pop("size", None)
         if not isinstance(size, int):
             raise Usage("size: invalid request: a new drive needs a size in bytes")
-        drive = Drive(str(uuid4()), user, size, {**_DEFAULTS, **merged({}, wanted)}, _NEW_COUNTERS)
+        self._quotas.check_drives(user, size)
+        return Drive(str(uuid4()), user, size, {**_DEFAULTS, **merged({}, wanted)}, _NEW_COUNTERS, imaging)
+
+    async def _made(self, drive: Drive, check: Callable[[], None]) -> Drive:
+        """The file, then the record. check: what may have become untrue while the disk worked."""
         try:
-            self._blocks.create(drive.uuid, size)
+            await self._blocks.work(lambda: self._blocks.create(drive.uuid, drive.size))
+            check()
             self._cloud.commit(drive)
         except BaseException:
             self._blocks.remove(drive.uuid)
             raise
-        return self._describe(drive)
+        return drive
 
-    def set(self, user: str, uuid: str, given: Given) -> Properties:
+    async def set(self, user: str, uuid: str, given: Given) -> Properties:
         drive = self.own(user, uuid)
         try:
-            wanted = changes(DRIVE_KEYS, given, {**drive.config, "size": drive.size}, live=False)
+            current = {**drive.config, "size": drive.size}
+            wanted = changes(DRIVE_KEYS, given, current, live=False, absent=self._platform.absent)
             size = wanted.pop("size", drive.size)
             if not isinstance(size, int):
                 raise Usage("size: invalid change: a drive keeps a size")
             after = replace(drive, size=size, config=merged(drive.config, wanted))
         except Usage as error:
             raise error.about(f"Drive {drive.uuid}") from None
-        if size != drive.size:
-            self._idle(drive)
         if drive.shared and not after.shared and len(self._cloud.claims(drive.uuid)) > 1:
             raise Busy(f"Drive {drive.uuid} is claimed by several servers, so it cannot become exclusive")
-        if wanted or size != drive.size:
-            self._resize_around(drive, after)
+        if size != drive.size:
+            self._idle(drive)
+            self._quotas.check_drives(user, size - drive.size)
+            after = await self._resized(drive, size, wanted)
+        elif wanted:
+            self._cloud.commit(after)
         return self._describe(after)
 
-    def _resize_around(self, drive: Drive, after: Drive) -> None:
+    async def _resized(self, drive: Drive, size: int, wanted: Mapping[str, Kept]) -> Drive:
         # Growing comes before the commit and shrinking after it: a crash between the two loses no byte that counts.
-        if after.size > drive.size:
-            self._blocks.resize(drive.uuid, after.size)
-        self._cloud.commit(after)
-        if after.size < drive.size:
-            self._blocks.resize(drive.uuid, after.size)
+        with self._change(drive):
+            if size > drive.size:
+                await self._blocks.work(lambda: self._blocks.resize(drive.uuid, size))
+            # Another call may have renamed it meanwhile.
+            now = self.own(drive.user, drive.uuid)
+            after = replace(now, size=size, config=merged(now.config, wanted))
+            self._cloud.commit(after)
+            if size < drive.size:
+                await self._blocks.work(lambda: self._blocks.resize(drive.uuid, size))
+        return after
 
-    def destroy(self, user: str, uuid: str) -> None:
+    async def destroy(self, user: str, uuid: str) -> None:
         drive = self.own(user, uuid)
         self._idle(drive)
         self._cloud.commit(remove=[drive])
-        self._blocks.remove(drive.uuid)
+        self._read.pop(drive.uuid, None)
+        await self._blocks.work(lambda: self._blocks.remove(drive.uuid))
+
+    # ---- images
+
+    def image(self, user: str, uuid: str, source_uuid: str, conversion: str = "") -> Properties:
+        """Copy another drive onto this one; it goes on after the answer. conversion: gunzip, gzip or nothing."""
+        target, source = self.own(user, uuid), self.readable(user, source_uuid)
+        if source.uuid == target.uuid:
+            raise Usage(f"Drive {target.uuid}: invalid source: a drive cannot be imaged from itself")
+        self._idle(target)
+        self.idle(source)
+        self._imaging.check(source, conversion, target.size)
+        return self._describe(self._begin(replace(target, imaging=self._of(source, conversion))))
+
+    async def clone(self, user: str, source_uuid: str, given: Given, conversion: str = "") -> Properties:
+        """A new drive that another one is copied onto. Without a size it is as large as it needs to be."""
+        source = self.readable(user, source_uuid)
+        self.idle(source)
+        wanted = changes(DRIVE_KEYS, given, None, live=False, absent=self._platform.absent)
+        needed = self._imaging.check(source, conversion, None)
+        wanted.setdefault("size", values.rounded_up(needed or source.size, DRIVE_MULTIPLE))
+        drive = self._configured(user, wanted, self._of(source, conversion))
+        self._imaging.check(source, conversion, drive.size)
+
+        def still_possible() -> None:
+            self._quotas.check_drives(user, drive.size)
+            self.idle(self.readable(user, source.uuid))
+
+        made = await self._made(drive, still_possible)
+        self._imaging.enqueue(made)
+        return self._describe(made)
+
+    def _of(self, source: Drive, conversion: str) -> ImagingOf:
+        return {"source": source.uuid, "conversion": conversion, "asked": self._cloud.clock.now()}
+
+    def _begin(self, drive: Drive) -> Drive:
+        self._cloud.commit(drive)
+        self._imaging.enqueue(drive)
+        return drive
+
+    # ---- bytes
+
+    async def write_from_start(self, user: str, uuid: str, body: Body) -> None:
+        await self.write(user, uuid, "0", body)
 
     async def write(self, user: str, uuid: str, offset: str, body: Body) -> None:
-        """Write the body's bytes, expanded if they are gzipped, at an offset in bytes."""
+        """Write the body's bytes, expanded if they are gzipped, at an offset in bytes.
+
+        Gzip is looked through before its first byte is written: data that is broken, cut off or too long leaves the
+        drive as it was.
+        """
         drive = self.own(user, uuid)
         start = _offset(drive, offset)
         expand = _encoding(drive, body.encoding)
-        room = drive.size - start
-        if room < 0 or (not expand and body.length is not None and body.length > room):
-            raise Full(f"Drive {drive.uuid}: the data ends beyond its {drive.size} bytes")
+        space = drive.size - start
+        if space < 0 or body.length > (_gzip_limit(space) if expand else space):
+            raise _beyond(drive)
         self._idle(drive)
-        with self._writer(drive, start) as writer:
-            if expand:
-                await _write_expanded(drive, body.stream, writer)
-            else:
-                async for piece in body.stream:
-                    _write_within(drive, writer, piece)
+        with self._change(drive):
+            with self._blocks.writer(drive.uuid, start) as writer:
+                if expand:
+                    await self._write_gzip(drive, space, body, writer)
+                else:
+                    await self._blocks.pour(body.stream, writer.write)
+            self._written(drive.uuid, writer.position - start)
+
+    async def _write_gzip(self, drive: Drive, space: int, body: Body, writer: Writer) -> None:
+        with self._blocks.scratch() as file:
+            checked = _Checked(drive, file, space)
+            await self._blocks.pour(body.stream, checked.take)
+            checked.finish()
+            await self._blocks.work(lambda: writer.write(*checked.expanded()))
+
+    def _written(self, uuid: str, size: int) -> None:
+        drive = self._cloud.drives.get(uuid)
+        if drive is not None and size:
+            counters = dict(drive.counters)
+            self._count(counters, "write", size)
+            for name, count in self._read.pop(uuid, {}).items():
+                counters[name] += count
+            self._cloud.commit(replace(drive, counters=counters))
+
+    def _count(self, counters: dict[str, int], way: str, size: int) -> None:
+        for name, more in ((f"{way}:bytes", size), (f"{way}:requests", 1)):
+            counters[name] = counters.get(name, 0) + more
+
+    # ---- who uses a drive
 
     @contextmanager
-    def _writer(self, drive: Drive, offset: int) -> Iterator[Writer]:
-        self._writing.add(drive.uuid)
+    def _change(self, drive: Drive) -> Iterator[None]:
+        """One change of a drive's bytes at a time."""
+        self._changing.add(drive.uuid)
         try:
-            with self._blocks.writer(drive.uuid, offset) as writer:
-                yield writer
+            yield
         finally:
-            self._writing.discard(drive.uuid)
+            self._changing.discard(drive.uuid)
 
     def idle(self, drive: Drive) -> None:
         """Busy unless nobody writes to the drive or images it."""
-        if drive.uuid in self._writing:
+        if drive.uuid in self._changing:
             raise Busy(f"Drive {drive.uuid} is being written to")
+        if drive.imaging is not None:
+            raise Busy(f"Drive {drive.uuid} is being imaged")
 
     def _idle(self, drive: Drive) -> None:
         self.idle(drive)
         claims = self._cloud.claims(drive.uuid)
         if claims:
-            raise Busy(f"Drive {drive.uuid} is claimed by server {' '.join(claims)}")
+            raise Busy(f"Drive {drive.uuid} is claimed by {' '.join(claims)}")
 
 
 class Body:
-    """The bytes of a write call as they come in. length in bytes, None when it is not known."""
+    """The bytes of a write call as they come in. length in bytes."""
 
-    def __init__(self, stream: AsyncIterator[bytes], length: int | None, encoding: str) -> None:
+    def __init__(self, stream: AsyncIterator[bytes], length: int, encoding: str) -> None:
         self.stream = stream
         self.length = length
         self.encoding = encoding
+
+
+class _Checked:
+    """A gzip body in a file of its own, looked through on its way there."""
+
+    def __init__(self, drive: Drive, file: IO[bytes], space: int) -> None:
+        self._drive = drive
+        self._file = file
+        self._space = space
+        self._gunzip = Gunzip()
+
+    def take(self, *pieces: bytes) -> None:
+        """Raises Usage for what is not gzip, Full for what expands to more than there is space."""
+        with room(), self._is_gzip():
+            for piece in pieces:
+                self._file.write(piece)
+                for expanded in self._gunzip.feed(piece):
+                    self._space -= len(expanded)
+                    if self._space < 0:
+                        raise _beyond(self._drive)
+
+    def finish(self) -> None:
+        with self._is_gzip():
+            self._gunzip.finish()
+
+    def expanded(self) -> Iterator[Piece]:
+        self._file.seek(0)
+        return gunzipped(iter(lambda: self._file.read(PIECE), b""))
+
+    @contextmanager
+    def _is_gzip(self) -> Iterator[None]:
+        try:
+            yield
+        except NotGzip as error:
+            raise Usage(f"Drive {self._drive.uuid}: invalid body: {error}, as Content-Encoding says") from None
+
+
+def _beyond(drive: Drive) -> Full:
+    return Full(f"Drive {drive.uuid}: the data ends beyond its {drive.size} bytes")
+
+
+def _gzip_limit(space: int) -> int:
+    """The longest body that gzip can make of so many bytes, generously: what is longer is no honest gzip."""
+    return space + space // 16 + (1 << 16)
 
 
 def _offset(drive: Drive, text: str) -> int:
@@ -204,30 +385,3 @@ def _encoding(drive: Drive, encoding: str) -> bool:
     if lowered in ("", "identity"):
         return False
     raise Usage(f"Drive {drive.uuid}: invalid Content-Encoding {encoding[:60]!r}: gzip or none is possible")
-
-
-def _write_within(drive: Drive, writer: Writer, piece: bytes) -> None:
-    if writer.position + len(piece) > drive.size:
-        raise Full(f"Drive {drive.uuid}: the data ends beyond its {drive.size} bytes")
-    writer.write(piece)
-
-
-async def _write_expanded(drive: Drive, stream: AsyncIterator[bytes], writer: Writer) -> None:
-    """Gunzip piece by piece, never holding more than a piece, never past the end of the drive."""
-    gunzip = zlib.decompressobj(wbits=31)
-    begun = False
-    async for piece in stream:
-        while piece:
-            if gunzip.eof:  # a gzip file may have several members
-                if not piece.strip(b"\0"):
-                    break
-                gunzip = zlib.decompressobj(wbits=31)
-            try:
-                expanded = gunzip.decompress(piece, _EXPANDED_PIECE)
-            except zlib.error:
-                raise Usage(f"Drive {drive.uuid}: invalid body: it is not gzip, as Content-Encoding says") from None
-            begun = True
-            _write_within(drive, writer, expanded)
-            piece = gunzip.unused_data if gunzip.eof else gunzip.unconsumed_tail
-    if not gunzip.eof and begun:
-        raise Usage(f"Drive {drive.uuid}: invalid body: the gzip data ends early")

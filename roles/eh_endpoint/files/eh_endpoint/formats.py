@@ -61,7 +61,7 @@ def parse(body: bytes, content_type: str | None) -> Given:
 def _parse_text(text: str) -> Given:
     given: Given = {}
     for number, line in enumerate(text.split("\n"), 1):
-        key, _, value = line.removesuffix("\r").partition(" ")
+        key, _unused, value = line.removesuffix("\r").partition(" ")
         if key:
             given[key] = unescape(value)
         elif value:
@@ -147,7 +147,7 @@ def wants_json(accept: str | None) -> bool:
     """Whether an Accept header asks for JSON; text is the default, also for */* (elastichosts-api 1.4)."""
     quality = {JSON: 0.0, "text/plain": 0.0}
     for part in (accept or "").lower().split(","):
-        media, _, parameters = part.partition(";")
+        media, _unused, parameters = part.partition(";")
         if media.strip() in quality:
             quality[media.strip()] = _quality(parameters)
     return quality[JSON] > quality["text/plain"] or (quality[JSON] > 0 and quality[JSON] == quality["text/plain"])

@@ -133,7 +133,7 @@ class SimulatedHypervisor:
         gone = []
         now = self._clock.now()
         while self._going_off and self._going_off[0][0] <= now:
-            _, uuid, started = heapq.heappop(self._going_off)
+            _unused, uuid, started = heapq.heappop(self._going_off)
             if uuid in self._running and self._running[uuid][1] == started:
                 del self._running[uuid]
                 gone.append(uuid)

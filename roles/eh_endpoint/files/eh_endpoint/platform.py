@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .formats import Properties, Value
+from .properties import MOUNTS
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class Platform:
     password_key     how the VNC password is spelt in info
     cores            whether the cores in use show as `smp:cores` (else as the value of `smp`)
     counters         (key, name of the hypervisor's counter) of NIC traffic
-    hidden           keys that this generation does not have
-    standard         whether standard drives can be listed
+    hidden           keys that info never shows
+    absent           keys that this generation does not have: they are refused like any unknown key
+    library          whether standard drives can be listed, drives cloned, and folders and containers exist
     image_empty      whether an image call answers 204 without content
     percentage       whether plain info gives imaging as NN%
     ordered          whether keys come sorted
@@ -30,7 +32,8 @@ class Platform:
     cores: bool
     counters: tuple[tuple[str, str], ...]
     hidden: frozenset[str]
-    standard: bool
+    absent: frozenset[str]
+    library: bool
     image_empty: bool
     percentage: bool
     ordered: bool
@@ -54,7 +57,8 @@ PLATFORMS = {
             cores=True,
             counters=tuple((f"nic:{{nic}}:{name}", name) for name in _TRAFFIC),
             hidden=frozenset(),
-            standard=True,
+            absent=frozenset(),
+            library=True,
             image_empty=False,
             percentage=False,
             ordered=True,
@@ -71,7 +75,8 @@ PLATFORMS = {
                 ("tx:packets", "tx:packets"),
             ),
             hidden=frozenset({"tier", "type", "vnc"}),
-            standard=False,
+            absent=frozenset({"tier", "type", "ssh:0:key", *MOUNTS, *(f"{mount}:mount" for mount in MOUNTS)}),
+            library=False,
             image_empty=True,
             percentage=True,
             ordered=False,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from . import values
@@ -49,6 +49,7 @@ DEVICES = (
     *(f"ata:0:{unit}" for unit in range(6)),
     *(f"block:{number}" for number in range(8)),
 )
+MOUNTS = tuple(f"fs:{number}" for number in range(8))
 DEVICE_COUNTERS = ("read:bytes", "read:requests", "write:bytes", "write:requests")
 
 
@@ -91,7 +92,7 @@ def _device(device: str) -> dict[str, Key]:
 
 SERVER_KEYS: Mapping[str, Key] = {
     "name": _NAME,
-    "type": Key(values.choice("vm"), at_create=True),
+    "type": Key(values.choice("vm", "container"), at_create=True),
     "cpu": Key(values.integer(*CPU_RANGE, " MHz"), live=True),
     "mem": Key(values.integer(*MEM_RANGE, " MB")),
     "smp": Key(_smp),
@@ -106,6 +107,9 @@ SERVER_KEYS: Mapping[str, Key] = {
     "avoid:servers": Key(values.uuids),
     "tags": _TAGS,
     "parent": Key(values.text(80)),
+    "ssh:0:key": Key(values.text(65536)),
+    **{mount: Key(values.folder) for mount in MOUNTS},
+    **{f"{mount}:mount": Key(values.mount_point) for mount in MOUNTS},
     **{key: value for device in DEVICES for key, value in _device(device).items()},
     **{key: value for number in range(NICS) for key, value in _nic(number).items()},
     **dict.fromkeys(("server", "user", "status", "started", "smp:cores"), _READ_ONLY),
@@ -124,6 +128,13 @@ DRIVE_KEYS: Mapping[str, Key] = {
     **dict.fromkeys(("drive", "user", "status", "claimed", "imaging", "licenses", *DEVICE_COUNTERS), _READ_ONLY),
 }
 
+FOLDER_KEYS: Mapping[str, Key] = {
+    "name": _NAME,
+    "tags": _TAGS,
+    "tier": Key(values.choice("disk", "ssd"), at_create=True),
+    **dict.fromkeys(("folder", "user", "used", "syncing", "claimed"), _READ_ONLY),
+}
+
 RESOURCE_KEYS: Mapping[str, Key] = {
     "name": _NAME,
     **dict.fromkeys(("type", "resource", "user", "gateway", "netmask", "nameserver"), _READ_ONLY),
@@ -131,16 +142,22 @@ RESOURCE_KEYS: Mapping[str, Key] = {
 
 
 def changes(
-    table: Mapping[str, Key], given: Given, current: Mapping[str, Kept] | None, *, live: bool
+    table: Mapping[str, Key],
+    given: Given,
+    current: Mapping[str, Kept] | None,
+    *,
+    live: bool,
+    absent: Collection[str] = (),
 ) -> dict[str, Kept]:
     """What a body asks to change, by the kept name of each key; None where a key is to go (null or empty).
 
-    current: the object as it is, None when it is being created. live: only the live keys may change. A key that is
-    given with the value it already has asks for nothing, whatever the rules say. Raises Usage.
+    current: the object as it is, None when it is being created. live: only the live keys may change. absent: keys that
+    this generation of the API does not have. A key that is given with the value it already has asks for nothing,
+    whatever the rules say. Raises Usage.
     """
     wanted: dict[str, Kept] = {}
     for name, text in given.items():
-        key = _find(table, name)
+        key = _find(table, name, absent)
         if key.kind is None:
             continue
         value = None if not text else values.take(name, key.kind, text, secret=key.secret)
@@ -155,8 +172,8 @@ def changes(
     return wanted
 
 
-def _find(table: Mapping[str, Key], name: str) -> Key:
-    if name in table:
+def _find(table: Mapping[str, Key], name: str, absent: Collection[str]) -> Key:
+    if name in table and name not in absent:
         return table[name]
     if name.startswith(_USER_KEY) and len(name) > len(_USER_KEY):
         if " " in name or len(name) > 256 or not name.isprintable():

@@ -11,13 +11,15 @@ from .cloud import Cloud, Resource
 from .errors import ApiError, Busy, Missing
 from .formats import Given, Properties
 from .properties import RESOURCE_KEYS, changes, merged
+from .quotas import Quotas
 
 TYPES = ("ip", "vlan")
 
 
 class Resources:
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, quotas: Quotas) -> None:
         self._cloud = cloud
+        self._quotas = quotas
 
     def rows(self, user: str) -> list[dict[str, str]]:
         return [{"type": one.type, "resource": one.uuid} for one in self._cloud.resources.of(user)]
@@ -47,6 +49,7 @@ class Resources:
     def create(self, user: str, kind: str, given: Given) -> Properties:
         _known(kind)
         config = merged({}, changes(RESOURCE_KEYS, given, None, live=False))
+        self._quotas.check_resources(user, kind)
         name = self._cloud.addresses.free() if kind == "ip" else str(uuid4())
         resource = Resource(name, user, kind, config)
         self._cloud.commit(resource)

@@ -14,14 +14,15 @@ from weakref import WeakKeyDictionary
 from .cloud import Cloud, Server
 from .drives import Drives
 from .errors import ApiError, Busy, Failed, Missing, Usage
+from .folders import Folders
 from .formats import Given, Properties, Value
 from .hypervisor import Adopted, Counters, Disk, Guest, Hypervisor, HypervisorError
 from .platform import Platform
-from .properties import DEVICE_COUNTERS, DEVICES, MAX_CORES, SERVER_KEYS, changes, merged
+from .properties import DEVICE_COUNTERS, DEVICES, MOUNTS, SERVER_KEYS, changes, merged
+from .quotas import Quotas
 from .resources import Resources
 
 _DEFAULTS = {"smp": "auto", "type": "vm"}
-_MHZ_PER_CORE = 2500
 Verb = Callable[[str], Awaitable[None]]
 
 
@@ -39,13 +40,17 @@ class Servers:
         self,
         cloud: Cloud,
         drives: Drives,
+        folders: Folders,
         resources: Resources,
         hypervisor: Hypervisor,
+        quotas: Quotas,
         platform: Platform,
         address_delay: float = 0.0,
     ) -> None:
         self._cloud = cloud
         self._drives = drives
+        self._folders = folders
+        self._quotas = quotas
         self._resources = resources
         self._hypervisor = hypervisor
         self._platform = platform
@@ -112,23 +117,27 @@ class Servers:
         return await self._shown(server)
 
     def _configured(self, user: str, given: Given) -> Server:
-        config = {**_DEFAULTS, **merged({}, changes(SERVER_KEYS, given, None, live=False))}
+        wanted = changes(SERVER_KEYS, given, None, live=False, absent=self._platform.absent)
+        config = {**_DEFAULTS, **merged({}, wanted)}
         server = Server(str(uuid4()), user, config)
         _check(config)
         self._find_named(user, config)
+        self._quotas.check_servers(user)
         return server
 
     async def set(self, user: str, uuid: str, given: Given) -> Properties:
         server = self._own(user, uuid)
         self._unchanging(server)
         try:
-            wanted = changes(SERVER_KEYS, given, server.config, live=server.active)
+            wanted = changes(SERVER_KEYS, given, server.config, live=server.active, absent=self._platform.absent)
             after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
             _check(after.config)
         except ApiError as error:
             raise error.about(f"Server {server.uuid}") from None
         self._find_named(user, wanted)
         if wanted:
+            if after.active:
+                self._quotas.check_power(after)
             self._cloud.commit(after)
         return await self._shown(after)
 
@@ -137,6 +146,8 @@ class Servers:
         for key, value in config.items():
             if key in DEVICES and value is not None:
                 self._drives.usable(user, str(value))
+            elif key in MOUNTS and value is not None:
+                self._folders.own(user, str(value).partition("/")[0])
             elif key.endswith(":vlan") and value is not None:
                 self._resources.own(user, "vlan", str(value))
             elif key == "nic:0:dhcp" and value not in (None, "auto"):
@@ -170,6 +181,10 @@ class Servers:
         with self._change(server):
             self._cloud.commit(replace(server, asked_off=self._cloud.clock.now()))
             await self._asked(self._hypervisor.shutdown, server)
+
+    def shutdown_unheard(self, user: str, uuid: str) -> None:
+        """The power button of a guest that ignores it."""
+        self._active(user, uuid, "shutdown")
 
     async def reset(self, user: str, uuid: str) -> None:
         server = self._active(user, uuid, "reset")
@@ -220,13 +235,16 @@ class Servers:
     # ---- power
 
     def _ready(self, server: Server) -> Server:
-        """The server as it is once it runs: drives free, address found. Raises Missing, Busy, Full."""
+        """The server as it is once it runs: drives free, address found. Raises Missing, Busy, Billing, Full."""
+        self._quotas.check_power(server)
+        for folder in server.folders:
+            self._folders.ready(server.user, folder)
         for drive_uuid in server.drives.values():
             drive = self._drives.usable(server.user, drive_uuid)
             self._drives.idle(drive)
             claims = self._cloud.claims(drive_uuid)
             if claims and not drive.shared:
-                raise Busy(f"Drive {drive_uuid} is claimed by server {' '.join(claims)}")
+                raise Busy(f"Drive {drive_uuid} is claimed by {' '.join(claims)}")
         address = self._address(server)
         return replace(server, status="active", started=self._cloud.clock.now(), address=address, asked_off=None)
 
@@ -263,7 +281,7 @@ class Servers:
             name=str(config.get("name", server.uuid)),
             cpu=int(config["cpu"]),
             mem=int(config["mem"]),
-            cores=_cores(server),
+            cores=server.cores,
             boot=tuple(str(config.get("boot", "")).split()),
             disks=tuple(
                 Disk(device, self._drives.path(drive), str(config.get(f"{device}:media", "disk")))
@@ -288,11 +306,15 @@ class Servers:
         found = dict(frame.properties)
         for key, source, as_text in frame.counters:
             found[key] = str(counters.get(source, 0)) if as_text else counters.get(source, 0)
-        if self._address_delay and self._cloud.clock.now() < (server.started or 0.0) + self._address_delay:
-            self._hide_address(server, found)
+        if self._address_delay:
+            self.hide_address(found, self._address_delay)
         return found
 
-    def _hide_address(self, server: Server, found: dict[str, Value]) -> None:
+    def hide_address(self, found: dict[str, Value], delay: float) -> None:
+        """Take the address out of an info object until so many seconds after the start of its server."""
+        server = self._cloud.servers.get(str(found.get("server")))
+        if server is None or self._cloud.clock.now() >= (server.started or 0.0) + delay:
+            return
         for key in (*self._platform.address_keys, "vnc:ip"):
             if server.address and found.get(key) == server.address:
                 if key in server.config:
@@ -303,7 +325,7 @@ class Servers:
     def _frame(self, server: Server) -> Frame:
         """All of an info object that stays as long as the server does, in order, with counters of 0."""
         counters = tuple(self._counters(server)) if server.active else ()
-        found: dict[str, Value] = {**server.config, **{key: 0 for key, _, _ in counters}}
+        found: dict[str, Value] = {**server.config, **{key: 0 for key, _source, _text in counters}}
         found |= {"server": server.uuid, "status": server.status, "user": server.user}
         boot = str(found.get("boot", ""))
         if " " in boot:
@@ -318,7 +340,7 @@ class Servers:
 
     def _running(self, server: Server) -> dict[str, Value]:
         found: dict[str, Value] = {"started": int(server.started or 0)}
-        found["smp:cores" if self._platform.cores else "smp"] = _cores(server)
+        found["smp:cores" if self._platform.cores else "smp"] = server.cores
         console = self._console(server)
         if console:
             found["vnc:ip"] = console
@@ -336,18 +358,18 @@ class Servers:
                 yield key.format(nic=nic.number), f"nic:{nic.number}:{counter}", False
 
 
-def _cores(server: Server) -> int:
-    smp = server.config["smp"]
-    if isinstance(smp, int):
-        return smp
-    return max(1, min(MAX_CORES, -(-int(server.config["cpu"]) // _MHZ_PER_CORE)))
-
-
 def _check(config: Mapping[str, str | int]) -> None:
     """What must be true of a whole configuration. Raises Usage."""
     for key in ("cpu", "mem"):
         if key not in config:
             raise Usage(f"{key}: invalid configuration: a server needs a value")
+    container = config.get("type") == "container"
+    for key in config:
+        if (key in DEVICES) if container else (key in MOUNTS):
+            raise Usage(f"{key}: invalid configuration: a server of type {config.get('type')} has no such key")
+    for mount in MOUNTS:
+        if f"{mount}:mount" in config and mount not in config:
+            raise Usage(f"{mount}:mount: invalid configuration: {mount} names no folder")
     used: dict[str, str] = {}
     for device in DEVICES:
         if device not in config:
@@ -363,7 +385,10 @@ def _check(config: Mapping[str, str | int]) -> None:
             raise Usage(f"boot: invalid value {device!r}: this device names no drive")
 
 
+_PARTS = (*((device, "media") for device in DEVICES), *((mount, "mount") for mount in MOUNTS))
+
+
 def _without_orphans(config: dict[str, str | int], wanted: Mapping[str, object]) -> dict[str, str | int]:
-    """A device that is taken away takes its media with it."""
-    gone = {f"{device}:media" for device in DEVICES if device in wanted and wanted[device] is None}
+    """A device that is taken away takes its media with it, a folder its mount point."""
+    gone = {f"{key}:{part}" for key, part in _PARTS if key in wanted and wanted[key] is None}
     return {key: value for key, value in config.items() if key not in gone}

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -16,16 +18,23 @@ from pathlib import Path
 from typing import IO, Any
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
-from .accounts import Accounts
+from .accounts import Account, Accounts
 from .addresses import AddressPool
-from .app import Application, RequestLog, Table, calls, json_line
+from .app import Application, RequestLog, json_line
 from .blocks import Blocks
+from .calls import Table, calls
 from .clock import SystemClock
 from .cloud import Cloud
+from .control import Control, Entry, RequestMemory
 from .drives import Drives
+from .faults import BadFaults, Faults
+from .folders import Folders
 from .hypervisor import SimulatedHypervisor
+from .imaging import Imaging
 from .platform import PLATFORMS
+from .quotas import Quotas
 from .resources import Resources
 from .servers import Servers
 from .standard import StandardDrives
@@ -38,72 +47,157 @@ class CannotServe(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for. acpi_delay and address_delay in seconds."""
+    """What the command line asked for. acpi_delay, address_delay and imaging_seconds in seconds."""
 
     host: str
     port: int
     state: Path
-    accounts: tuple[tuple[str, str], ...]
+    accounts: tuple[Account, ...]
     platform: str
     addresses: ipaddress.IPv4Network
     acpi_delay: float | None
     address_delay: float
+    imaging_seconds: float
+    faults: Path | None
+    control: tuple[str, int] | None
+    control_open: bool
     request_log: Path | None
     quiet: bool
     sync: bool
+    exit_on_eof: bool
+
+
+class Endpoint:
+    """The parts of the program, put together. Raises CannotServe."""
+
+    def __init__(self, options: Options) -> None:
+        os.umask(0o077)  # the state holds passwords
+        self._options = options
+        self._lock = _lock(options.state)
+        self._listening = _listen(options.host, options.port)
+        self._controlled = _control_socket(options)
+        clock = SystemClock()
+        self._store = _open_store(options)
+        cloud = Cloud(self._store, clock, AddressPool(options.addresses))
+        try:
+            blocks = Blocks(options.state / "drives")
+            blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
+            standard = StandardDrives(options.state / "standard")
+        except OSError as error:
+            raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
+        platform = PLATFORMS[options.platform]
+        quotas = Quotas(cloud, {account.user: account.quota for account in options.accounts if account.quota})
+        hypervisor = SimulatedHypervisor(clock, options.acpi_delay)
+        self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds)
+        drives = Drives(cloud, blocks, standard, self._imaging, quotas, platform)
+        folders = Folders(cloud, options.imaging_seconds)
+        resources = Resources(cloud, quotas)
+        self._servers = Servers(cloud, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
+        faults = _faults(options, clock)
+        requests = RequestMemory() if self._controlled else None
+        self._application = Application(
+            Accounts(options.accounts),
+            Table(calls(drives, folders, self._servers, resources, platform)),
+            self._advance,
+            faults,
+            self._servers.hide_address,
+            _request_log(options, requests),
+        )
+        self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
+        self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
+
+    def _advance(self) -> None:
+        """Let happen what time has brought."""
+        self._servers.advance()
+        self._imaging.advance()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._control is not None and scope["type"] == "http" and scope["server"][1] == self._control_port:
+            await self._control(scope, receive, send)
+        else:
+            await self._application(scope, receive, send)
+
+    async def begin(self) -> None:
+        """Take up again what ran when the endpoint ended."""
+        await self._servers.adopt()
+        self._imaging.adopt()
+
+    def announce(self) -> None:
+        sys.stdout.write(f"listening on {_url(self._listening)}\n")
+        if self._controlled is not None:
+            sys.stdout.write(f"control on {_url(self._controlled)}\n")
+        sys.stdout.flush()
+
+    def run(self) -> None:
+        endpoint = self
+
+        class Announcing(uvicorn.Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await endpoint.begin()
+                await super().startup(sockets)
+                if endpoint._options.exit_on_eof:
+                    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _end_at_eof)
+                endpoint.announce()
+
+        config = uvicorn.Config(
+            self,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=3,
+            h11_max_incomplete_event_size=64 << 10,
+        )
+        # uvicorn raises the signal again once it has finished: this makes that a plain end.
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+        signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
+        try:
+            Announcing(config).run([one for one in (self._listening, self._controlled) if one is not None])
+        finally:
+            self._imaging.close()
+            self._store.close()
+            self._lock.close()
 
 
 def serve(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotServe before the first connection, never after it."""
-    os.umask(0o077)  # the state holds passwords
-    lock = _lock(options.state)
-    listening = _listen(options.host, options.port)
-    clock = SystemClock()
-    platform = PLATFORMS[options.platform]
-    store = _open_store(options)
-    cloud = Cloud(store, clock, AddressPool(options.addresses))
-    try:
-        blocks = Blocks(options.state / "drives")
-        blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
-        standard = StandardDrives(options.state / "standard")
-    except OSError as error:
-        raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
-    drives = Drives(cloud, blocks, standard, platform)
-    resources = Resources(cloud)
-    hypervisor = SimulatedHypervisor(clock, options.acpi_delay)
-    servers = Servers(cloud, drives, resources, hypervisor, platform, options.address_delay)
-    table = Table(calls(drives, servers, resources, standard if platform.standard else None))
-    application = Application(Accounts(options.accounts), table, servers.advance, _request_log(options))
-    url = f"http://{_bracketed(listening.getsockname()[0])}:{listening.getsockname()[1]}"
+    Endpoint(options).run()
 
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await servers.adopt()
-            await super().startup(sockets)
-            sys.stdout.write(f"listening on {url}\n")
-            sys.stdout.flush()
 
-    config = uvicorn.Config(
-        application,
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=3,
-        h11_max_incomplete_event_size=64 << 10,
-    )
-    # uvicorn raises the signal again once it has finished: this makes that a plain end.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-    signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
-    try:
-        Announcing(config).run([listening])
-    finally:
-        store.close()
-        lock.close()
+def _end_at_eof() -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        os.kill(os.getpid(), signal.SIGTERM)
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+
+
+def _faults(options: Options, clock: SystemClock) -> Faults:
+    faults = Faults(clock)
+    if options.faults is not None:
+        try:
+            faults.load(json.loads(options.faults.read_bytes()))
+        except OSError as error:
+            raise CannotServe(f"--faults {options.faults} cannot be read: {error.strerror}") from error
+        except BadFaults as error:
+            raise CannotServe(f"--faults {options.faults}: {error}") from None
+        except (ValueError, RecursionError):
+            raise CannotServe(f"--faults {options.faults} is not JSON") from None
+    return faults
+
+
+def _control_socket(options: Options) -> socket.socket | None:
+    if options.control is None:
+        return None
+    host, port = options.control
+    if not options.control_open and not _address(host).is_loopback:
+        raise CannotServe(
+            f"--control {host} can be reached from other machines and asks for no key: "
+            "use a loopback address, or add --control-open"
+        )
+    return _listen(host, port)
 
 
 def _lock(state: Path) -> IO[Any]:
@@ -133,10 +227,7 @@ def _open_store(options: Options) -> Store:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        address = _resolve(host)
+    address = _address(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it a reply can wait 40 ms for an ACK.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -156,18 +247,23 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _resolve(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
     try:
         return ipaddress.ip_address(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise CannotServe(f"cannot listen on {host}: {error.strerror}") from error
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _request_log(options: Options) -> RequestLog:
+def _request_log(options: Options, memory: RequestMemory | None) -> RequestLog:
     """Writes a line per request on stderr and, if asked for, a JSON line into a file, before the answer goes out."""
     lines = -1
     if options.request_log:
@@ -176,11 +272,15 @@ def _request_log(options: Options) -> RequestLog:
         except OSError as error:
             raise CannotServe(f"the request log {options.request_log} cannot be written: {error.strerror}") from error
 
-    def log(method: str, path: str, status: int, account: str | None, seconds: float) -> None:
+    def log(entry: Entry) -> None:
         if lines >= 0:
-            os.write(lines, json_line(method, path, status, account))
+            os.write(lines, json_line(entry))
+        if memory is not None:
+            memory.add(entry)
         if not options.quiet:
+            path = entry["path"]
             shown = path if path.isprintable() and path.isascii() else ascii(path)
-            sys.stderr.write(f"{method} {shown} {status} {seconds * 1000:.1f} ms\n")
+            faults = "".join(f" [{name}]" for name in entry.get("faults", ()))
+            sys.stderr.write(f"{entry['method']} {shown} {entry['status']} {entry['seconds'] * 1000:.1f} ms{faults}\n")
 
     return log

@@ -62,9 +62,13 @@ def size(limit: int, multiple: int) -> Kind:
             raise BadValue("a size must not be negative")
         if not 1 <= wanted <= limit:
             raise BadValue(f"1 to {limit} bytes are possible")
-        return -(-wanted // multiple) * multiple
+        return rounded_up(wanted, multiple)
 
     return kind
+
+
+def rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def choice(*words: str) -> Kind:
@@ -104,6 +108,20 @@ def uuid(given: str) -> str:
     if not UUID.fullmatch(lowered):
         raise BadValue("a UUID is expected")
     return lowered
+
+
+def folder(given: str) -> str:
+    """The UUID of a folder, and a path in it if you like (elastichosts-api 2.4)."""
+    name, slash, path = given.strip().partition("/")
+    if slash and (not path.isprintable() or ".." in path.split("/") or len(path) > 1000):
+        raise BadValue("a folder's UUID is expected, followed by a /subpath without .. if you like")
+    return f"{uuid(name)}{slash}{path}"
+
+
+def mount_point(given: str) -> str:
+    if not given.startswith("/") or not given.isprintable() or len(given) > 1000:
+        raise BadValue("an absolute path is expected")
+    return given
 
 
 def uuids(given: str) -> str | None:

@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control port: fault rules, the request log and the clock, for tests. It has no accounts: loopback is its guard.
+
+GET    /_control/faults      the rules and how often each has acted
+POST   /_control/faults      rules in place of those before
+DELETE /_control/faults      no rules
+GET    /_control/requests    what was asked since the start; ?since=N: from the Nth on
+DELETE /_control/requests    forget them
+GET    /_control/clock       epoch seconds, and how far they were moved
+POST   /_control/clock       {"advance": seconds} or {"now": epoch seconds}
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from .clock import SystemClock
+from .faults import BadFaults, Faults
+
+LIMIT = 1 << 20
+REMEMBERED = 100_000
+
+
+class Entry(TypedDict, total=False):
+    """A line of the request log. seconds: how long the answer took; faults: the rules that acted."""
+
+    method: str
+    path: str
+    status: int
+    account: str | None
+    seconds: float
+    faults: list[str]
+
+
+class RequestMemory:
+    """The last requests, numbered from 0."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=REMEMBERED)
+        self._next = 0
+
+    def add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._next += 1
+
+    def since(self, number: int) -> dict[str, Any]:
+        first = self._next - len(self._entries)
+        return {"next": self._next, "requests": list(self._entries)[max(0, number - first) :]}
+
+    def forget(self) -> None:
+        self._entries.clear()
+
+
+class BadControl(ValueError):
+    """A control call that cannot be done; the text is one sentence."""
+
+
+class Control:
+    """An ASGI application. advance: called when the clock was moved."""
+
+    def __init__(
+        self, faults: Faults, requests: RequestMemory, clock: SystemClock, advance: Callable[[], None]
+    ) -> None:
+        self._faults = faults
+        self._requests = requests
+        self._clock = clock
+        self._advance = advance
+        self._calls: dict[str, dict[str, Callable[[Any, Request], Any]]] = {
+            "/_control/faults": {"GET": self._rules, "POST": self._set_rules, "DELETE": self._clear_rules},
+            "/_control/requests": {"GET": self._asked, "DELETE": self._forget},
+            "/_control/clock": {"GET": self._time, "POST": self._move},
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        status, answer = 200, None
+        try:
+            # A web page in a browser of this machine can send requests here too; it cannot leave out this header.
+            if "origin" in request.headers:
+                raise BadControl("web pages have no business here")
+            methods = self._calls.get(scope["path"])
+            if methods is None:
+                status, answer = 404, {"error": f"there are {', '.join(self._calls)}"}
+            elif request.method not in methods:
+                status, answer = 405, {"error": f"{scope['path']} takes {', '.join(methods)}"}
+            else:
+                document = await _document(request) if request.method == "POST" else None
+                answer = methods[request.method](document, request)
+        except (BadControl, BadFaults) as error:
+            status, answer = 400, {"error": str(error)}
+        await JSONResponse(answer, status)(scope, receive, send)
+
+    def _rules(self, _document: object, _request: Request) -> Any:
+        return {"faults": [rule.document() for rule in self._faults.rules]}
+
+    def _set_rules(self, document: object, request: Request) -> Any:
+        self._faults.load(document)
+        return self._rules(None, request)
+
+    def _clear_rules(self, _document: object, request: Request) -> Any:
+        return self._set_rules([], request)
+
+    def _asked(self, _document: object, request: Request) -> Any:
+        since = request.query_params.get("since", "0")
+        if not (since.isascii() and since.isdigit() and len(since) < 16):
+            raise BadControl(f"since={since[:20]!r} is not a number")
+        return self._requests.since(int(since))
+
+    def _forget(self, _document: object, _request: Request) -> Any:
+        self._requests.forget()
+        return self._requests.since(0)
+
+    def _time(self, _document: object, _request: Request) -> Any:
+        return {"now": self._clock.now(), "offset": self._clock.offset}
+
+    def _move(self, document: object, request: Request) -> Any:
+        self._clock.offset += _seconds(document, self._clock.now())
+        self._advance()
+        return self._time(None, request)
+
+
+def _seconds(document: object, now: float) -> float:
+    """By how much a document asks to move the clock."""
+    if isinstance(document, dict) and len(document) == 1:
+        for name, base in (("advance", 0.0), ("now", now)):
+            value = document.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e11:
+                return value - base
+    raise BadControl('{"advance": seconds} or {"now": epoch seconds} is expected')
+
+
+async def _document(request: Request) -> object:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LIMIT:
+            raise BadControl(f"the body is larger than {LIMIT} bytes")
+    try:
+        return json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        raise BadControl("the body is not JSON") from None

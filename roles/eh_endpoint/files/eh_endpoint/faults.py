@@ -1,0 +1,267 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Faults as data: which requests go wrong, how often, and how.
+
+A rule is a JSON object. What it matches: `method`, `path` (* stands for one segment or a part of it, ** for anything),
+`account`. How often: `skip` so many matches first, act `count` times at most, with `probability`. What it does:
+`delay` plus up to `jitter` seconds, and `fault`, one of KINDS with that kind's own fields.
+"""
+
+from __future__ import annotations
+
+import http
+import math
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .accounts import USER
+from .clock import Clock
+
+Field = Callable[[Any], Any]
+
+
+class BadFaults(ValueError):
+    """Rules that cannot be used; the text is one sentence that says where."""
+
+
+def _number(low: float, high: float = 1e9) -> Field:
+    def check(given: Any) -> float:
+        if isinstance(given, bool) or not isinstance(given, (int, float)) or not low <= given <= high:
+            raise BadFaults(f"a number from {low:g} to {high:g} is expected")
+        return given
+
+    return check
+
+
+def _whole(low: int) -> Field:
+    def check(given: Any) -> int:
+        if isinstance(given, bool) or not isinstance(given, int) or given < low:
+            raise BadFaults(f"a whole number from {low} is expected")
+        return given
+
+    return check
+
+
+def _word(pattern: str, meaning: str) -> Field:
+    def check(given: Any) -> str:
+        if not isinstance(given, str) or not re.fullmatch(pattern, given):
+            raise BadFaults(f"{meaning} is expected")
+        return given
+
+    return check
+
+
+def _status(given: Any) -> int:
+    if given not in [status.value for status in http.HTTPStatus if status >= 400]:
+        raise BadFaults("an HTTP status from 400 is expected")
+    return int(given)
+
+
+_WHEN = _word("before|after", "before or after")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row: the fields of a kind with their defaults (None: must be given), and whether it is the answer itself.
+
+    Of the rules that match a request, the first that is an answer wins; all the others add up.
+    """
+
+    answers: bool
+    fields: Mapping[str, tuple[Field, Any]] = field(default_factory=dict)
+
+
+KINDS: Mapping[str, Kind] = {
+    # no fault but the rule's delay
+    "delay": Kind(False),
+    # answers with an error, `after` or `before` the call has had its effect
+    "status": Kind(
+        True,
+        {
+            "status": (_status, 500),
+            "error": (_word("[a-z]{0,20}", "a word"), "system"),
+            "message": (_word(r"[^\r\n]{0,500}", "one line"), "Internal API error"),
+            "when": (_WHEN, "before"),
+        },
+    ),
+    # resets the connection (RST) before or after the call has had its effect
+    "reset": Kind(True, {"when": (_WHEN, "before")}),
+    # never answers; the connection stays open until the caller goes, or for so many seconds
+    "timeout": Kind(True, {"when": (_WHEN, "before"), "seconds": (_number(0), 3600)}),
+    # announces the whole body, sends a part of it (0 to 1) and closes
+    "truncate": Kind(True, {"part": (_number(0, 0.999), 0.5)}),
+    # sends the body a few bytes at a time, with a pause in seconds before each
+    "drip": Kind(True, {"bytes": (_whole(1), 1), "interval": (_number(0), 0.1)}),
+    # 429 with Retry-After once a token bucket is empty: rate in calls a second, burst in calls
+    "throttle": Kind(True, {"rate": (_number(0.001), None), "burst": (_whole(1), 1)}),
+    # info does not show `imaging`, though the copy goes on; `every` N: on one answer in N only
+    "hide-imaging": Kind(False, {"every": (_whole(1), 1)}),
+    # the address of a server shows so many seconds after its start
+    "late-address": Kind(False, {"seconds": (_number(0), None)}),
+    # a shutdown is acknowledged, and the guest ignores it
+    "deaf-guest": Kind(False),
+}
+
+_COMMON: Mapping[str, tuple[Field, Any]] = {
+    "name": (_word(r"[^\r\n]{1,80}", "one line"), ""),
+    "method": (_word("[A-Z]{1,10}", "a method in capitals"), ""),
+    "path": (_word("/.{0,500}", "a path that begins with /"), ""),
+    "account": (_word(USER.pattern, "the UUID of a user"), ""),
+    "probability": (_number(0, 1), 1),
+    "count": (_whole(1), 0),
+    "skip": (_whole(0), 0),
+    "delay": (_number(0), 0),
+    "jitter": (_number(0), 0),
+}
+
+
+class Rule:
+    """One rule and what it has done so far."""
+
+    def __init__(self, given: Mapping[str, Any], chance: random.Random) -> None:
+        self.kind = str(given.get("fault", "delay"))
+        if self.kind not in KINDS:
+            raise BadFaults(f"fault: {self.kind[:60]!r} is none of {', '.join(KINDS)}")
+        known = {**_COMMON, **KINDS[self.kind].fields}
+        self.settings = {name: default for name, (_check, default) in known.items()}
+        for name, value in given.items():
+            if name != "fault":
+                self.settings[name] = _checked(name, value, known)
+        for name, value in self.settings.items():
+            if value is None:
+                raise BadFaults(f"{name}: fault {self.kind} needs it")
+        self._path = _pattern(self.settings["path"] or "/**")
+        self._chance = chance
+        self.matched = 0
+        self.acted = 0
+        self._tokens = float(self.settings.get("burst", 0))
+        self._filled: float | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.settings["name"] or self.kind)
+
+    def document(self) -> dict[str, Any]:
+        """The rule as it was understood, and its counts."""
+        return {"fault": self.kind, **self.settings, "matched": self.matched, "acted": self.acted}
+
+    def acts(self, method: str, path: str, account: str, now: float) -> bool:
+        """Whether the rule acts on a request; counts it. now in epoch seconds."""
+        wanted = self.settings
+        if wanted["method"] not in ("", method) or wanted["account"].lower() not in ("", account):
+            return False
+        if not self._path.fullmatch(path):
+            return False
+        self.matched += 1
+        if self.matched <= wanted["skip"] or (wanted["count"] and self.acted >= wanted["count"]):
+            return False
+        if wanted["probability"] < 1 and self._chance.random() >= wanted["probability"]:
+            return False
+        if self.kind == "hide-imaging" and (self.matched - wanted["skip"]) % wanted["every"]:
+            return False
+        if self.kind == "throttle" and self._token(now):
+            return False
+        self.acted += 1
+        return True
+
+    def pause(self) -> float:
+        """Seconds to wait before anything else."""
+        return float(self.settings["delay"] + self.settings["jitter"] * self._chance.random())
+
+    def retry_after(self) -> int:
+        """Whole seconds until there is a token again."""
+        rate: float = self.settings["rate"]
+        return max(1, math.ceil((1 - self._tokens) / rate))
+
+    def _token(self, now: float) -> bool:
+        since = 0.0 if self._filled is None else max(0.0, now - self._filled)
+        self._filled = now
+        self._tokens = min(float(self.settings["burst"]), self._tokens + since * self.settings["rate"])
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What goes wrong with one request. delay in seconds."""
+
+    names: tuple[str, ...] = ()
+    delay: float = 0.0
+    answer: Rule | None = None
+    conditions: tuple[Rule, ...] = ()
+
+    def answers(self, when: str) -> Rule | None:
+        """The rule that answers in the call's place, if it does so `before` or `after` the call."""
+        rule = self.answer
+        return rule if rule is not None and rule.settings.get("when", "before") == when else None
+
+    def condition(self, kind: str) -> Rule | None:
+        return next((rule for rule in self.conditions if rule.kind == kind), None)
+
+
+FINE = Verdict()
+
+
+class Faults:
+    """The rules in force, in order."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.rules: tuple[Rule, ...] = ()
+
+    def load(self, document: object) -> None:
+        """Put rules in force, in place of those before: a list, or {"faults": [...], "seed": N}. Raises BadFaults."""
+        given, seed = document, 0
+        if isinstance(document, dict):
+            unknown = set(document) - {"faults", "seed"}
+            if unknown:
+                raise BadFaults(f"{str(min(unknown))[:60]!r} is unknown beside faults and seed")
+            given, seed = document.get("faults", []), document.get("seed", 0)
+        if not isinstance(given, list) or not isinstance(seed, int):
+            raise BadFaults('a list of rules, or {"faults": [rules], "seed": number}, is expected')
+        self.rules = tuple(_rule(number, one, seed) for number, one in enumerate(given, 1))
+
+    def judge(self, method: str, path: str, account: str) -> Verdict:
+        """What the rules do to a request; counts it."""
+        if not self.rules:
+            return FINE
+        answer, conditions, delay, names = None, [], 0.0, []
+        for rule in self.rules:
+            answers = KINDS[rule.kind].answers
+            if (answers and answer is not None) or not rule.acts(method, path, account, self._clock.now()):
+                continue
+            names.append(rule.name)
+            delay += rule.pause()
+            if answers:
+                answer = rule
+            else:
+                conditions.append(rule)
+        return Verdict(tuple(names), delay, answer, tuple(conditions))
+
+
+def _rule(number: int, given: object, seed: int) -> Rule:
+    if not isinstance(given, dict):
+        raise BadFaults(f"rule {number}: an object is expected")
+    try:
+        return Rule(given, random.Random(f"{seed}/{number}"))  # noqa: S311 (chance that can be repeated is the point)
+    except BadFaults as error:
+        raise BadFaults(f"rule {number}: {error}") from None
+
+
+def _checked(name: str, value: Any, known: Mapping[str, tuple[Field, Any]]) -> Any:
+    if name not in known:
+        raise BadFaults(f"{name[:60]!r} is none of {', '.join(known)}")
+    try:
+        return known[name][0](value)
+    except BadFaults as error:
+        raise BadFaults(f"{name}: {error}") from None
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = {"**": ".*", "*": "[^/]*"}
+    return re.compile("".join(parts.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*)", path)), re.DOTALL)

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Copies of drives onto drives, one after the other for each account (elastichosts-api 2.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import contents
+from .blocks import Blocks
+from .cloud import Cloud, Drive
+from .contents import NotGzip, Piece
+from .errors import ApiError, Full, Usage
+from .standard import StandardDrives
+
+LOG = logging.getLogger("eh_endpoint")
+RETRY = 1.0
+"""Seconds until the end of a copy is recorded again when the store could not take it."""
+CONVERSIONS = ("", "gunzip", "gzip")
+QUEUED = "queued"
+
+
+@dataclass(eq=False)
+class Job:
+    """One copy. done and total in bytes of the source; began in epoch seconds, None while it is queued."""
+
+    target: Drive
+    source: Drive
+    conversion: str
+    total: int
+    began: float | None = None
+    done: int = 0
+    copied: bool = False
+
+
+class Imaging:
+    """Runs the copies that drives ask for in their `imaging` field, which outlives the process; a copy that a
+    killed process left is begun again.
+
+    seconds: what a copy takes at least, by the clock. A copy that fails ends like one that does not, with a line in
+    the log: the API has no word for it.
+    """
+
+    def __init__(self, cloud: Cloud, blocks: Blocks, standard: StandardDrives, seconds: float) -> None:
+        self._cloud = cloud
+        self._blocks = blocks
+        self._standard = standard
+        self._seconds = seconds
+        self._jobs: dict[str, Job] = {}
+        self._threads = ThreadPoolExecutor(4, "imaging")
+        self._closing = False
+
+    def adopt(self) -> None:
+        """Take up again what was under way when the endpoint ended, in the order of the calls."""
+        asked = [(drive.imaging["asked"], drive) for drive in self._cloud.drives if drive.imaging]
+        for _when, drive in sorted(asked, key=lambda pair: pair[0]):
+            self.enqueue(drive)
+
+    def check(self, source: Drive, conversion: str, room: int | None) -> int:
+        """The least size in bytes of the target; Usage or Full if the copy cannot be. room: size of the target."""
+        needed = 0 if conversion == "gzip" else source.size
+        if conversion == "gunzip":
+            expanded = self._standard.rawsize(source.uuid)
+            if expanded is None and not contents.looks_gzipped(self._path(source)):
+                raise Usage(f"Drive {source.uuid}: invalid source for gunzip: it does not hold gzip data")
+            needed = expanded or 0
+        if room is not None and needed > room:
+            raise Full(f"Drive {source.uuid} expands to {needed} bytes, and the target has {room}")
+        return needed
+
+    def enqueue(self, drive: Drive) -> None:
+        """Begin the copy that a drive asks for, or as soon as those before it are done."""
+        source = self._source(drive.imaging["source"]) if drive.imaging else None
+        if source is None or drive.imaging is None:
+            self._record_end(drive.uuid)
+            return
+        self._jobs[drive.uuid] = Job(drive, source, drive.imaging["conversion"], max(1, source.size))
+        self._begin_next(drive.user)
+
+    def state(self, drive: Drive) -> int | str | None:
+        """Percent done, `queued`, or None for a drive that is not being imaged."""
+        if drive.imaging is None:
+            return None
+        job = self._jobs.get(drive.uuid)
+        if job is None or job.began is None:
+            return QUEUED
+        copied = 100 * job.done // job.total
+        elapsed = 100 * (self._cloud.clock.now() - job.began) / self._seconds if self._seconds else 100
+        return max(0, min(copied, int(elapsed), 99))
+
+    def advance(self) -> None:
+        """End the copies whose time has come."""
+        now = self._cloud.clock.now()
+        for uuid, job in list(self._jobs.items()):
+            if job.copied and job.began is not None and now >= job.began + self._seconds and self._record_end(uuid):
+                del self._jobs[uuid]
+                self._begin_next(job.target.user)
+
+    def close(self) -> None:
+        """Let go; the next start begins the copies again."""
+        self._closing = True
+        self._threads.shutdown()
+
+    # ---- inside
+
+    def _source(self, uuid: str) -> Drive | None:
+        return self._cloud.drives.get(uuid) or self._standard.get(uuid)
+
+    def _begin_next(self, user: str) -> None:
+        waiting = [job for job in self._jobs.values() if job.target.user == user]
+        if not waiting or waiting[0].began is not None:
+            return
+        job = waiting[0]
+        job.began = self._cloud.clock.now()
+        copying = asyncio.get_running_loop().run_in_executor(self._threads, self._copy, job)
+        copying.add_done_callback(lambda future: self._copied(job, future))
+
+    def _copied(self, job: Job, copying: asyncio.Future[None]) -> None:
+        error = None if copying.cancelled() else copying.exception()
+        if isinstance(error, ApiError):
+            LOG.error("imaging of drive %s failed: %s", job.target.uuid, error.message)
+        elif error is not None:
+            LOG.error("imaging of drive %s failed", job.target.uuid, exc_info=error)
+        if self._closing:
+            return
+        job.copied = True
+        self.advance()
+        if job.target.uuid in self._jobs and job.began is not None:
+            left = job.began + self._seconds - self._cloud.clock.now()
+            asyncio.get_running_loop().call_later(max(0.0, left), self.advance)
+
+    def _record_end(self, uuid: str) -> bool:
+        drive = self._cloud.drives.get(uuid)
+        if drive is None:
+            return True
+        try:
+            self._cloud.commit(replace(drive, imaging=None))
+        except ApiError as error:
+            LOG.error("the end of the imaging of drive %s cannot be recorded: %s", uuid, error.message)
+            asyncio.get_running_loop().call_later(RETRY, self.advance)
+            return False
+        return True
+
+    # ---- in a thread
+
+    def _copy(self, job: Job) -> None:
+        uuid, room = job.target.uuid, job.target.size
+        with self._blocks.writer(uuid, 0) as writer:
+            try:
+                for piece in self._pieces(job):
+                    if self._closing:
+                        return
+                    size = piece if isinstance(piece, int) else len(piece)
+                    if writer.position + size > room:
+                        raise Full(f"Drive {uuid}: the data of drive {job.source.uuid} ends beyond its {room} bytes")
+                    writer.write(piece)
+            except NotGzip as error:
+                raise Usage(f"Drive {job.source.uuid}: {error}") from None
+        job.done = job.total
+
+    def _pieces(self, job: Job) -> Iterator[Piece]:
+        if job.conversion == "gunzip" and self._standard.rawsize(job.source.uuid) is not None:
+            # Made here, so what it expands to is known: no need to expand a gigabyte of zeros.
+            return self._counted(job, self._standard.expanded(job.source.uuid))
+        source = self._counted(job, contents.stored(self._path(job.source), job.source.size))
+        converted = {"gunzip": contents.gunzipped, "gzip": contents.gzipped}.get(job.conversion)
+        return source if converted is None else converted(source)
+
+    def _counted(self, job: Job, pieces: Iterator[Piece]) -> Iterator[Piece]:
+        for piece in pieces:
+            yield piece
+            job.done = min(job.total, job.done + (piece if isinstance(piece, int) else len(piece)))
+
+    def _path(self, drive: Drive) -> Path:
+        return (
+            self._blocks.path(drive.uuid) if self._standard.get(drive.uuid) is None else self._standard.path(drive.uuid)
+        )

@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an account has subscribed to; beyond that a call is answered 402 billing (elastichosts-api 1.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .cloud import Cloud, Server
+from .errors import Billing
+
+GIB = 1 << 30
+Quota = Mapping[str, int]
+MEASURES = {
+    "servers": "servers, active or stopped",
+    "cores": "cores of active servers",
+    "mhz": "MHz of active servers",
+    "mb": "MB of memory of active servers",
+    "gb": "GiB of drives",
+    "ips": "static IP addresses",
+    "vlans": "VLANs",
+}
+"""The names of limits in an accounts file, and what each counts."""
+
+POWER: Mapping[str, Callable[[Server], int]] = {
+    "cores": lambda server: server.cores,
+    "mhz": lambda server: int(server.config["cpu"]),
+    "mb": lambda server: int(server.config["mem"]),
+}
+
+
+class Quotas:
+    """Limits by user; an account or a measure without one is unlimited."""
+
+    def __init__(self, cloud: Cloud, limits: Mapping[str, Quota]) -> None:
+        self._cloud = cloud
+        self._limits = limits
+
+    def check_servers(self, user: str) -> None:
+        """Before a server is created. Raises Billing."""
+        if user in self._limits:
+            self._check(user, "servers", len(self._cloud.servers.of(user)), 1)
+
+    def check_power(self, after: Server) -> None:
+        """Before a server starts, or changes while it is active. Raises Billing."""
+        if after.user not in self._limits:
+            return
+        others = [one for one in self._cloud.servers.of(after.user) if one.active and one.uuid != after.uuid]
+        for measure, amount in POWER.items():
+            self._check(after.user, measure, sum(map(amount, others)), amount(after))
+
+    def check_drives(self, user: str, more: int) -> None:
+        """Before drives take more bytes. Raises Billing."""
+        if user in self._limits and more > 0:
+            used = sum(drive.size for drive in self._cloud.drives.of(user))
+            self._check(user, "gb", used, more, GIB)
+
+    def check_resources(self, user: str, kind: str) -> None:
+        """Before a resource is created. Raises Billing."""
+        if user in self._limits:
+            used = sum(one.type == kind for one in self._cloud.resources.of(user))
+            self._check(user, f"{kind}s", used, 1)
+
+    def _check(self, user: str, measure: str, used: int, more: int, unit: int = 1) -> None:
+        limit = self._limits[user].get(measure)
+        if limit is not None and used + more > limit * unit:
+            raise Billing(
+                f"Account {user}: the subscription covers {limit} {MEASURES[measure]}, in use are "
+                f"{used / unit:g}, and this would take {more / unit:g} more"
+            )
