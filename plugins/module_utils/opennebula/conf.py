@@ -78,6 +78,8 @@ class Item:
     value: Optional[str]
     attributes: Tuple[Attribute, ...]
     span: Span
+    value_span: Span = Span(0, 0)
+    """where the value of a single attribute is written"""
 
     @property
     def is_vector(self) -> bool:
@@ -175,7 +177,7 @@ def set_section(
     wanted = _wanted(kind, name, attributes)
     section = document.section(kind, name)
     if section is None:
-        return _appended(document, _block(document.newline, kind, wanted))
+        return appended(document, block(document.newline, kind, wanted))
     if exclusive:
         given = {key.upper() for key in wanted}
         wanted.update({key: None for key in section.mapping() if key not in given})
@@ -186,7 +188,7 @@ def remove_section(document: Document, kind: str, name: str) -> str:
     """The text without that section, and without the empty line that ``set_section`` put before it."""
     text = document.text
     for section in reversed(document.named(kind, name)):
-        span = _cut_of(text, section.span, document.newline)
+        span = cut_of(text, section.span, document.newline)
         text = text[: span.start] + text[span.end :]
     return text
 
@@ -228,13 +230,12 @@ class _Parser:
         start = self.at
         name = self.name("a name")
         self.equals(name)
-        sign = self.peek()
+        sign, value_start = self.peek(), self.at
         if sign == "[":
             attributes = self.vector(name)
             return Item(name, None, attributes, Span(start, self.at))
-        if sign in ("", "\n"):
-            return Item(name, "", (), Span(start, self.at))
-        return Item(name, self.value(name), (), Span(start, self.at))
+        value = "" if sign in ("", "\n") else self.value(name)
+        return Item(name, value, (), Span(start, self.at), Span(value_start, self.at))
 
     def vector(self, name: str) -> Tuple[Attribute, ...]:
         opened = self.at
@@ -343,13 +344,15 @@ def _wanted(kind: str, name: str, attributes: Mapping[str, Optional[str]]) -> Di
     return wanted
 
 
-def _block(newline: str, kind: str, wanted: Mapping[str, Optional[str]]) -> str:
+def block(newline: str, kind: str, wanted: Mapping[str, Optional[str]]) -> str:
+    """A section as it is written into a file that has none; without a line end."""
     width = max(len(key) for key in wanted)
     lines = [f"    {key:{width}} = {quote(value)}" for key, value in wanted.items() if value is not None]
     return f"{kind.upper()} = [{newline}" + f",{newline}".join(lines) + " ]"
 
 
-def _appended(document: Document, block: str) -> str:
+def appended(document: Document, block: str) -> str:
+    """The text with ``block`` behind it, set apart by an empty line."""
     text, newline = document.text, document.newline
     if not text:
         return block + newline
@@ -405,7 +408,7 @@ def _gap_before_last(text: str, section: Item, newline: str) -> str:
     return blanks if "\n" not in blanks else newline + blanks.rpartition("\n")[2]
 
 
-def _cut_of(text: str, span: Span, newline: str) -> Span:
+def cut_of(text: str, span: Span, newline: str) -> Span:
     """What to cut with a section: its lines if they are all its own, and the empty line that set it apart."""
     start = len(text[: span.start].rstrip(" \t\r"))
     blanks = _BLANKS.match(text, span.end)

@@ -1,0 +1,279 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edits of parts of a configuration file that are OpenNebula's own, each with its exact inverse.
+
+``conf.set_section`` writes sections that are ours by name. What belongs to OpenNebula is changed in three ways only:
+
+* a word joins the list behind an option: ``ARGUMENTS = "-t 15 -d dummy,shared"`` -> ``-d dummy,shared,eh``;
+* a stock section that stands commented out is switched on;
+* a single attribute gets another value.
+
+The last two leave a comment line with ``MARK`` above the place. It says what was there, so that the inverse needs no
+memory beside the file, and takes back only what was done here.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from . import conf
+from .conf import ConfError, Document, Item, Span
+
+MARK = "opennebula.elastichosts"
+_SWITCHED_ON = f"# {MARK}: switched on"
+_ADDED = f"# {MARK}: added"
+_WAS = f"# {MARK}: was "
+_LONGEST_BLOCK = 60
+"""lines; a commented section that is longer is none"""
+
+Words = Mapping[str, Mapping[str, Sequence[str]]]
+"""attribute -> option -> the words that its comma-separated list is to hold"""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One wish for a file.
+
+    With ``value`` it is about the single attribute ``kind``, else about a section: the one called ``name``, or the only
+    one of its kind when ``name`` is None. A ``stock`` section is OpenNebula's: it is left as it is where it stands.
+    """
+
+    kind: str
+    name: Optional[str] = None
+    attributes: Mapping[str, Optional[str]] = field(default_factory=dict)
+    exclusive: bool = False
+    words: Words = field(default_factory=dict)
+    stock: bool = False
+    value: Optional[str] = None
+    present: bool = True
+
+    @property
+    def label(self) -> str:
+        return self.kind.upper() + (f" {self.name}" if self.name else "")
+
+
+def apply(text: str, edit: Edit) -> str:
+    """The text with one wish fulfilled. Raises ConfError with a sentence, ConfSyntaxError for a text that is none."""
+    document = conf.parse(text)
+    if edit.value is not None:
+        return _set_value(document, edit) if edit.present else _restore_value(document, edit)
+    if edit.stock:
+        return _switch_on(document, edit) if edit.present else _switch_off(document, edit)
+    if edit.words:
+        return _set_words(document, edit)
+    if edit.name is None:
+        raise ConfError(f"{edit.kind} without a name can only get words: give the name of the section")
+    if edit.present:
+        return conf.set_section(document, edit.kind, edit.name, edit.attributes, exclusive=edit.exclusive)
+    return conf.remove_section(document, edit.kind, edit.name)
+
+
+def shown(document: Document, edit: Edit) -> str:
+    """What an edit is about, as it is written now; for a diff."""
+    spans = [item.span for item in _subjects(document, edit)]
+    lines = [document.text[span.start : span.end] for span in spans]
+    return "".join(line + "\n" for line in lines)
+
+
+def _subjects(document: Document, edit: Edit) -> Tuple[Item, ...]:
+    if edit.value is not None:
+        return tuple(item for item in document.items if item.name == edit.kind.upper() and not item.is_vector)
+    return document.sections(edit.kind) if edit.name is None else document.named(edit.kind, edit.name)
+
+
+def only(document: Document, edit: Edit) -> Optional[Item]:
+    """The one section that an edit is about. Raises ConfError when there are several."""
+    if edit.name is not None:
+        return document.section(edit.kind, edit.name)
+    found = _subjects(document, edit)
+    if len(found) > 1:
+        lines = " and ".join(str(conf.position(document.text, item.span.start)[0]) for item in found)
+        raise ConfError(f"{edit.kind.upper()} stands more than once, at lines {lines}: keep one of them")
+    return found[0] if found else None
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _set_words(document: Document, edit: Edit) -> str:
+    """Words join, or leave, the lists behind options.
+
+    An option that is not there is left out: without it OpenNebula's drivers take all that they find.
+    """
+    section = only(document, edit)
+    if section is None:
+        if edit.present:
+            raise ConfError(f"there is no {edit.label} section, which every OpenNebula of this release has: restore it")
+        return document.text
+    changes: List[Tuple[Span, str]] = []
+    for name, options in edit.words.items():
+        attribute = section.attribute(name)
+        if attribute is None:
+            continue
+        start, end = attribute.value_span
+        raw = document.text[start:end]
+        changes.append((attribute.value_span, _with_words(raw, options, edit.present)))
+    text = document.text
+    for span, new in sorted(changes, reverse=True):
+        text = text[: span.start] + new + text[span.end :]
+    return text
+
+
+def _with_words(raw: str, options: Mapping[str, Sequence[str]], present: bool) -> str:
+    for option, words in options.items():
+        found = re.search(rf'(?:^"?|(?<=\s)){re.escape(option)}[ \t]+([^\s"\\]+)', raw)
+        if not found:
+            continue
+        listed = found.group(1).split(",")
+        if present:
+            listed += [word for word in words if word not in listed]
+        else:
+            listed = [word for word in listed if word not in words]
+        raw = raw[: found.start(1)] + ",".join(listed) + raw[found.end(1) :]
+    return raw
+
+
+# --- a stock section --------------------------------------------------------------------------------------------------
+
+
+class _Line(NamedTuple):
+    start: int
+    text: str
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+def _switch_on(document: Document, edit: Edit) -> str:
+    name = _name_of(edit)
+    if document.section(edit.kind, name) is not None:
+        return document.text
+    found = _commented(document, edit.kind, name)
+    if found is None:
+        wanted: Dict[str, Optional[str]] = {"NAME": name, **edit.attributes}
+        return conf.appended(document, _ADDED + document.newline + conf.block(document.newline, edit.kind, wanted))
+    live = "".join(line.text[1:] for line in found)
+    text = document.text
+    return text[: found[0].start] + _SWITCHED_ON + document.newline + live + text[found[-1].end :]
+
+
+def _switch_off(document: Document, edit: Edit) -> str:
+    name = _name_of(edit)
+    section = document.section(edit.kind, name)
+    if section is None:
+        return document.text
+    mark = _line_above(document.text, section.span.start)
+    if mark.text.strip() == _ADDED:
+        return conf.remove_section(conf.parse(_without(document.text, mark)), edit.kind, name)
+    if mark.text.strip() != _SWITCHED_ON:
+        return document.text
+    end = document.text.find("\n", section.span.end)
+    end = len(document.text) if end < 0 else end + 1
+    live = re.sub(r"^(?=.)", "#", document.text[mark.end : end], flags=re.MULTILINE | re.DOTALL)
+    return document.text[: mark.start] + live + document.text[end:]
+
+
+def _name_of(edit: Edit) -> str:
+    if edit.name is None:
+        raise ConfError(f"a stock section has a name: give that of the {edit.kind}")
+    return edit.name
+
+
+def _commented(document: Document, kind: str, name: str) -> Optional[List[_Line]]:
+    """The lines of a section that is whole and right but for the ``#`` that each of them begins with."""
+    starts = [item.span.start for item in document.items]
+    opening = re.compile(rf"^#[ \t]*{re.escape(kind)}[ \t]*=", re.IGNORECASE | re.MULTILINE)
+    for match in opening.finditer(document.text):
+        before = bisect_right(starts, match.start()) - 1
+        if before >= 0 and document.items[before].span.end > match.start():
+            continue  # within a value of several lines
+        found = _block_at(document.text, match.start(), kind, name)
+        if found:
+            return found
+    return None
+
+
+def _block_at(text: str, start: int, kind: str, name: str) -> Optional[List[_Line]]:
+    lines: List[_Line] = []
+    while len(lines) < _LONGEST_BLOCK and text.startswith("#", start):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end + 1
+        lines.append(_Line(start, text[start:end]))
+        start = end
+        if "]" not in lines[-1].text:
+            continue
+        try:
+            items = conf.parse("".join(line.text[1:] for line in lines)).items
+        except ConfError:
+            continue
+        right = len(items) == 1 and items[0].is_vector and items[0].get("NAME") == name
+        return lines if right and items[0].name == kind.upper() else None
+    return None
+
+
+# --- a single attribute -----------------------------------------------------------------------------------------------
+
+
+def _set_value(document: Document, edit: Edit) -> str:
+    """Another value for a single attribute; of several the first is the one that the core takes."""
+    value = _written(edit.value or "")
+    text, newline = document.text, document.newline
+    found = _subjects(document, edit)
+    if not found:
+        return conf.appended(document, f"{_ADDED}{newline}{edit.kind.upper()} = {value}")
+    item = found[0]
+    if item.value == edit.value:
+        return text
+    start, end = item.value_span
+    line = text.rfind("\n", 0, item.span.start) + 1
+    if "\n" in text[start:end] or any(other.span.start < line < other.span.end for other in document.items):
+        raise ConfError(f"{item.name} shares its lines with another value: put it on a line of its own")
+    marked = _line_above(text, item.span.start).text.startswith(_WAS)
+    mark = "" if marked else f"{_WAS}{item.name} = {text[start:end]}".rstrip() + newline
+    return text[:line] + mark + text[line:start] + value + text[end:]
+
+
+def _restore_value(document: Document, edit: Edit) -> str:
+    text = document.text
+    found = _subjects(document, edit)
+    if not found:
+        return text
+    mark = _line_above(text, found[0].span.start)
+    if mark.text.strip() == _ADDED:
+        bare = conf.parse(_without(text, mark))
+        return _cut(bare, _subjects(bare, edit)[0].span)
+    was = re.fullmatch(rf"{re.escape(_WAS)}{found[0].name} =(?: (.*?))?\s*", mark.text)
+    if not was:
+        return text
+    start, end = found[0].value_span
+    return text[: mark.start] + text[mark.end : start] + (was.group(1) or "") + text[end:]
+
+
+def _cut(document: Document, span: Span) -> str:
+    cut = conf.cut_of(document.text, span, document.newline)
+    return document.text[: cut.start] + document.text[cut.end :]
+
+
+def _written(value: str) -> str:
+    return value if re.fullmatch(r"[A-Za-z0-9_./:-]+", value) else conf.quote(value)
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+def _line_above(text: str, offset: int) -> _Line:
+    """The line above the one that ``offset`` is in; empty when there is none."""
+    this = text.rfind("\n", 0, offset) + 1
+    if this == 0:
+        return _Line(0, "")
+    start = text.rfind("\n", 0, this - 1) + 1
+    return _Line(start, text[start:this])
+
+
+def _without(text: str, line: _Line) -> str:
+    return text[: line.start] + text[line.end :]
