@@ -66,7 +66,8 @@ docs: setup ## plugin documentation and changelog
 package: setup ## build the tarball, install it elsewhere, run the demo with the installed copy
 	rm -rf $(PACKAGE)
 	$(BIN)/ansible-galaxy collection build --output-path $(PACKAGE)
-	$(BIN)/ansible-galaxy collection install $(PACKAGE)/*.tar.gz --collections-path $(PACKAGE)/installed --offline
+	ANSIBLE_COLLECTIONS_PATH=$(PACKAGE)/installed $(BIN)/ansible-galaxy collection install \
+	    $(PACKAGE)/*.tar.gz --collections-path $(PACKAGE)/installed --offline
 	@$(BIN)/python -m tests.demo --collections $(PACKAGE)/installed
 
 format: setup ## ruff format, import order
