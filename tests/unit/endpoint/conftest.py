@@ -7,8 +7,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,6 +66,10 @@ class Wire:
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read())
 
+    def timeout(self, seconds: float) -> None:
+        """For answers that are not expected."""
+        self._connection.timeout = seconds
+
     def json(self, path: str, body: dict[str, Any] | None = None) -> Answer:
         content = b"" if body is None else json.dumps(body).encode()
         return self.send("POST", path, content, Accept="application/json", content_type="application/json")
@@ -81,6 +87,57 @@ class Wire:
         answer = self.json(f"/servers/{call}", {"name": "a server", "cpu": 500, "mem": 500, **keys})
         assert answer.status == 200, answer.text
         return str(answer.json["server"])
+
+
+class Control:
+    """The control port of an endpoint that was started with `--control`."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._connection = http.client.HTTPConnection(endpoint.control.removeprefix("http://"), timeout=20)
+
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._connection.close()
+
+    def send(self, method: str, call: str, body: bytes | str = b"", **headers: str) -> Answer:
+        self._connection.request(method, f"/_control/{call}", body, headers)
+        response = self._connection.getresponse()
+        found = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, found, response.read())
+
+    def rules(self, *rules: dict[str, Any], seed: int = 0) -> None:
+        """Put fault rules in force, in place of those before."""
+        answer = self.send("POST", "faults", json.dumps({"faults": list(rules), "seed": seed}))
+        assert answer.status == 200, answer.text
+
+    def advance(self, seconds: float) -> None:
+        assert self.send("POST", "clock", json.dumps({"advance": seconds})).status == 200
+
+    @property
+    def offset(self) -> float:
+        return float(self.send("GET", "clock").json["offset"])
+
+    def requests(self, since: int = 0) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.send("GET", f"requests?since={since}").json["requests"]
+        return found
+
+
+def eventually(found: Callable[[], Any]) -> Any:
+    """Asks again until there is an answer other than nothing; bounded by count and patience, never by a sleep alone."""
+    for attempt in range(4000):
+        answer = found()
+        if answer:
+            return answer
+        time.sleep(0.001 if attempt < 100 else 0.01)
+    raise AssertionError("it did not come about")
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory that a process ever held, in bytes."""
+    fields = Path(f"/proc/{pid}/status").read_text().split()
+    return int(fields[fields.index("VmHWM:") + 1]) << 10
 
 
 def basic(auth: str) -> dict[str, str]:

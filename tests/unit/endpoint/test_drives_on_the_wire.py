@@ -8,12 +8,11 @@ import gzip
 import os
 import re
 import zlib
-from pathlib import Path
 
 import pytest
 
 from tests.support.endpoint import USER
-from tests.unit.endpoint.conftest import UUID, Wire
+from tests.unit.endpoint.conftest import UUID, Wire, peak_memory
 
 SIZE = 8 << 20
 
@@ -229,12 +228,6 @@ def test_a_gzip_bomb_ends_at_the_end_of_the_drive(wire: Wire) -> None:
     file = wire.endpoint.state / "drives" / f"{drive}.raw"
     assert file.stat().st_size == SIZE
     assert peak_memory(wire.endpoint.pid) - before < 16 << 20
-
-
-def peak_memory(pid: int) -> int:
-    """The most memory that a process ever held, in bytes."""
-    fields = Path(f"/proc/{pid}/status").read_text().split()
-    return int(fields[fields.index("VmHWM:") + 1]) << 10
 
 
 def test_readers_may_read_but_not_change(wire: Wire) -> None:

@@ -122,7 +122,8 @@ def gzipped(pieces: Iterable[Piece]) -> Iterator[Piece]:
         if isinstance(piece, int):
             for _number in range(piece // PIECE):
                 yield zeros
-            yield _member(_ZEROS[: piece % PIECE])
+            if piece % PIECE:
+                yield _member(_ZEROS[: piece % PIECE])
         else:
             yield _member(piece)
 
