@@ -103,6 +103,17 @@ def test_a_delete_during_the_deploy_leaves_no_server(site: Site, proxy: Proxy, r
         assert site.servers() == []
 
 
+def test_a_deploy_that_the_core_gives_up_takes_back_what_it_made(site: Site, proxy: Proxy) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        proxy.fault("POST /servers/create", after=0.7)
+        vm = begin(core, site)
+        until(site.servers, "the server that is being made")
+        core.say("vmm", b"DRIVER_CANCEL  %d " % vm.id)
+        core.wait(vm, "BOOT_FAILURE")
+        assert site.servers() == []
+
+
 def test_recreate_during_the_deploy_ends_with_one_new_server(site: Site, proxy: Proxy) -> None:
     with site.core("7.4.0") as core:
         core.start_vmm()
