@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: mad
-short_description: Set or remove one driver section of C(oned.conf) or C(monitord.conf)
+short_description: Set or remove driver sections of C(oned.conf) or C(monitord.conf)
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
@@ -14,7 +14,7 @@ description:
   - The file is read by its grammar, not by lines. A file that the core could not read is refused, with line and column.
   - Every byte outside the section stays as it is. A section that stands already, in whatever spelling, is edited in
     place; a missing one is appended to the file.
-  - Removing a section that this module appended gives the file back byte for byte.
+  - Every edit has its inverse. Removing what this module did gives the file back byte for byte.
   - The file is replaced atomically; its owner and mode are kept. A symbolic link is followed.
 attributes:
   check_mode:
@@ -26,17 +26,21 @@ attributes:
     support: full
 options:
   path:
-    description: The configuration file, for example V(/etc/one/oned.conf). It has to exist, unless O(state=absent).
+    description:
+      - The configuration file, for example V(/etc/one/oned.conf). It has to exist, unless nothing is to be in it.
     type: path
     required: true
   kind:
-    description: The kind of the section in any case, for example V(IM_MAD), V(VM_MAD), V(TM_MAD), V(TM_MAD_CONF).
+    description:
+      - The kind of the section in any case, for example V(IM_MAD), V(VM_MAD), V(TM_MAD), V(TM_MAD_CONF).
+      - With O(value) the name of a single attribute, for example V(MAX_HOST).
     type: str
-    required: true
   name:
-    description: The C(NAME) of the section.
+    description:
+      - The C(NAME) of the section.
+      - Without it the section is the only one of its kind that has none, such as C(DATASTORE_MAD), and O(words) say
+        what to change.
     type: str
-    required: true
   attributes:
     description:
       - The other attributes of the section, in the order in which they are to be written.
@@ -47,11 +51,68 @@ options:
     description: Whether attributes that stand in the section, but not in O(attributes), are taken out.
     type: bool
     default: false
+  words:
+    description:
+      - Words of lists that stand behind an option within an attribute, by attribute and option, for example
+        C(ARGUMENTS) and C(-d) with the word C(eh) for C(-t 15 -d dummy,shared).
+      - Words are added to the list, or taken out of it with O(state=absent). An option that is not there is left out,
+        because without it OpenNebula's drivers take all that they find.
+    type: dict
+    default: {}
+  stock:
+    description:
+      - Whether the section is one of OpenNebula's own. It is left as it is where it stands. Where it stands as a
+        comment, it is switched on; only where there is no such comment is it written with O(attributes).
+      - A comment line above it says that, so that O(state=absent) takes back what was done, and nothing else.
+    type: bool
+    default: false
+  value:
+    description:
+      - The value for a single attribute. A comment line above it keeps the value that was there before, for
+        O(state=absent) to bring back.
+    type: str
   state:
-    description: Whether the section is to be there.
+    description: Whether the section, the words or the value are to be there.
     type: str
     choices: [present, absent]
     default: present
+  edits:
+    description:
+      - Several edits of the one file, which is then replaced once. What they are is said by the same options.
+    type: list
+    elements: dict
+    suboptions:
+      kind:
+        description: As O(kind).
+        type: str
+        required: true
+      name:
+        description: As O(name).
+        type: str
+      attributes:
+        description: As O(attributes).
+        type: dict
+        default: {}
+      exclusive:
+        description: As O(exclusive).
+        type: bool
+        default: false
+      words:
+        description: As O(words).
+        type: dict
+        default: {}
+      stock:
+        description: As O(stock).
+        type: bool
+        default: false
+      value:
+        description: As O(value).
+        type: str
+      state:
+        description: As O(state).
+        type: str
+        choices: [present, absent]
+        default: present
   backup:
     description: Whether to keep a copy of the file, with the time in its name, before it is changed.
     type: bool
@@ -81,6 +142,27 @@ EXAMPLES = r"""
       EXECUTABLE: one_im_eh
       THREADS: 0
 
+- name: The stock transfer driver of OpenNebula 2.0 that does nothing, and one of our own in the lists of a later one
+  opennebula.elastichosts.mad:
+    path: /etc/one/oned.conf
+    edits:
+      - kind: TM_MAD
+        name: tm_dummy
+        stock: true
+        attributes:
+          executable: one_tm
+          arguments: tm_dummy/tm_dummy.conf
+      - kind: DATASTORE_MAD
+        words:
+          ARGUMENTS:
+            -s: [eh]
+
+- name: More than one VM for a host in each round of the scheduler
+  opennebula.elastichosts.mad:
+    path: /etc/one/sched.conf
+    kind: MAX_HOST
+    value: "30"
+
 - name: No ElasticHosts driver any more
   opennebula.elastichosts.mad:
     path: /etc/one/oned.conf
@@ -97,9 +179,15 @@ path:
   sample: /etc/one/oned.conf
 section:
   description: The attributes of the section as the core reads them, empty when there is none.
-  returned: success
+  returned: without O(edits)
   type: dict
   sample: {NAME: vmm_eh, EXECUTABLE: one_vmm_eh, TYPE: xml}
+changed_edits:
+  description: The edits that were needed, by kind and name.
+  returned: success
+  type: list
+  elements: str
+  sample: [VM_MAD vmm_eh, TM_MAD]
 backup_file:
   description: The copy of the file as it was.
   returned: when O(backup) is set and the file was changed
@@ -110,19 +198,27 @@ backup_file:
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.opennebula import conf
+from ..module_utils.opennebula.conf_edits import Edit, apply, only, shown
 
-ARGUMENTS = {
-    "path": {"type": "path", "required": True},
-    "kind": {"type": "str", "required": True},
-    "name": {"type": "str", "required": True},
+EDIT = {
+    "name": {"type": "str"},
     "attributes": {"type": "dict", "default": {}},
     "exclusive": {"type": "bool", "default": False},
+    "words": {"type": "dict", "default": {}},
+    "stock": {"type": "bool", "default": False},
+    "value": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+ARGUMENTS = {
+    "path": {"type": "path", "required": True},
+    "kind": {"type": "str"},
+    **EDIT,
+    "edits": {"type": "list", "elements": "dict", "options": {"kind": {"type": "str", "required": True}, **EDIT}},
     "backup": {"type": "bool", "default": False},
 }
 
@@ -139,18 +235,35 @@ def written(attributes: Mapping[str, Any]) -> Dict[str, Optional[str]]:
     return result
 
 
+def word_lists(words: Mapping[str, Any]) -> Dict[str, Dict[str, Sequence[str]]]:
+    """Raises ConfError when they are not lists of words by option by attribute."""
+    lists: Dict[str, Dict[str, Sequence[str]]] = {}
+    for attribute, options in words.items():
+        if not isinstance(options, dict) or not all(isinstance(listed, list) for listed in options.values()):
+            raise conf.ConfError(f"the words of {attribute} have to be lists by option, for example -d: [eh]")
+        lists[attribute] = {option: [str(word) for word in listed] for option, listed in options.items()}
+    return lists
+
+
+def edit_of(params: Mapping[str, Any]) -> Edit:
+    return Edit(
+        kind=params["kind"],
+        name=params["name"],
+        attributes=written(params["attributes"]),
+        exclusive=params["exclusive"],
+        words=word_lists(params["words"]),
+        stock=params["stock"],
+        value=params["value"],
+        present=params["state"] == "present",
+    )
+
+
 def read(path: str) -> str:
     """The file as text. Raises ConfError with a sentence when it cannot be read."""
     try:
         return conf.decode(Path(path).read_bytes())
     except OSError as problem:
         raise conf.ConfError(f"the file cannot be read: {problem.strerror}") from None
-
-
-def texts_of(document: conf.Document, kind: str, name: str) -> str:
-    """The section as it is written, for the diff."""
-    sections: List[str] = [document.text[item.span.start : item.span.end] for item in document.named(kind, name)]
-    return "".join(section + "\n" for section in sections)
 
 
 def save(module: AnsibleModule, path: str, text: str) -> Optional[str]:
@@ -174,28 +287,32 @@ def check_writable(path: str) -> None:
 
 def run(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
-    kind, name, present = params["kind"], params["name"], params["state"] == "present"
+    edits = [edit_of(one) for one in (params["edits"] if params["edits"] is not None else [params])]
     path = os.path.realpath(params["path"])
-    if not present and not os.path.lexists(path):
-        return {"changed": False, "path": path, "section": {}}
+    if not os.path.lexists(path) and not any(edit.present for edit in edits):
+        return {"changed": False, "path": path, "section": {}, "changed_edits": []}
     before = conf.parse(read(path))
-    if present:
-        text = conf.set_section(before, kind, name, written(params["attributes"]), exclusive=params["exclusive"])
-    else:
-        text = conf.remove_section(before, kind, name)
+    text, changed = before.text, []
+    for edit in edits:
+        previous, text = text, apply(text, edit)
+        if text != previous:
+            changed.append(edit)
     after = conf.parse(text)
-    section = after.section(kind, name)
+    header = f"{path} ({', '.join(edit.label for edit in changed or edits)})"
     result: Dict[str, Any] = {
         "changed": text != before.text,
         "path": path,
-        "section": section.mapping() if section else {},
+        "changed_edits": [edit.label for edit in changed],
         "diff": {
-            "before_header": f"{path} ({kind.upper()} {name})",
-            "after_header": f"{path} ({kind.upper()} {name})",
-            "before": texts_of(before, kind, name),
-            "after": texts_of(after, kind, name),
+            "before_header": header,
+            "after_header": header,
+            "before": "".join(shown(before, edit) for edit in changed),
+            "after": "".join(shown(after, edit) for edit in changed),
         },
     }
+    if params["edits"] is None:
+        section = None if edits[0].value is not None else only(after, edits[0])
+        result["section"] = section.mapping() if section else {}
     if result["changed"]:
         check_writable(path)
         backup = None if module.check_mode else save(module, path, text)
@@ -205,7 +322,12 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        supports_check_mode=True,
+        required_one_of=[("kind", "edits")],
+        mutually_exclusive=[("kind", "edits"), ("name", "value")],
+    )
     try:
         result = run(module)
     except conf.ConfError as problem:

@@ -60,6 +60,9 @@ class Span(NamedTuple):
     end: int
 
 
+_NOWHERE = Span(0, 0)
+
+
 @dataclass(frozen=True)
 class Attribute:
     """One ``NAME = value`` of a vector; ``name`` in capitals, as the core keeps it."""
@@ -78,7 +81,7 @@ class Item:
     value: Optional[str]
     attributes: Tuple[Attribute, ...]
     span: Span
-    value_span: Span = Span(0, 0)
+    value_span: Span = _NOWHERE
     """where the value of a single attribute is written"""
 
     @property

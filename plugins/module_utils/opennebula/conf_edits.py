@@ -39,7 +39,8 @@ class Edit:
     """One wish for a file.
 
     With ``value`` it is about the single attribute ``kind``, else about a section: the one called ``name``, or the only
-    one of its kind when ``name`` is None. A ``stock`` section is OpenNebula's: it is left as it is where it stands.
+    one of its kind that has no name when ``name`` is None. A ``stock`` section is OpenNebula's: it is left as it is
+    where it stands.
     """
 
     kind: str
@@ -82,7 +83,9 @@ def shown(document: Document, edit: Edit) -> str:
 def _subjects(document: Document, edit: Edit) -> Tuple[Item, ...]:
     if edit.value is not None:
         return tuple(item for item in document.items if item.name == edit.kind.upper() and not item.is_vector)
-    return document.sections(edit.kind) if edit.name is None else document.named(edit.kind, edit.name)
+    if edit.name is not None:
+        return document.named(edit.kind, edit.name)
+    return tuple(item for item in document.sections(edit.kind) if item.get("NAME") is None)
 
 
 def only(document: Document, edit: Edit) -> Optional[Item]:

@@ -35,7 +35,8 @@ def run(file: Path, capsys: pytest.CaptureFixture[str]) -> Mad:
     """Runs the module in this process, as Ansible calls it; the result is what it printed."""
 
     def run_module(**options: Any) -> dict[str, Any]:
-        arguments = {"path": str(file), **SECTION, **options}
+        merged = {"path": str(file), **SECTION, **options}
+        arguments = {name: value for name, value in merged.items() if value is not None}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             mad.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -152,6 +153,42 @@ def test_removing_from_a_file_that_does_not_exist_is_no_change(run: Mad, tmp_pat
     assert not run(path=str(tmp_path / "none.conf"), state="absent")["changed"]
 
 
+OWN_PARTS = {
+    "edits": [
+        {"kind": "VM_MAD", "name": "vmm_eh", "attributes": {"TYPE": "xml"}},
+        {"kind": "TM_MAD", "words": {"ARGUMENTS": {"-d": ["eh"]}}},
+        {"kind": "MAX_HOST", "value": "30"},
+        {"kind": "TM_MAD", "name": "tm_dummy", "stock": True, "attributes": {"EXECUTABLE": "one_tm"}},
+    ],
+    "kind": None,
+    "name": None,
+    "attributes": {},
+}
+ALL_OF_THEM = ["VM_MAD vmm_eh", "TM_MAD", "MAX_HOST", "TM_MAD tm_dummy"]
+
+
+def test_several_edits_are_one_replacement_and_their_inverses_give_the_file_back(run: Mad, file: Path) -> None:
+    before = STOCK + 'TM_MAD=[ARGUMENTS="-d ssh"]\nMAX_HOST = 1\n#TM_MAD=[NAME=tm_dummy]'
+    file.write_text(before)
+    foretold = run(**OWN_PARTS, _ansible_check_mode=True)
+    assert foretold.get("changed_edits") == ALL_OF_THEM, foretold
+    first = run(**OWN_PARTS, backup=True)
+    assert first["changed_edits"] == ALL_OF_THEM
+    assert len(list(file.parent.iterdir())) == 2
+    assert 'ARGUMENTS="-d ssh,eh"' in first["diff"]["after"]
+    assert "geheim" not in json.dumps(first)
+    assert not run(**OWN_PARTS)["changed"]
+    inverse = [{**edit, "state": "absent"} for edit in OWN_PARTS["edits"] or []]
+    assert run(**{**OWN_PARTS, "edits": inverse})["changed"]
+    assert file.read_text() == before
+
+
+def test_nothing_of_several_edits_is_done_when_one_cannot_be(run: Mad, file: Path) -> None:
+    message = run(**OWN_PARTS)["msg"]
+    assert "there is no TM_MAD section" in message
+    assert file.read_text() == STOCK
+
+
 class TestRefusals:
     def refused(self, file: Path, result: dict[str, Any], content: str = STOCK) -> str:
         assert result["failed"]
@@ -171,6 +208,11 @@ class TestRefusals:
         text = "VM_MAD=[NAME=vmm_eh]\nVM_MAD=[NAME=vmm_eh]\n"
         file.write_text(text)
         assert "at lines 1 and 2" in self.refused(file, run(), text)
+
+    @pytest.mark.parametrize("words", [{"ARGUMENTS": ["eh"]}, {"ARGUMENTS": {"-d": "eh"}}])
+    def test_words_that_are_no_lists_by_option(self, run: Mad, file: Path, words: object) -> None:
+        message = self.refused(file, run(attributes=None, name=None, words=words))
+        assert "the words of ARGUMENTS have to be lists by option, for example -d: [eh]" in message
 
     @pytest.mark.parametrize("value", [["a"], {"a": "b"}])
     def test_a_list_or_dictionary_as_a_value(self, run: Mad, file: Path, value: object) -> None:

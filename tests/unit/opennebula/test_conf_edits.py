@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edits of what is OpenNebula's own in its configuration: each changes one place, and its inverse gives the file back."""
+"""Edits of what is OpenNebula's own in its configuration: one place each, and back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.conf_edits import Edit, apply
-
 from tests.unit.opennebula.test_conf_properties import File, blanks, files
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -86,7 +85,9 @@ class TestStockSections:
         section = conf.parse(edited).section("TM_MAD", "tm_dummy")
         assert section is not None
         assert section.mapping() == {"NAME": "tm_dummy", "EXECUTABLE": "one_tm", "ARGUMENTS": "tm_dummy/tm_dummy.conf"}
-        assert len(edited) == len(text) - 4 + len("# opennebula.elastichosts: switched on") + len(conf.parse(text).newline)
+        assert len(edited) == len(text) - 4 + len("# opennebula.elastichosts: switched on") + len(
+            conf.parse(text).newline
+        )
 
     @LINE_ENDS
     def test_without_such_a_block_the_section_is_appended_and_taken_out_again(self, spelled: object) -> None:
@@ -126,7 +127,8 @@ class TestStockSections:
 
     @given(before=files(), behind=tails, indent=blanks)
     def test_in_any_file_the_inverse_gives_it_back(self, before: File, behind: File, indent: str) -> None:
-        text = f'{before.text}\n#{indent}TM_MAD=[ name = "tm_dummy" ,\n#{indent}# so\n#\texecutable=one_tm ]\n{behind.text}'
+        block = f'#{indent}TM_MAD=[ name = "tm_dummy" ,\n#{indent}# so\n#\texecutable=one_tm ]\n'
+        text = f"{before.text}\n{block}{behind.text}"
         edited = there_and_back(text, DUMMY)
         assert conf.parse(edited).section("TM_MAD", "tm_dummy") is not None
 
@@ -168,4 +170,6 @@ def test_a_section_without_a_name_needs_words() -> None:
 
 @given(file=files(), word=st.sampled_from(["eh", "a-b"]))
 def test_words_in_any_file(file: File, word: str) -> None:
-    there_and_back(f'{file.text}\nLAST_MAD=[X=1,ARGUMENTS="-d a"]', Edit("LAST_MAD", words={"ARGUMENTS": {"-d": [word]}}))
+    there_and_back(
+        f'{file.text}\nLAST_MAD=[X=1,ARGUMENTS="-d a"]', Edit("LAST_MAD", words={"ARGUMENTS": {"-d": [word]}})
+    )
