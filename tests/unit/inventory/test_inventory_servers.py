@@ -18,17 +18,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.inventory.servers import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
+from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.hosts import (
     LOCAL_NAMES,
     OWN_GROUPS,
     host_groups,
     host_names,
     host_variables,
+    server_facts,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from tests.support.endpoint import Endpoint
 
 PARSE = Path(__file__).with_name("parse.py")
+OF_GROUPS = {"eh_capacity", "eh_unreachable", "eh_total", "eh_used", "eh_left"}
 TAKEN = LOCAL_NAMES.union(OWN_GROUPS)
 SERVERS: list[dict[str, str]] = [
     {"name": "web", "tags": "front test", "password": "geheim12"},
@@ -119,7 +121,8 @@ def test_a_server_cannot_take_the_place_of_the_controller_or_of_a_group(inventor
     for name in ("localhost", "all", "elastichosts_active"):
         assert names[name] == f"{name}-{found['hosts'][names[name]]['eh_uuid'][:8]}"
     assert names["zwölf Übel"] == "zwölf_Übel"
-    assert found["group_vars"] == {}, "no server has written a variable of a group"
+    written = {name for variables in found["group_vars"].values() for name in variables}
+    assert written == OF_GROUPS, "no server has written a variable of a group"
     assert sorted(name[:4] for name in found["hosts"]).count("web-") == 2
 
 
@@ -227,37 +230,45 @@ def test_only_files_of_its_own_name_are_read(inventory: Inventory, tmp_path: Pat
 NAMES = st.sampled_from(["web", "web", "db", "", "localhost", "all", "a b", "a/b", "web-00000001", "Ünï"]) | st.text(
     max_size=6
 )
-FLEETS = st.lists(NAMES, max_size=12).map(
-    lambda names: [
-        Server({"server": f"{number:08x}-0000-4000-8000-000000000000", "name": name, "status": "active"})
-        for number, name in enumerate(names)
-    ]
+ZONES = st.sampled_from(["lon-p", "sjc-c"])
+FLEETS = st.lists(st.tuples(ZONES, st.integers(0, 12), NAMES), max_size=12).map(
+    lambda fleet: {(zone, f"{number:08x}-0000-4000-8000-000000000000"): name for zone, number, name in fleet}
 )
 
 
 @given(FLEETS, st.randoms(use_true_random=False))
-def test_every_server_has_one_name_of_its_own_whatever_the_order(fleet: list[Server], dice: random.Random) -> None:
+def test_every_server_has_one_name_of_its_own_whatever_the_order(
+    fleet: dict[tuple[str, str], str], dice: random.Random
+) -> None:
     names = host_names(fleet, TAKEN)
-    assert sorted(names) == sorted(server.uuid for server in fleet)
+    assert sorted(names) == sorted(fleet)
     assert len(set(names.values())) == len(fleet)
     assert not TAKEN & set(names.values())
     assert all(name and not set(" /:,[]\n") & set(name) for name in names.values())
-    shuffled = list(fleet)
+    shuffled = list(fleet.items())
     dice.shuffle(shuffled)
-    assert host_names(shuffled, TAKEN) == names
+    assert host_names(dict(shuffled), TAKEN) == names
 
 
 @given(st.text(min_size=1, max_size=8).filter(lambda name: name.isalnum() and name.isascii()))
 def test_a_clear_name_is_kept(name: str) -> None:
-    server = Server({"server": "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34", "name": name})
+    identity = ("lon-p", "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34")
     expected = name if name not in TAKEN else f"{name}-0d9a1c52"
-    assert host_names([server], TAKEN) == {server.uuid: expected}
+    assert host_names({identity: name}, TAKEN) == {identity: expected}
 
 
 def test_a_server_named_like_another_one_s_uuid_takes_nothing_from_it() -> None:
     first, second = "00000001-0000-4000-8000-000000000000", "00000002-0000-4000-8000-000000000000"
-    fleet = [Server({"server": first, "name": ""}), Server({"server": second, "name": first})]
-    assert host_names(fleet, TAKEN) == {first: first, second: f"{first}-{second[:8]}"}
+    names = host_names({("z", first): "", ("z", second): first}, TAKEN)
+    assert names == {("z", first): first, ("z", second): f"{first}-{second[:8]}"}
+
+
+def test_the_same_uuid_in_two_zones_is_two_hosts() -> None:
+    uuid = "00000001-0000-4000-8000-000000000000"
+    assert host_names({("a", uuid): "web", ("b", uuid): "web"}, TAKEN) == {
+        ("a", uuid): f"{uuid}-a",
+        ("b", uuid): f"{uuid}-b",
+    }
 
 
 def test_variables_are_all_properties_but_secrets_typed_where_they_have_a_type() -> None:
@@ -282,7 +293,7 @@ def test_variables_are_all_properties_but_secrets_typed_where_they_have_a_type()
             "user:one-vm": "7",
         }
     )
-    variables = host_variables(server)
+    variables = host_variables(server_facts(server, "lon-p", None))
     assert variables["ansible_host"] == variables["eh_address"] == variables["eh_nic_0_dhcp_ip"] == "192.0.2.10"
     assert (variables["eh_cpu"], variables["eh_mem"], variables["eh_started"]) == (2000, 1024, 1556000000)
     assert (variables["eh_boot"], variables["eh_tags"]) == (["ide:0:0", "ide:0:1"], ["a", "b"])
@@ -292,4 +303,11 @@ def test_variables_are_all_properties_but_secrets_typed_where_they_have_a_type()
     assert variables["eh_drives"] == [{"device": "ide:0:0", "drive": "d1", "media": "disk"}]
     assert "geheim" not in json.dumps(variables)
     assert all(name.isidentifier() for name in variables)
-    assert host_groups(variables) == ("elastichosts", "elastichosts_active", "opennebula_burst")
+    assert variables["eh_zone"] == "lon-p"
+    assert host_groups(variables) == (
+        "elastichosts",
+        "elastichosts_active",
+        "elastichosts_tag_a",
+        "elastichosts_tag_b",
+        "opennebula_burst",
+    )

@@ -1,0 +1,117 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: burst_capacity
+short_description: The zones that have room for what is to come
+version_added: 0.1.0
+author:
+  - The opennebula.elastichosts authors (@opennebula)
+description:
+  - From the figures of the inventory P(opennebula.elastichosts.servers#inventory) (C(eh_capacity)), gives the names of
+    the zones in which the servers to come have room, the roomiest first; zones with the same room in the order of their
+    names. The list is empty when there is none.
+  - Room is measured by how often the whole wish fits in. What has no stated limit, or whose use is not known, does not
+    limit. Makes no call, so the figures are as old as the inventory; C(meta: refresh_inventory) renews them.
+options:
+  _terms:
+    description: Names of the zones to look at. All if none is named. One that the inventory left out has no room.
+    type: list
+    elements: str
+  servers:
+    description: Number of servers that are to come.
+    type: float
+    default: 1
+  cores:
+    description: Cores of all of them together.
+    type: float
+    default: 0
+  mhz:
+    description: MHz of all of them together.
+    type: float
+    default: 0
+  mb:
+    description: MB of memory of all of them together.
+    type: float
+    default: 0
+  gb:
+    description: GB of all their drives together.
+    type: float
+    default: 0
+seealso:
+  - plugin: opennebula.elastichosts.servers
+    plugin_type: inventory
+"""
+
+EXAMPLES = r"""
+- name: Burst when three more servers of 1 GB fit somewhere
+  hosts: localhost
+  gather_facts: false
+  vars:
+    zones: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mb=3072) }}"
+  tasks:
+    - name: There is no room
+      ansible.builtin.fail:
+        msg: "No zone has room: {{ eh_capacity | to_nice_json }}"
+      when: zones | length == 0
+
+    - name: Three servers in the roomiest zone
+      opennebula.elastichosts.server:
+        zone: "{{ zones | first }}"
+        name: "web-{{ item }}"
+        cpu: 2000
+        mem: 1024
+      loop: [1, 2, 3]
+"""
+
+RETURN = r"""
+_raw:
+  description: Names of the zones with room, the roomiest first.
+  type: list
+  elements: str
+"""
+
+from typing import Any, Dict, List, Mapping, Optional  # noqa: E402
+
+from ansible.errors import AnsibleError  # type: ignore[import-untyped] # noqa: E402
+from ansible.plugins.lookup import LookupBase  # type: ignore[import-untyped] # noqa: E402
+
+from ..plugin_utils.capacity import KINDS, CapacityError, Number, amounts, times  # noqa: E402
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]
+    """Names of zones, the roomiest first."""
+
+    def run(self, terms: List[Any], variables: Optional[Mapping[str, Any]] = None, **kwargs: Any) -> List[str]:
+        self.set_options(var_options=variables, direct=kwargs)
+        wish = self._wish(kwargs)
+        known = self._known(variables or {})
+        unreachable = self._templated(variables or {}, "eh_unreachable") or {}
+        for term in terms:
+            if term not in known and term not in unreachable:
+                zones = ", ".join(sorted(known)) or "none"
+                raise AnsibleError(f"burst_capacity: no zone {term!r} in the inventory, its zones are: {zones}")
+        room = {name: times(known[name]["left"], wish) for name in known if not terms or name in terms}
+        return sorted((name for name, fits in room.items() if fits >= 1), key=lambda name: (-room[name], name))
+
+    def _wish(self, given: Mapping[str, Any]) -> Dict[str, Number]:
+        unknown = sorted(set(given) - set(KINDS))
+        if unknown:
+            raise AnsibleError(f"burst_capacity: {unknown[0]!r} is no option, choose from {', '.join(KINDS)}")
+        try:
+            return amounts({kind: self.get_option(kind) for kind in KINDS}, "burst_capacity")
+        except CapacityError as error:
+            raise AnsibleError(str(error)) from None
+
+    def _known(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        known = self._templated(variables, "eh_capacity")
+        if not isinstance(known, Mapping):
+            problem = "run with an inventory of opennebula.elastichosts.servers"
+            raise AnsibleError(f"burst_capacity: there is no variable eh_capacity, {problem}")
+        return known
+
+    def _templated(self, variables: Mapping[str, Any], name: str) -> Any:
+        return self._templar.template(variables[name]) if name in variables else None
