@@ -80,7 +80,7 @@ class Server:
     @cached_property
     def cores(self) -> int:
         """As many as were asked for, or as many as the MHz need."""
-        smp = self.config["smp"]
+        smp = self.config.get("smp")
         return smp if isinstance(smp, int) else max(1, min(MAX_CORES, -(-int(self.config["cpu"]) // _MHZ_PER_CORE)))
 
     @cached_property
