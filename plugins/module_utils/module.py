@@ -41,6 +41,10 @@ CONNECTION = {
 }
 
 
+WAIT_TIMEOUT = 300
+"""Seconds for everything a task does, in modules that have no option for it."""
+
+
 class MissingLibrary(ConfigurationError):
     """A Python library that only this task needs is not there."""
 
@@ -81,7 +85,10 @@ class Task:
         self.tell = tell
         self.touched = False
         self.clock = Clock()
-        self.deadline = Deadline(float(params.get("wait_timeout") or 0), self.clock)
+        seconds = params.get("wait_timeout", WAIT_TIMEOUT)
+        if seconds <= 0:
+            raise InvalidOption("wait_timeout", f"{seconds} is out of range, give seconds above 0")
+        self.deadline = Deadline(float(seconds), self.clock)
         self.client = client_for(connection_of(params, given))
 
 
@@ -169,11 +176,11 @@ def _ordered(properties: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
     return dict(sorted((properties or {}).items()))
 
 
-def listing(task: Task, key: str, views: List[Dict[str, Any]]) -> Outcome:
+def listing(task: Task, key: str, views: List[Dict[str, Any]], identity: str = "uuid") -> Outcome:
     """The outcome of an _info module: `views` narrowed to the `name` option, sorted, through the `query` option."""
     name = task.params.get("name")
     found = [view for view in views if name is None or view["name"] == name]
-    found.sort(key=lambda view: (view["name"], view["uuid"]))
+    found.sort(key=lambda view: (view["name"], view[identity]))
     return Outcome({key: query(task.params.get("query"), found)})
 
 

@@ -29,7 +29,43 @@ from .forms import (
 )
 
 _NIC_KEY = re.compile(r"nic:(\d+):(model|dhcp|vlan|mac|firewall:policy|firewall:accept|firewall:reject)")
+_FOLDER_KEY = re.compile(r"fs:\d(:mount)?")
 NICS = 4
+FOLDERS = 8
+
+COMMON_ARGUMENTS: Dict[str, Any] = {
+    "cpu": {"type": "int"},
+    "mem": {"type": "int"},
+    "smp": {"type": "str"},
+    "nics": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "model": {"type": "str", "choices": ["e1000", "rtl8139", "virtio"], "default": "e1000"},
+            "dhcp": {"type": "str"},
+            "vlan": {"type": "str"},
+            "mac": {"type": "str"},
+            "firewall_policy": {"type": "str", "choices": ["accept", "reject"]},
+            "firewall_accept": {"type": "list", "elements": "str"},
+            "firewall_reject": {"type": "list", "elements": "str"},
+        },
+    },
+    "vnc": {"type": "bool"},
+    "vnc_tls": {"type": "bool"},
+    "password": {"type": "str", "no_log": True},
+    "tags": {"type": "list", "elements": "str"},
+    "user_keys": {"type": "dict", "no_log": False},
+    "avoid": {
+        "type": "dict",
+        "options": {
+            "drives": {"type": "list", "elements": "str"},
+            "servers": {"type": "list", "elements": "str"},
+        },
+    },
+    "extra": {"type": "dict"},
+    "restart": {"type": "bool", "default": False},
+}
+"""The options that a single server and the servers of a group share (doc_fragments/server_options.py)."""
 
 
 def _smp(value: Any) -> Optional[str]:
@@ -41,7 +77,26 @@ def _smp(value: Any) -> Optional[str]:
         raise ValueError(f"{value!r} is neither auto nor a number of 1 to 8 cores") from None
 
 
-def _device(value: Any) -> str:
+def _folder(value: Any) -> str:
+    folder, slash, path = str(value).partition("/")
+    if slash and (not path or ".." in path.split("/") or re.search(r"\s", path)):
+        raise ValueError(f"{str(value)!r} is not a folder with a path in it, give UUID/path")
+    return uuid(folder) + slash + path
+
+
+def _mount(value: Any) -> str:
+    if not re.fullmatch(r"/\S*", str(value)):
+        raise ValueError(f"{str(value)!r} is not a mount point such as /srv")
+    return str(value)
+
+
+def _vnc_ip(value: Any) -> str:
+    if value != "auto":
+        raise ValueError(f"{str(value)!r} is not possible, the old platform knows auto only")
+    return "auto"
+
+
+def device(value: Any) -> str:
     if not DEVICE.fullmatch(value):
         choices = "ide:0:0 to ide:1:1, scsi:0:0 to scsi:0:7, ata:0:0 to ata:0:5, block:0 to block:7"
         raise ValueError(f"{value!r} is not a device, the devices are {choices}")
@@ -70,11 +125,17 @@ SERVER_FIELDS = (
     Field("mem", "mem", number(256, 32768, "MB"), removable=False),
     Field("smp", "smp", _smp),
     Field("persistent", "persistent", flag("true")),
-    Field("boot", "boot", words(_device)),
+    Field("boot", "boot", words(device)),
     Field("vnc", "vnc", flag("auto")),
     Field("vnc_tls", "vnc:tls", flag("on")),
+    Field("vnc_ip", "vnc:ip", _vnc_ip),
+    Field("ssh_key", "ssh:0:key", text(1, 65536)),
     Field("password", "password", text(1, 8)),
     Field("tags", "tags", words()),
+)
+FOLDER_FIELDS = (
+    Field("folder", "", _folder),
+    Field("mount", ":mount", _mount),
 )
 AVOID_FIELDS = (
     Field("drives", "avoid:drives", words(uuid)),
@@ -109,11 +170,13 @@ def server_desired(
     given: Collection[str],
     current: Optional[Mapping[str, str]],
     drive_uuids: Mapping[str, str],
+    reserved: Mapping[str, str] = {},
 ) -> Desired:
     """The properties that the options ask for; None unsets. Options that are not given are not mentioned.
 
     `current`: properties of the existing server, None when there is none. `drive_uuids`: what `named_drives` named ->
-    UUID. `drives` and `nics` are complete lists: what the server has beyond them is unset.
+    UUID. `drives`, `nics` and `folders` are complete lists: what the server has beyond them is unset. `reserved`: user
+    keys that the task cannot set, and why.
     """
     have = current or {}
     desired = encode_fields(SERVER_FIELDS, params, given)
@@ -124,7 +187,9 @@ def server_desired(
         desired.update(_drive_properties(params.get("drives") or (), have, drive_uuids))
     if "nics" in given:
         desired.update(_nic_properties(params.get("nics") or (), have))
-    desired.update(encode_user_keys(params.get("user_keys"), {}))
+    if "folders" in given:
+        desired.update(_folder_properties(params.get("folders") or (), have))
+    desired.update(encode_user_keys(params.get("user_keys"), reserved))
     desired.update(encode_extra(params.get("extra"), _OWN_OPTION, desired))
     return desired
 
@@ -145,22 +210,33 @@ def _drive_properties(
     desired: Desired = {}
     for position, item in enumerate(wanted):
         try:
-            device = _device(item["device"])
+            place = device(item["device"])
         except ValueError as error:
             raise InvalidOption(f"drives[{position}].device", str(error)) from None
-        if device in desired:
-            raise InvalidOption(f"drives[{position}].device", f"{device} is used twice")
-        desired[device] = drive_uuids[str(item["drive"])]
-        media = device + ":media"
+        if place in desired:
+            raise InvalidOption(f"drives[{position}].device", f"{place} is used twice")
+        desired[place] = drive_uuids[str(item["drive"])]
+        media = place + ":media"
         if item.get("media") == "cdrom":
             desired[media] = "cdrom"
         elif have.get(media, "disk") != "disk":
             desired[media] = None  # disk is what a device without the key is
-    for device in filter(DEVICE.fullmatch, have):
-        if device not in desired:
-            desired[device] = None
-            if device + ":media" in have:
-                desired[device + ":media"] = None
+    for attached in filter(DEVICE.fullmatch, have):
+        if attached not in desired:
+            desired[attached] = None
+            if attached + ":media" in have:
+                desired[attached + ":media"] = None
+    return desired
+
+
+def _folder_properties(wanted: Iterable[Mapping[str, Any]], have: Mapping[str, str]) -> Desired:
+    desired: Desired = {}
+    for position, item in enumerate(wanted):
+        if position >= FOLDERS:
+            raise InvalidOption("folders", f"more than {FOLDERS} folders, the API knows fs:0 to fs:{FOLDERS - 1}")
+        for key, value in encode_fields(FOLDER_FIELDS, item, (), f"folders[{position}].").items():
+            desired[f"fs:{position}{key}"] = value
+    desired.update({key: None for key in have if _FOLDER_KEY.fullmatch(key) and key not in desired})
     return desired
 
 

@@ -17,6 +17,7 @@ description:
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.server_options
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -49,18 +50,6 @@ options:
     type: str
     choices: [present, started, stopped, shutdown, restarted, reset, absent]
     default: present
-  cpu:
-    description:
-      - Speed in MHz, 500 to 20000, over all cores. Needed to create a server.
-    type: int
-  mem:
-    description:
-      - Memory in MB, 256 to 32768. Needed to create a server.
-    type: int
-  smp:
-    description:
-      - Number of cores, 1 to 8, or V(auto) to have it derived from O(cpu). A new server gets V(auto).
-    type: str
   type:
     description:
       - Kind of a new server. It cannot be changed later.
@@ -99,93 +88,30 @@ options:
       - Devices to boot from, in this order. A new server boots from the first of O(drives).
     type: list
     elements: str
-  nics:
+  vnc_ip:
     description:
-      - All network interfaces of the server, at most four. Interfaces that it has beyond this list are taken away.
-      - A new server gets one with model V(e1000) and an address by DHCP, unless the list is given.
+      - V(auto) makes the console reachable by VNC on the old platform, which has this in place of O(vnc).
+    type: str
+  folders:
+    description:
+      - All folders of a container. Folders that it has beyond this list are taken away.
     type: list
     elements: dict
     suboptions:
-      model:
+      folder:
         description:
-          - The card that the guest sees.
+          - UUID of a folder, and a path in it if need be, such as V(5f0e1d2c-3b4a-4958-8776-655443322110/srv).
         type: str
-        choices: [e1000, rtl8139, virtio]
-        default: e1000
-      dhcp:
+        required: true
+      mount:
         description:
-          - Address of the first interface. V(auto) for any, V(none) for none, or a static address of the account.
-          - The first interface has V(auto) if this is not given.
+          - Where the container sees it, V(/) for its root.
         type: str
-      vlan:
-        description:
-          - UUID of the VLAN that an interface after the first is connected to.
-        type: str
-      mac:
-        description:
-          - MAC address of an interface after the first. It is random if not given.
-        type: str
-      firewall_policy:
-        description:
-          - What the first interface does with packets that no exception names.
-        type: str
-        choices: [accept, reject]
-      firewall_accept:
-        description:
-          - Exceptions to accept, such as V(tcp/22), handed to the API as they are.
-        type: list
-        elements: str
-      firewall_reject:
-        description:
-          - Exceptions to reject, such as V(udp/53), handed to the API as they are.
-        type: list
-        elements: str
-  vnc:
+        required: true
+  ssh_key:
     description:
-      - Whether the console can be reached by VNC. It needs a O(password).
-    type: bool
-  vnc_tls:
-    description:
-      - Whether VNC asks for TLS besides the password.
-    type: bool
-  password:
-    description:
-      - Password of the console, and of the first login on images that use it. The API takes 1 to 8 characters.
-      - V(null) takes it away.
+      - Public key with which O(type=container) lets its root user in.
     type: str
-  tags:
-    description:
-      - All tags of the server, an empty list for none. A tag is one word. Their order does not matter.
-    type: list
-    elements: str
-  user_keys:
-    description:
-      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
-    type: dict
-  avoid:
-    description:
-      - What the server is to be kept apart from, on other hardware.
-    type: dict
-    suboptions:
-      drives:
-        description: UUIDs of drives.
-        type: list
-        elements: str
-      servers:
-        description: UUIDs of servers.
-        type: list
-        elements: str
-  extra:
-    description:
-      - Further properties by their API key, handed to the API as they are, V(null) to unset. For example the keys of a
-        container, or C(vnc:ip) on the old platform.
-    type: dict
-  restart:
-    description:
-      - Whether a running server may be shut down, changed and started again for changes that need that. Otherwise such
-        a change fails and nothing is changed.
-    type: bool
-    default: false
   delete_drives:
     description:
       - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server names and
@@ -377,16 +303,20 @@ from ..module_utils.elastichosts.names import is_uuid
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.forms import InvalidOption, must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
-from ..module_utils.server_forms import named_drives, server_desired, server_view, with_creation_defaults
+from ..module_utils.server_forms import (
+    COMMON_ARGUMENTS,
+    named_drives,
+    server_desired,
+    server_view,
+    with_creation_defaults,
+)
 
 STATES = ["present", "started", "stopped", "shutdown", "restarted", "reset", "absent"]
 ARGUMENTS: Dict[str, Any] = {
+    **COMMON_ARGUMENTS,
     "name": {"type": "str"},
     "uuid": {"type": "str"},
     "state": {"type": "str", "choices": STATES, "default": "present"},
-    "cpu": {"type": "int"},
-    "mem": {"type": "int"},
-    "smp": {"type": "str"},
     "type": {"type": "str", "choices": ["vm", "container"]},
     "persistent": {"type": "bool"},
     "drives": {
@@ -399,33 +329,16 @@ ARGUMENTS: Dict[str, Any] = {
         },
     },
     "boot": {"type": "list", "elements": "str"},
-    "nics": {
+    "vnc_ip": {"type": "str"},
+    "folders": {
         "type": "list",
         "elements": "dict",
         "options": {
-            "model": {"type": "str", "choices": ["e1000", "rtl8139", "virtio"], "default": "e1000"},
-            "dhcp": {"type": "str"},
-            "vlan": {"type": "str"},
-            "mac": {"type": "str"},
-            "firewall_policy": {"type": "str", "choices": ["accept", "reject"]},
-            "firewall_accept": {"type": "list", "elements": "str"},
-            "firewall_reject": {"type": "list", "elements": "str"},
+            "folder": {"type": "str", "required": True},
+            "mount": {"type": "str", "required": True},
         },
     },
-    "vnc": {"type": "bool"},
-    "vnc_tls": {"type": "bool"},
-    "password": {"type": "str", "no_log": True},
-    "tags": {"type": "list", "elements": "str"},
-    "user_keys": {"type": "dict", "no_log": False},
-    "avoid": {
-        "type": "dict",
-        "options": {
-            "drives": {"type": "list", "elements": "str"},
-            "servers": {"type": "list", "elements": "str"},
-        },
-    },
-    "extra": {"type": "dict"},
-    "restart": {"type": "bool", "default": False},
+    "ssh_key": {"type": "str", "no_log": False},
     "delete_drives": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 300},

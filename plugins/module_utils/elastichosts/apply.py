@@ -9,17 +9,20 @@ from typing import Callable, List, Mapping, Optional, TypeVar
 
 from .client import ElasticHosts
 from .clock import Deadline
-from .compare import drive_changes, server_changes
+from .compare import drive_changes, resource_changes, server_changes
 from .drives import Drive
 from .errors import MissingError, WaitTimeout
 from .once import change_once, create_once
 from .plan import Plan, Step
+from .resources import Resource
 from .servers import Server
 
 T = TypeVar("T")
-Resource = TypeVar("Resource", Server, Drive)
+Thing = TypeVar("Thing", Server, Drive, Resource)
 FIRST_POLL = 0.1
 LAST_POLL = 2.0
+QUIET_LOOKS = 2
+"""Looks in a row that must show a drive idle: the cloud hides `imaging` for a moment now and then."""
 TARGETS = {"create": "active", "create_stopped": "stopped", "start": "active", "stop": "stopped", "shutdown": "stopped"}
 ADVICE = {
     "active": "allow more time, or look at the server's console",
@@ -68,7 +71,9 @@ def apply_server(
         for number, step in enumerate(plan.steps, 1):
             server = _server_step(client, step, server, deadline, lookup)
             target = TARGETS.get(step.verb)
-            if server is not None and target is not None and (wait or number < len(plan.steps)):
+            if server is None or target in (None, server.status):
+                continue
+            if wait or number < len(plan.steps):
                 server = wait_status(client, server.uuid, target, deadline)
     return server
 
@@ -175,7 +180,7 @@ def _verb_is_done(client: ElasticHosts, uuid: str, verb: str) -> Optional[bool]:
     return True if found is None or found.status == TARGETS.get(verb) else None
 
 
-def _made(existing: List[Resource], properties: Mapping[str, Optional[str]]) -> Optional[Resource]:
+def _made(existing: List[Thing], properties: Mapping[str, Optional[str]]) -> Optional[Thing]:
     """The one object that has the name and the user keys of a creation that was not answered."""
     marks = {key: value for key, value in properties.items() if value and (key == "name" or key.startswith("user:"))}
     if not marks:
@@ -235,17 +240,22 @@ def _drive_is_gone(client: ElasticHosts, uuid: str) -> Optional[bool]:
     return None
 
 
-def wait_imaged(client: ElasticHosts, uuid: str, deadline: Deadline) -> Drive:
+def wait_imaged(
+    client: ElasticHosts, uuid: str, deadline: Deadline, progress: Optional[Callable[[Drive], None]] = None
+) -> Drive:
     """Read the drive until imaging has ended: neither imaging nor claimed, twice in a row (elastichosts-api 2.1).
 
-    Raises WaitTimeout, which names the progress, and MissingError.
+    `progress` is called with the drive as long as it is being imaged. Raises WaitTimeout, which names the progress, and
+    MissingError.
     """
     quiet = 0
 
     def ended(drive: Drive) -> bool:
         nonlocal quiet
+        if progress is not None and drive.imaging is not None:
+            progress(drive)
         quiet = quiet + 1 if drive.imaging is None and not drive.claimed else 0
-        return quiet >= 2
+        return quiet >= QUIET_LOOKS
 
     with client.transport.within(deadline):
         return wait_for(
@@ -256,3 +266,41 @@ def wait_imaged(client: ElasticHosts, uuid: str, deadline: Deadline) -> Drive:
             f"drive {uuid} was not imaged",
             "allow more time",
         )
+
+
+def apply_resource(
+    client: ElasticHosts, plan: Plan, current: Optional[Resource], deadline: Deadline, *, kind: str
+) -> Optional[Resource]:
+    """Carry out `plan`; the address or VLAN as it is then, None when it is gone. Like apply_server."""
+    resource = current
+    with client.transport.within(deadline):
+        for step in plan.steps:
+            resource = _resource_step(client, step, resource, deadline, kind)
+    return resource
+
+
+def _resource_step(
+    client: ElasticHosts, step: Step, current: Optional[Resource], deadline: Deadline, kind: str
+) -> Optional[Resource]:
+    room = client.resources
+    if step.verb == "create":
+        return create_once(
+            lambda: room.create(kind, step.properties),
+            lambda: _made([one for one in room.info() if one.type == kind], step.properties),
+            deadline,
+        )
+    if current is None:
+        return None
+    identity = current.resource
+
+    def is_set() -> Optional[Resource]:
+        found = room.get(kind, identity)
+        return None if resource_changes(step.properties, found.properties) else found
+
+    if step.verb == "set":
+        return change_once(lambda: room.set(kind, identity, step.properties), is_set)
+    change_once(
+        lambda: _commanded(lambda uuid: room.destroy(kind, uuid), identity),
+        lambda: None if room.find(kind, identity) else True,
+    )
+    return None

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Optional, Type
 
 from .drives import Drives
-from .resources import StandardDrives
+from .resources import Resources, StandardDrives
 from .servers import Servers
 from .transport import Transport
 
@@ -26,6 +26,7 @@ class ElasticHosts:
         self.servers = Servers(self.transport)
         self.drives = Drives(self.transport)
         self.standard_drives = StandardDrives(self.transport)
+        self.resources = Resources(self.transport)
 
     def __repr__(self) -> str:
         return f"ElasticHosts({self.transport!r})"

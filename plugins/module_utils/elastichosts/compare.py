@@ -94,6 +94,11 @@ def drive_changes(wanted: Wanted, current: Current) -> Changes:
     return changes
 
 
+def resource_changes(wanted: Wanted, current: Current) -> Changes:
+    """Like server_changes, for a static address or a VLAN."""
+    return {key: value for key, value in wanted.items() if not _same(key, value, current)}
+
+
 def _to_send(key: str, value: Optional[str]) -> Optional[str]:
     # "false" was misread at least once, and a NIC's 0 means no address: leaving a key out is understood everywhere.
     if key == "persistent":

@@ -29,6 +29,11 @@ class Drive:
         return self.properties.get("drive", "")
 
     @property
+    def identity(self) -> str:
+        """What tells it apart, as in all kinds of things."""
+        return self.uuid
+
+    @property
     def name(self) -> str:
         return self.properties.get("name", "")
 
@@ -93,9 +98,9 @@ class Drives:
         reply = self._transport.read("/drives/info")
         return [_drive(item, reply) for item in reply.objects()]
 
-    def get(self, uuid: str) -> Drive:
-        """One drive. Raises MissingError."""
-        reply = self._transport.read(f"/drives/{names.segment(uuid)}/info")
+    def get(self, uuid: str, *, full: bool = False) -> Drive:
+        """One drive. `full`: `imaging` is an exact percentage on the newer platform too. Raises MissingError."""
+        reply = self._transport.read(f"/drives/{names.segment(uuid)}/info{'/full' if full else ''}")
         return _drive(reply.object(), reply)
 
     def create(self, properties: Mapping[str, Optional[str]]) -> Drive:

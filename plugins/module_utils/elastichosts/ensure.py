@@ -8,12 +8,12 @@ Modules and drivers both go through here, so an equal wish always has equal step
 
 from __future__ import annotations
 
-from .apply import apply_drive, apply_server, wait_address, wait_for, wait_imaged, wait_status
+from .apply import apply_drive, apply_resource, apply_server, wait_address, wait_for, wait_imaged, wait_status
 from .clock import Deadline
 from .compare import parse_size, rounded
 from .errors import Refused
 from .once import change_once, create_once
-from .plan import DRIVE_STATES, SERVER_STATES, Plan, Step, plan_drive, plan_server
+from .plan import DRIVE_STATES, SERVER_STATES, Plan, Step, plan_drive, plan_resource, plan_server
 
 __all__ = [
     "DRIVE_STATES",
@@ -23,11 +23,13 @@ __all__ = [
     "Refused",
     "Step",
     "apply_drive",
+    "apply_resource",
     "apply_server",
     "change_once",
     "create_once",
     "parse_size",
     "plan_drive",
+    "plan_resource",
     "plan_server",
     "rounded",
     "wait_address",

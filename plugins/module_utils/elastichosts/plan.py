@@ -8,15 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .compare import Wanted, drive_changes, is_off, parse_size, rounded, server_changes
+from .compare import Wanted, drive_changes, is_off, parse_size, resource_changes, rounded, server_changes
 from .drives import Drive
 from .endpoint import HIDDEN
 from .errors import Refused
 from .names import SECRET_KEYS
+from .resources import Resource
 from .servers import Server
 
 SERVER_STATES = ("present", "started", "stopped", "shutdown", "restarted", "reset", "absent")
-DRIVE_STATES = ("present", "absent")
+DRIVE_STATES = RESOURCE_STATES = ("present", "absent")
 LIVE_KEYS = frozenset({"name", "cpu", "persistent", "tags", *SECRET_KEYS})
 """What an active server lets itself be told, beside user:* (elastichosts-api 2.2)."""
 NEEDED = ("cpu", "mem")
@@ -222,3 +223,27 @@ def _new_drive(desired: Wanted) -> Plan:
         )
     properties["size"] = str(rounded(parse_size(properties["size"])))
     return Plan((Step("create", properties),), {}, dict(properties))
+
+
+def plan_resource(
+    desired: Wanted, state: str, current: Optional[Resource], users: Tuple[str, ...] = (), *, kind: str = "ip"
+) -> Plan:
+    """How `current` (None: there is none) becomes `desired`; state is present or absent. Raises Refused.
+
+    `users` are the servers that name it: as long as there are any, it cannot go.
+    """
+    _known(state, RESOURCE_STATES, kind)
+    if current is None:
+        if state == "absent":
+            return Plan()
+        properties = {key: value for key, value in desired.items() if value is not None}
+        return Plan((Step("create", properties),), {}, dict(properties))
+    if state == "absent":
+        if users:
+            raise Refused(
+                f"{kind} {current.name or current.resource!r} ({current.resource}) is in use by server "
+                f"{' '.join(users)}: take it from that server, or destroy the server, first"
+            )
+        return _gone([], current.properties)
+    changes = resource_changes(desired, current.properties)
+    return Plan((Step("set", changes),) if changes else (), *_difference(changes, current.properties, ""))

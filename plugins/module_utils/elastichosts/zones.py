@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The zones of the ElasticHosts cloud: each is an API of its own, and an account belongs to one (elastichosts-api 1.1)."""
+"""The zones of the ElasticHosts cloud: each an API of its own, with its own accounts (elastichosts-api 1.1)."""
 
 from __future__ import annotations
 

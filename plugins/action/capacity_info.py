@@ -1,0 +1,12 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ..modules.capacity_info import DEFINITION
+from ..plugin_utils.in_process import InProcess
+
+
+class ActionModule(InProcess):
+    definition = DEFINITION

@@ -1,0 +1,111 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # What a single server and the servers of a group have in common.
+    DOCUMENTATION = r"""
+options:
+  cpu:
+    description:
+      - Speed in MHz, 500 to 20000, over all cores. Needed to create a server.
+    type: int
+  mem:
+    description:
+      - Memory in MB, 256 to 32768. Needed to create a server.
+    type: int
+  smp:
+    description:
+      - Number of cores, 1 to 8, or V(auto) to have it derived from O(cpu). A new server gets V(auto).
+    type: str
+  nics:
+    description:
+      - All network interfaces of the server, at most four. Interfaces that it has beyond this list are taken away.
+      - A new server gets one with model V(e1000) and an address by DHCP, unless the list is given.
+    type: list
+    elements: dict
+    suboptions:
+      model:
+        description:
+          - The card that the guest sees.
+        type: str
+        choices: [e1000, rtl8139, virtio]
+        default: e1000
+      dhcp:
+        description:
+          - Address of the first interface. V(auto) for any, V(none) for none, or a static address of the account.
+          - The first interface has V(auto) if this is not given.
+        type: str
+      vlan:
+        description:
+          - UUID of the VLAN that an interface after the first is connected to.
+        type: str
+      mac:
+        description:
+          - MAC address of an interface after the first. It is random if not given.
+        type: str
+      firewall_policy:
+        description:
+          - What the first interface does with packets that no exception names.
+        type: str
+        choices: [accept, reject]
+      firewall_accept:
+        description:
+          - Exceptions to accept, such as V(tcp/22), handed to the API as they are.
+        type: list
+        elements: str
+      firewall_reject:
+        description:
+          - Exceptions to reject, such as V(udp/53), handed to the API as they are.
+        type: list
+        elements: str
+  vnc:
+    description:
+      - Whether the console can be reached by VNC. It needs a O(password).
+    type: bool
+  vnc_tls:
+    description:
+      - Whether VNC asks for TLS besides the password.
+    type: bool
+  password:
+    description:
+      - Password of the console, and of the first login on images that use it. The API takes 1 to 8 characters.
+      - V(null) takes it away.
+    type: str
+  tags:
+    description:
+      - All tags of the server, an empty list for none. A tag is one word. Their order does not matter.
+    type: list
+    elements: str
+  user_keys:
+    description:
+      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
+    type: dict
+  avoid:
+    description:
+      - What the server is to be kept apart from, on other hardware.
+    type: dict
+    suboptions:
+      drives:
+        description: UUIDs of drives.
+        type: list
+        elements: str
+      servers:
+        description: UUIDs of servers.
+        type: list
+        elements: str
+  extra:
+    description:
+      - Further properties by their API key, handed to the API as they are, V(null) to unset. For example the keys of a
+        container, or C(vnc:ip) on the old platform.
+    type: dict
+  restart:
+    description:
+      - Whether a running server may be shut down, changed and started again for changes that need that. Otherwise such
+        a change fails and nothing is changed.
+    type: bool
+    default: false
+"""

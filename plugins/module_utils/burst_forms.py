@@ -1,0 +1,148 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of a group of servers -> how many, which properties, made of what; a group -> results and diff."""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from .drive_forms import drive_desired
+from .elastichosts.client import ElasticHosts
+from .elastichosts.drives import Drive
+from .elastichosts.groups import Group, GroupPlan, marks, member_name, number_of
+from .elastichosts.imaging import find_source
+from .elastichosts.members import Recipe
+from .elastichosts.plan import hidden
+from .elastichosts.servers import Server
+from .forms import Desired, InvalidOption, text
+from .module import predicted
+from .server_forms import device, server_desired, server_view, with_creation_defaults
+
+MOST_MEMBERS = 1000
+MOST_AT_A_TIME = 32
+_OWN = "the module tells the members of a group by it"
+RESERVED = {"burst": _OWN, "burst-number": _OWN}
+_FIRST_DHCP = "nic:0:dhcp"
+
+
+def group_name(params: Mapping[str, Any]) -> str:
+    """The name of the group. Raises InvalidOption, for `concurrency` and `device` as well."""
+    checks = (("name", _word), ("device", device), ("concurrency", _concurrency))
+    for option, check in checks:
+        try:
+            check(params[option])
+        except ValueError as error:
+            raise InvalidOption(option, str(error)) from None
+    return str(params["name"])
+
+
+def _word(value: Any) -> Optional[str]:
+    if not str(value) or str(value).split() != [str(value)]:
+        raise ValueError(f"{str(value)!r} must be one word, the names of the members begin with it")
+    return text(1, 70)(value)
+
+
+def _concurrency(value: Any) -> None:
+    if not 1 <= value <= MOST_AT_A_TIME:
+        raise ValueError(f"{value} is out of range, give 1 to {MOST_AT_A_TIME}")
+
+
+def wanted_count(params: Mapping[str, Any]) -> Tuple[int, bool]:
+    """How many members, and whether exactly so many."""
+    exact = params["exact_count"] is not None
+    option = "exact_count" if exact else "count"
+    count = int(params[option])
+    if not 0 <= count <= MOST_MEMBERS:
+        raise InvalidOption(option, f"{count} is out of range, give 0 to {MOST_MEMBERS}")
+    return count, exact
+
+
+def group_desired(params: Mapping[str, Any], given: Collection[str], current: Mapping[str, str]) -> Desired:
+    """The properties that all members have in common, and that an existing one, `current`, is compared with."""
+    own = {"nic:0:dhcp": "address", "boot": "device", "name": "name"}
+    for key in params.get("extra") or {}:
+        if key in own or key == params["device"]:
+            raise InvalidOption("extra", f"{key!r} has an option of its own, use {own.get(key, 'image')}")
+    named = [name for name in given if name not in ("name", "device", "count", "size", "tier")]
+    desired = server_desired({**params, "name": None}, named, current, {}, RESERVED)
+    if params["address"] == "static" or "address" in given:
+        desired.pop(_FIRST_DHCP, None)
+    if "address" in given and params["address"] != "static":
+        desired[_FIRST_DHCP] = "auto" if params["address"] == "auto" else None
+    return desired
+
+
+def group_recipe(
+    client: ElasticHosts,
+    params: Mapping[str, Any],
+    given: Collection[str],
+    desired: Desired,
+    plan: GroupPlan,
+    own_drives: Sequence[Drive],
+) -> Recipe:
+    """What new members are made of. Looks for the image only when there are any.
+
+    Raises InvalidOption, Refused and NotUnique, before anything is made.
+    """
+    properties = with_creation_defaults(desired, {}, given)
+    if params["address"] != "auto" and _FIRST_DHCP not in desired:
+        properties.pop(_FIRST_DHCP, None)
+    drive = drive_desired({"size": params["size"], "tier": params["tier"], "tags": params["tags"]}, ("tags",))
+    drive = {key: value for key, value in drive.items() if value is not None}
+    if plan.make:
+        _must_have(params)
+    source = None
+    if params["image"] is not None:
+        properties["boot"] = params["device"]
+        if plan.make:
+            source = find_source(client, params["image"], list(own_drives))
+            if int(drive.get("size") or source.size) < source.size:
+                raise InvalidOption("size", f"{drive['size']} bytes are less than the {source.size} of the image")
+    return Recipe(params["name"], properties, source, params["device"], drive, params["address"] == "static")
+
+
+def _must_have(params: Mapping[str, Any]) -> None:
+    for option, unit in (("cpu", "MHz"), ("mem", "MB")):
+        if params[option] is None:
+            raise InvalidOption(option, f"needed for new members, give it in {unit}")
+
+
+def member_view(server: Server) -> Dict[str, Any]:
+    """A member in results: the form of a server, and its number."""
+    return {"number": number_of(server), **server_view(server)}
+
+
+def members_after(group: Group, plan: GroupPlan, recipe: Recipe) -> List[Dict[str, Any]]:
+    """The members as they would be after `plan`, for check mode."""
+    staying = [Server(predicted(step, member.server.properties)) for member, step in plan.keep]
+    coming = [Server(_coming(group.name, number, recipe)) for number in plan.make]
+    return sorted(map(member_view, [*staying, *coming]), key=lambda view: (view["number"], view["uuid"]))
+
+
+def _coming(group: str, number: int, recipe: Recipe) -> Dict[str, str]:
+    """A new member as far as it is known before it is made."""
+    properties = {key: value for key, value in recipe.properties.items() if value is not None}
+    return {**hidden(properties), "name": member_name(group, number), **marks(group, number), "status": "active"}
+
+
+def group_differences(group: str, plan: GroupPlan, recipe: Recipe) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """Before and after, by the names of the members that come, go or change."""
+    before: Dict[str, Any] = {}
+    after: Dict[str, Any] = {}
+    for member, step in plan.keep:
+        if step.changed:
+            before[member.server.name], after[member.server.name] = dict(step.before), dict(step.after)
+    for member in plan.remove:
+        gone = [*(drive.uuid for drive in member.drives), *(one.resource for one in member.resources)]
+        before[member.server.name] = {"uuid": member.server.uuid, "status": member.server.status, "destroyed": gone}
+    for number in plan.make:
+        coming = _coming(group, number, recipe)
+        if recipe.source is not None:
+            coming["image"] = recipe.source.drive.uuid
+        if recipe.static:
+            coming["address"] = "static"
+        after[coming.pop("name")] = coming
+    for thing in plan.leftovers:
+        before[f"left by an earlier run: {thing.identity}"] = {"name": thing.name}
+    return before, after

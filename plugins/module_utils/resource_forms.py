@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Static addresses and VLANs: the modules `ip` and `vlan` differ in words only, so their work is here, once."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optional
+
+from .elastichosts.ensure import apply_resource, plan_resource
+from .elastichosts.names import is_address, is_uuid
+from .elastichosts.resources import Resource
+from .forms import Desired, Encoder, Field, InvalidOption, encode_fields, encode_user_keys, text, uuid
+from .module import Outcome, Task, predicted
+
+
+def address(value: Any) -> str:
+    try:
+        return str(ipaddress.ip_address(str(value)))
+    except ValueError:
+        raise ValueError(f"{str(value)!r} is not an IP address such as 192.0.2.77") from None
+
+
+class Kind(NamedTuple):
+    """A type of resource, and by what option (besides `name`) a task tells which one it means."""
+
+    type: str
+    option: str
+    encode: Encoder
+    noun: str
+
+
+IP = Kind("ip", "address", address, "static address")
+VLAN = Kind("vlan", "uuid", uuid, "VLAN")
+
+RESOURCE_FIELDS = (Field("name", "name", text(1, 80), removable=False),)
+RESOURCE_ARGUMENTS: Dict[str, Any] = {
+    "name": {"type": "str"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "user_keys": {"type": "dict", "no_log": False},
+}
+
+
+def resource_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
+    """The properties that the options ask for; None unsets."""
+    desired = encode_fields(RESOURCE_FIELDS, params, given)
+    desired.update(encode_user_keys(params.get("user_keys"), {}))
+    return desired
+
+
+def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
+    """What to look up: the identity goes before the name. Raises InvalidOption when one is in the other's place."""
+    if params.get(kind.option) is not None:
+        try:
+            return str(kind.encode(params[kind.option]))
+        except ValueError as error:
+            raise InvalidOption(kind.option, str(error)) from None
+    name = str(params["name"])
+    if is_address(name) or is_uuid(name):
+        raise InvalidOption("name", f"{name!r} is no name, give it as {kind.option}")
+    return name
+
+
+def perform_resource(task: Task, kind: Kind) -> Outcome:
+    """Bring one address or VLAN into the state and form that the task describes."""
+    params, state = task.params, task.params["state"]
+    current = task.client.resources.find(kind.type, resource_wanted(kind, params))
+    if state == "present" and current is None and params[kind.option] is not None:
+        problem = f"the account has no {kind.noun} {params[kind.option]}; correct it, or give only a name for a new one"
+        raise InvalidOption(kind.option, problem)
+    servers = task.client.servers.info() if current is not None else []
+    users = current.users(servers) if current is not None else ()
+    desired = resource_desired(params, task.given) if state == "present" else {}
+    plan = plan_resource(desired, state, current, users, kind=kind.type)
+    if task.check_mode:
+        expected = predicted(plan, current.properties if current else {})
+        resource: Optional[Resource] = Resource({"type": kind.type, **expected}) if expected else None
+    else:
+        task.touched = plan.changed
+        resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type)
+    view = resource_view(resource, users) if resource else {}
+    subject = f"{kind.type} {params['name'] or params[kind.option]}"
+    return Outcome({kind.type: view}, plan.changed, plan.before, plan.after, subject)
+
+
+def resource_view(resource: Resource, users: Iterable[str]) -> Dict[str, Any]:
+    """The one form in which modules and _info show an address or a VLAN: plain JSON types."""
+    return {
+        "type": resource.type,
+        "resource": resource.resource,
+        "name": resource.name,
+        "servers": sorted(users),
+        "user_keys": dict(resource.user_keys),
+        "properties": resource.public(),
+    }

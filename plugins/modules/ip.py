@@ -1,0 +1,142 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: ip
+short_description: Create, name and destroy the static addresses of an ElasticHosts account
+version_added: 0.1.0
+author:
+  - The opennebula.elastichosts authors (@opennebula)
+description:
+  - Brings one static address of an ElasticHosts account into the state and form that the task describes.
+  - It is not destroyed as long as a server names it, running or not.
+extends_documentation_fragment:
+  - opennebula.elastichosts.connection
+  - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.attributes
+  - opennebula.elastichosts.attributes.action_group
+  - opennebula.elastichosts.attributes.changes
+attributes:
+  idempotent:
+    support: full
+options:
+  name:
+    description:
+      - Name of the static address, 1 to 80 characters. Without O(address), it is looked up by its name, and the task
+        fails with a list when several have it.
+      - With O(address), the name that it gets.
+    type: str
+  address:
+    description:
+      - The address of an existing one.
+    type: str
+  state:
+    description:
+      - Whether the account has it. A new one costs money from the moment it is there.
+    type: str
+    choices: [present, absent]
+    default: present
+  user_keys:
+    description:
+      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
+    type: dict
+seealso:
+  - module: opennebula.elastichosts.resource_info
+  - module: opennebula.elastichosts.server
+"""
+
+EXAMPLES = r"""
+- name: A static address
+  opennebula.elastichosts.ip:
+    name: web
+    user_keys:
+      role: frontend
+  register: web
+
+- name: A server that has it
+  opennebula.elastichosts.server:
+    name: web
+    cpu: 1000
+    mem: 1024
+    nics:
+      - dhcp: "{{ web.ip.resource }}"
+
+- name: Give it back
+  opennebula.elastichosts.ip:
+    name: web
+    state: absent
+"""
+
+RETURN = r"""
+ip:
+  description:
+    - The static address after the task, or in check mode as it would be. Empty when it is gone.
+  returned: success
+  type: dict
+  contains:
+    type:
+      description: V(ip).
+      type: str
+      sample: ip
+    resource:
+      description: The address, empty for one that would be created in check mode.
+      type: str
+      sample: 192.0.2.77
+    name:
+      description: Name.
+      type: str
+      sample: web
+    servers:
+      description: UUIDs of the servers that name it.
+      type: list
+      elements: str
+      sample: []
+    user_keys:
+      description: Its own keys, without the C(user:) before them.
+      type: dict
+      sample: {"role": "frontend"}
+    properties:
+      description: All properties as the API names them, as text, among them C(gateway), C(netmask) and C(nameserver).
+      type: dict
+      sample: {"name": "web", "type": "ip"}
+failure:
+  description: What went wrong, for programs.
+  returned: failure
+  type: dict
+  contains:
+    status:
+      description: HTTP status of the answer, V(null) when there was none.
+      type: int
+      sample: 409
+    code:
+      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      type: str
+      sample: busy
+    call:
+      description: The call that failed.
+      type: str
+      sample: POST /resources/ip/create
+"""
+
+from ..module_utils.module import Definition, Outcome, Task, run
+from ..module_utils.resource_forms import IP, RESOURCE_ARGUMENTS, perform_resource
+
+ARGUMENTS = {**RESOURCE_ARGUMENTS, "address": {"type": "str"}}
+
+
+def perform(task: Task) -> Outcome:
+    return perform_resource(task, IP)
+
+
+DEFINITION = Definition(perform, ARGUMENTS, {"required_one_of": [("name", "address")]})
+
+
+def main() -> None:
+    run(DEFINITION)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: resource_info
+short_description: List the static addresses and VLANs of an ElasticHosts account
+version_added: 0.1.0
+author:
+  - The opennebula.elastichosts authors (@opennebula)
+description:
+  - Lists all static addresses and VLANs, or those of one type or name, and which servers use them. A list without
+    entries is no failure.
+extends_documentation_fragment:
+  - opennebula.elastichosts.connection
+  - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.attributes
+  - opennebula.elastichosts.attributes.action_group
+  - opennebula.elastichosts.attributes.info_module
+options:
+  type:
+    description:
+      - Only the resources of this type.
+    type: str
+    choices: [ip, vlan]
+  name:
+    description:
+      - Only the resources that have exactly this name. It may be several.
+    type: str
+  resource:
+    description:
+      - Only the resource with this address (V(ip)) or UUID (V(vlan)).
+    type: str
+  query:
+    description:
+      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
+        if it is not a list. It needs the Python library C(jmespath).
+    type: str
+seealso:
+  - module: opennebula.elastichosts.ip
+  - module: opennebula.elastichosts.vlan
+"""
+
+EXAMPLES = r"""
+- name: All static addresses and VLANs
+  opennebula.elastichosts.resource_info:
+  register: all
+
+- name: Addresses that no server uses
+  opennebula.elastichosts.resource_info:
+    type: ip
+    query: "[?length(servers) == `0`].resource"
+  register: idle
+"""
+
+RETURN = r"""
+resources:
+  description:
+    - The resources, sorted by name and identity, each with the keys that M(opennebula.elastichosts.ip) and
+      M(opennebula.elastichosts.vlan) return. With O(query) what the expression made of them.
+  returned: success
+  type: list
+  elements: raw
+  sample:
+    - type: ip
+      resource: 192.0.2.77
+      name: web
+      servers: []
+failure:
+  description: What went wrong, for programs.
+  returned: failure
+  type: dict
+  contains:
+    status:
+      description: HTTP status of the answer, V(null) when there was none.
+      type: int
+      sample: 409
+    code:
+      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      type: str
+      sample: busy
+    call:
+      description: The call that failed.
+      type: str
+      sample: GET /resources/info
+"""
+
+from typing import Any, Dict
+
+from ..module_utils.module import Definition, Outcome, Task, listing, run
+from ..module_utils.resource_forms import resource_view
+
+ARGUMENTS: Dict[str, Any] = {
+    "type": {"type": "str", "choices": ["ip", "vlan"]},
+    "name": {"type": "str"},
+    "resource": {"type": "str"},
+    "query": {"type": "str"},
+}
+
+
+def perform(task: Task) -> Outcome:
+    kind, wanted = task.params["type"], task.params["resource"]
+    found = [
+        one
+        for one in task.client.resources.info()
+        if kind in (None, one.type) and wanted in (None, one.resource, one.resource.upper())
+    ]
+    servers = task.client.servers.info() if found else []
+    return listing(task, "resources", [resource_view(one, one.users(servers)) for one in found], "resource")
+
+
+DEFINITION = Definition(perform, ARGUMENTS)
+
+
+def main() -> None:
+    run(DEFINITION)
+
+
+if __name__ == "__main__":
+    main()
