@@ -100,7 +100,7 @@ class Entry(NamedTuple):
             raise Uncertain(self.name)
         name, steps = self.reads.reads[0]
         value, stopped = follow(self.value(host, name), steps)
-        if stopped >= 0:
+        if stopped >= 0 or value is MISSING:
             raise Uncertain(name)
         frozen(value)
         return json_copy(value)
@@ -136,6 +136,8 @@ class Constructs:
             return entry.plain(host), True
         except Uncertain:
             value, memorised = entry.outcome(host)
+        if value is MISSING:  # Ansible has set nothing
+            return value, True
         try:
             return (json_copy(value), True) if memorised else (value, False)
         except Uncertain:
@@ -210,6 +212,4 @@ def json_copy(value: Any) -> Any:
         return [json_copy(item) for item in value]
     if isinstance(value, dict):
         return {json_copy(key): json_copy(item) for key, item in value.items()}
-    if value is MISSING:
-        return value
     raise Uncertain(type(value).__name__)

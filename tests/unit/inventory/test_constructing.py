@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.opennebula.elastichosts.plugins.plugin_utils import constructing, expressions
@@ -105,6 +105,9 @@ EXTRA = st.sampled_from([{}, {"extra": "x"}, {"extra": {"x": 1}, "w": "from outs
 
 @settings(max_examples=400, deadline=None)
 @given(FLEETS, OPTIONS, EXTRA)
+@example({"a": {"eh_mem": 1}}, {"compose": {"x": "no_such"}, "strict": True}, {})
+@example({"a": {"w": True}, "b": {"w": 1}}, {"compose": {"x": "w | string"}}, {})
+@example({"a": {"w": "{{ eh_mem }}", "eh_mem": 1}}, {"compose": {"x": "w"}, "use_extra_vars": True}, {"w": "{{ 1 }}"})
 def test_the_result_is_that_of_ansible_s_own_code(hosts: Hosts, options: dict[str, Any], extra: dict[str, Any]) -> None:
     assert constructed("ours", hosts, options, extra) == constructed("stock", hosts, options, extra)
 
