@@ -259,17 +259,27 @@ def test_a_standard_disk_is_gzip_and_says_what_it_is(wire: Wire) -> None:
         assert piece[510:512] == b"\x55\xaa"
 
 
-HISTORIC = (
-    # libcloud 3.7.0, elastichosts.py
-    "38df0986-4d85-4b76-b502-3878ffc80161 980cf63c-f21e-4382-997b-6541d5809629 aee5589a-88c3-43ef-bb0a-9cab6e64192d "
-    "62f512cd-82c7-498e-88d8-a09ac2ef20e7 b9d0eb72-d273-43f1-98e3-0d4b87d372c0 30824e97-05a4-410c-946e-2ba5a92b07cb "
-    "9ecf810e-6ad1-40ef-b360-d606f0444671 10a88d1c-6575-46e3-8d2c-7744065ea530 2567f25c-8fb8-45c7-95fc-bfe3c3d84c47 "
-    # per zone
-    "6acfe7ea-1bb0-466e-992d-3830966e9da8 e994eedf-ce5c-4efd-9d0d-a16f690004f7 73f7cc6a-1c48-418a-80de-886b28a56a4d "
-    "ff7c5f7b-1cc8-42e5-afe1-ca00c5faaaa6 e97e0a2a-08d7-4624-b796-708f2adfc6b0 9405cddf-8d01-472c-b7e3-e8c062dcde51 "
-    "24ea9dad-f014-4836-bcb0-f03184c74e7a 13f9f85d-ed1c-4fb0-aa26-3e84da826faf 8d8aee18-8744-452c-94b2-69a2a34b8460 "
-    "b405b598-4ae4-4ba8-8a2b-a9487d693f34"
-).split()
+HISTORIC = [  # of libcloud 3.7.0, then those that each zone had of its own
+    "38df0986-4d85-4b76-b502-3878ffc80161",
+    "980cf63c-f21e-4382-997b-6541d5809629",
+    "aee5589a-88c3-43ef-bb0a-9cab6e64192d",
+    "62f512cd-82c7-498e-88d8-a09ac2ef20e7",
+    "b9d0eb72-d273-43f1-98e3-0d4b87d372c0",
+    "30824e97-05a4-410c-946e-2ba5a92b07cb",
+    "9ecf810e-6ad1-40ef-b360-d606f0444671",
+    "10a88d1c-6575-46e3-8d2c-7744065ea530",
+    "2567f25c-8fb8-45c7-95fc-bfe3c3d84c47",
+    "6acfe7ea-1bb0-466e-992d-3830966e9da8",
+    "e994eedf-ce5c-4efd-9d0d-a16f690004f7",
+    "73f7cc6a-1c48-418a-80de-886b28a56a4d",
+    "ff7c5f7b-1cc8-42e5-afe1-ca00c5faaaa6",
+    "e97e0a2a-08d7-4624-b796-708f2adfc6b0",
+    "9405cddf-8d01-472c-b7e3-e8c062dcde51",
+    "24ea9dad-f014-4836-bcb0-f03184c74e7a",
+    "13f9f85d-ed1c-4fb0-aa26-3e84da826faf",
+    "8d8aee18-8744-452c-94b2-69a2a34b8460",
+    "b405b598-4ae4-4ba8-8a2b-a9487d693f34",
+]
 
 
 @pytest.mark.parametrize("uuid", HISTORIC)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.endpoint import KEY, SOURCES, USER, Endpoint
-from tests.unit.endpoint.conftest import Wire
+from tests.unit.endpoint.conftest import Wire, eventually
 
 AUTH = f"{USER}:{KEY}"
 
@@ -48,6 +48,13 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--auth", AUTH, "--addresses", "10.0.0.0/30"], "too small"),
         (["--auth", AUTH, "--addresses", "ten"], "is not an IPv4 network"),
         (["--auth", AUTH, "--acpi-delay", "soon"], "--acpi-delay 'soon' is not a number of seconds"),
+        (["--auth", AUTH, "--imaging-seconds", "-1"], "--imaging-seconds '-1' is not a number of seconds"),
+        (["--auth", AUTH, "--faults", "/no/such/file"], "--faults /no/such/file cannot be read"),
+        (["--auth", AUTH, "--faults", "/dev/null"], "--faults /dev/null is not JSON"),
+        (["--auth", AUTH, "--control", "8099"], "--control '8099' is not of the form HOST:PORT"),
+        (["--auth", AUTH, "--control", "0.0.0.0:0"], "add --control-open"),
+        (["--accounts", "/no/such/file"], "--accounts /no/such/file cannot be read"),
+        (["--accounts", "/dev/null"], "--accounts /dev/null: it is not JSON"),
         (["--auth", AUTH, "--request-log", "/no/such/folder/log"], "cannot be written"),
     ],
 )
@@ -105,6 +112,23 @@ def test_help_tells_how_to_keep_keys_out_of_the_process_list() -> None:
     assert told.returncode == 0
     for words in ("--auth-file", "--accounts", "EH_ENDPOINT_AUTH", "line can be read by every user"):
         assert words in told.stdout.replace("\n", " ")
+
+
+def test_it_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    """However that ends: here the test's own end of the pipe goes, as it would with a killed test."""
+    arguments = ["--listen", "127.0.0.1:0", "--state", str(tmp_path / "s"), "--auth", AUTH, "--exit-on-eof"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eh_endpoint", *arguments],
+        env={**os.environ, "PYTHONPATH": str(SOURCES)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert process.stdout.readline().startswith(b"listening on ")
+    process.stdin.close()
+    assert process.wait(timeout=10) == 0
+    process.stdout.close()
 
 
 def test_listening_beyond_loopback_is_warned_about(tmp_path: Path) -> None:
@@ -192,6 +216,10 @@ def load(endpoint: Endpoint, servers: dict[str, dict[str, object]], drives: dict
             drive = wire.json("/drives/create", {"size": "8M"}).json["drive"]
             drives[drive] = 8 << 20
             assert wire.send("POST", f"/drives/{drive}/write/8", drive).status == 204
+            copy = wire.json(f"/drives/{drive}/clone", {"name": drive}).json["drive"]
+            drives[copy] = 8 << 20
+            while "imaging" in wire.json(f"/drives/{copy}/info").json:
+                pass
             body = {"cpu": 500, "mem": 500, "ide:0:0": drive, "persistent": "true", "nic:0:dhcp": "auto"}
             server = wire.json("/servers/create", body).json
             servers[server["server"]] = server
@@ -213,13 +241,16 @@ def check(endpoint: Endpoint, servers: dict[str, dict[str, object]], drives: dic
         assert {key: found[uuid][key] for key in same} == {key: server[key] for key in same}
     assert not gone & set(found)
     infos = {drive["drive"]: drive for drive in wire.json("/drives/info").json}
+    for copy in [drive for drive in infos if infos[drive].get("name")]:
+        eventually(lambda: "imaging" not in wire.json(f"/drives/{copy}/info").json)  # noqa: B023 (called here)
+        assert wire.send("GET", f"/drives/{copy}/read/8/36").text == infos[copy]["name"]
     files = {path.stem for path in (endpoint.state / "drives").iterdir()}
     assert files == set(infos)
     for uuid, size in drives.items():
         assert infos[uuid]["size"] == size
     for server in servers.values():
         drive = str(server["ide:0:0"])
-        assert infos[drive]["claimed"] == server["server"]
+        assert server["server"] in infos[drive]["claimed"].split()
         assert wire.send("GET", f"/drives/{drive}/read/8/36").text == drive
     # Unacknowledged ones may be there, one per caller and kill; never more.
     assert len(found) <= len(servers) + 6 * 3

@@ -295,6 +295,12 @@ def test_null_and_an_empty_value_unset_a_key(wire: Wire) -> None:
         assert wire.json(f"/servers/{server}/set", {key: None}).error == (400, "usage")
 
 
+def test_a_server_without_smp_starts_with_as_many_cores_as_it_needs(wire: Wire) -> None:
+    server = wire.server("create/stopped", smp=4, cpu=6000)
+    assert "smp" not in wire.json(f"/servers/{server}/set", {"smp": None}).json
+    assert wire.json(f"/servers/{server}/start").json["smp:cores"] == 3
+
+
 def test_a_device_that_is_taken_away_takes_its_media_with_it_but_not_the_boot_order(wire: Wire) -> None:
     drive = wire.drive()
     server = wire.server("create/stopped", ide__0__1=drive, ide__0__1__media="cdrom", boot="ide:0:1")
