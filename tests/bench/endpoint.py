@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -50,7 +51,13 @@ async def reply(request):
 listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
 listening.bind(("127.0.0.1", 0))
 print(listening.getsockname()[1], flush=True)
-app = Starlette(routes=[Route("/", reply, methods=["GET", "POST"])])
+async def file(request):
+    with open(request.path_params["path"], "wb") as received:
+        async for piece in request.stream():
+            received.write(piece)
+    return JSONResponse({})
+
+app = Starlette(routes=[Route("/", reply, methods=["GET", "POST"]), Route("/file{path:path}", file, methods=["POST"])])
 config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False)
 uvicorn.Server(config).run([listening])
 """
@@ -99,22 +106,18 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def many(number: int, work: Callable[[], object]) -> float:
-    """Median seconds of one out of many."""
-    return statistics.median(seconds(work) for _unused in range(number))
-
-
 class Report:
     def __init__(self) -> None:
         self.failed = False
 
-    def line(self, what: str, measured: float, yardstick: float, limit: float, unit: str = "ms") -> None:
-        """The ratio of measured to yardstick; beyond the limit is a failure."""
+    def line(self, what: str, measured: float, yardstick: float, limit: float | None, unit: str = "ms") -> None:
+        """The ratio of measured to yardstick; beyond the limit, if there is one, is a failure."""
         ratio = measured / yardstick
-        within = ratio <= limit
+        within = limit is None or ratio <= limit
         self.failed |= not within
         numbers = f"{measured:10.2f} {unit:5} {yardstick:10.2f} {unit:5}"
-        print(f"{what:52} {numbers} ratio {ratio:5.2f}  limit {limit:5.2f}  {'ok' if within else 'TOO SLOW'}")
+        verdict = "" if limit is None else f"limit {limit:5.2f}  {'ok' if within else 'TOO SLOW'}"
+        print(f"{what:56} {numbers} ratio {ratio:5.2f}  {verdict}")
 
 
 def resident(pid: int) -> float:
@@ -139,7 +142,9 @@ def main() -> int:
             caller, reply = Caller(endpoint.port, endpoint.auth), Caller(bare_port, endpoint.auth)
             measure_calls(report, caller, reply, creates)
             measure_listing(report, caller, servers, creates)
-            measure_writes(report, caller, Path(folder), 16 if quick else 64)
+            measure_space(report, caller, endpoint.state)
+            other = Caller(endpoint.port, endpoint.auth)
+            measure_writes(report, caller, reply, other, endpoint.state, 16 if quick else 64)
     return 1 if report.failed else 0
 
 
@@ -155,9 +160,12 @@ def measure_calls(report: Report, caller: Caller, reply: Caller, creates: int) -
     yardstick = statistics.median(replied) * 1000
     report.line("servers/create, against a bare reply", statistics.median(created) * 1000, yardstick, 4)
     report.line("drives/list on keep-alive, against a bare reply", statistics.median(listed) * 1000, yardstick, 4)
-    report.line("drives/list on keep-alive, worst of all, against 40 ms", max(listed) * 1000, 40, 1)
+    report.line("drives/list on keep-alive, against 5 ms", statistics.median(listed) * 1000, 5, 1)
+    report.line(
+        "drives/list on keep-alive, 99 of 100, against 40 ms", sorted(listed)[len(listed) * 99 // 100] * 1000, 40, 1
+    )
     total = sum(created)
-    print(f"{'':52} {creates / total:10.0f} servers created a second, each committed before its answer")
+    print(f"{'':56} {creates / total:10.0f} servers created a second, each committed before its answer")
 
 
 def measure_listing(report: Report, caller: Caller, servers: int, there: int) -> None:
@@ -165,20 +173,57 @@ def measure_listing(report: Report, caller: Caller, servers: int, there: int) ->
         caller.call("POST", "/servers/create", SERVER)
     found = json.loads(caller.call("GET", "/servers/info"))
     assert len(found) == servers
-    listing = many(5, lambda: caller.call("GET", "/servers/info")) * 1000
-    dumps = many(5, lambda: json.dumps(found)) * 1000
-    report.line(f"servers/info of {servers}, against json.dumps", listing, dumps, 5)
+    listed, dumped = [], []
+    for _number in range(7):
+        listed.append(seconds(lambda: caller.call("GET", "/servers/info")))
+        dumped.append(seconds(lambda: json.dumps(found)))
+    report.line(f"servers/info of {servers}, against json.dumps", min(listed) * 1000, min(dumped) * 1000, 5)
 
 
-def measure_writes(report: Report, caller: Caller, folder: Path, mebibytes: int) -> None:
-    """Fresh bytes to a fresh drive and to a fresh file, both through to the disk's queue."""
+def measure_writes(report: Report, caller: Caller, reply: Caller, other: Caller, state: Path, mebibytes: int) -> None:
+    """The same bytes to a fresh drive, to a bare Starlette that writes them to a file, and to a file, in turns.
+
+    A file in the system's cache is one copy in memory and HTTP over loopback is several, whoever does it: so the limit
+    is against the same way with nothing on it, and what a file takes without HTTP is printed beside it.
+    """
     data = os.urandom(mebibytes * MIB)
-    writes, files = [], []
-    for number in range(5):
+    drives, bare_files, files = [], [], []
+    for number in range(7):
         drive = json.loads(caller.call("POST", "/drives/create", json.dumps({"size": len(data)})))["drive"]
-        writes.append(seconds(lambda: caller.call("POST", f"/drives/{drive}/write", data)))  # noqa: B023 (called here)
-        files.append(seconds(lambda: (folder / f"plain{number}").write_bytes(data)))  # noqa: B023 (called here)
-    report.line(f"write of {mebibytes} MiB, against a plain file", min(writes) * 1000, min(files) * 1000, 1 / 0.8)
+        plain, received = state / f"plain{number}", state / f"received{number}"
+        drives.append(seconds(lambda: caller.call("POST", f"/drives/{drive}/write", data)))  # noqa: B023 (called here)
+        bare_files.append(seconds(lambda: reply.call("POST", f"/file{received}", data)))  # noqa: B023 (called here)
+        files.append(seconds(lambda: plain.write_bytes(data)))  # noqa: B023 (called here)
+    took = min(drives) * 1000
+    report.line(f"write of {mebibytes} MiB, against a bare reply and a file", took, min(bare_files) * 1000, 1 / 0.8)
+    report.line(f"write of {mebibytes} MiB, against a plain file", took, min(files) * 1000, None)
+    measure_latency(report, caller, other, data)
+
+
+def measure_latency(report: Report, caller: Caller, other: Caller, data: bytes) -> None:
+    """How long others wait while a drive is written to and another is compressed."""
+    drives = [
+        json.loads(caller.call("POST", "/drives/create", json.dumps({"size": 2 * len(data)})))["drive"]
+        for _number in range(2)
+    ]
+    caller.call("POST", f"/drives/{drives[0]}/write", data)
+    caller.call("POST", f"/drives/{drives[1]}/image/{drives[0]}/gzip")
+    waited = []
+    while b'"imaging"' in other.call("GET", f"/drives/{drives[1]}/info"):
+        waited.append(seconds(lambda: other.call("GET", "/drives/list")))
+    report.line("drives/list while a drive is compressed, against 5 ms", statistics.median(waited) * 1000, 5, 1)
+    writing = threading.Thread(target=lambda: [caller.call("POST", f"/drives/{drives[0]}/write", data) for _n in "abc"])
+    writing.start()
+    waited = []
+    while writing.is_alive():
+        waited.append(seconds(lambda: other.call("GET", "/drives/list")))
+    report.line("drives/list while a drive is written, against 5 ms", statistics.median(waited) * 1000, 5, 1)
+
+
+def measure_space(report: Report, caller: Caller, state: Path) -> None:
+    drive = json.loads(caller.call("POST", "/drives/create", json.dumps({"size": "2T"})))["drive"]
+    taken = (state / "drives" / f"{drive}.raw").stat().st_blocks * 512
+    report.line("a drive of 2 TB, space against 64 KiB", taken / 1024, 64, 1, "KiB")
 
 
 if __name__ == "__main__":
