@@ -112,8 +112,10 @@ class Control:
         answer = self.send("POST", "faults", json.dumps({"faults": list(rules), "seed": seed}))
         assert answer.status == 200, answer.text
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> bool:
+        """Moves the clock; true, so that it can stand in a condition."""
         assert self.send("POST", "clock", json.dumps({"advance": seconds})).status == 200
+        return True
 
     @property
     def offset(self) -> float:

@@ -64,7 +64,7 @@ def test_servers_count_whether_they_run_or_not(limited: Wire) -> None:
     ],
 )
 def test_power_counts_while_it_is_used(
-    limited: Wire, first: dict[str, int], second: dict[str, int], words: str
+    limited: Wire, first: dict[str, Any], second: dict[str, Any], words: str
 ) -> None:
     running = create(limited, **first).json["server"]
     before = state(limited)

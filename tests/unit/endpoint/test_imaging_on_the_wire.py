@@ -40,7 +40,7 @@ def clock(slow: Endpoint) -> Iterator[Control]:
     with Control(slow) as control:
         yield control
         with Wire(slow) as wire:
-            eventually(lambda: (control.advance(SECONDS), imaged(wire))[1])
+            eventually(lambda: control.advance(SECONDS) and imaged(wire))
 
 
 def imaged(wire: Wire) -> bool:
@@ -49,9 +49,10 @@ def imaged(wire: Wire) -> bool:
 
 def done(wire: Wire, drive: str) -> dict[str, Any]:
     """The drive's info, once it is neither imaged nor claimed."""
-    return eventually(
+    found: dict[str, Any] = eventually(
         lambda: (info := wire.json(f"/drives/{drive}/info").json) and not {"imaging", "claimed"} & set(info) and info
     )
+    return found
 
 
 def filled(wire: Wire, data: bytes, size: str = "8M") -> str:
@@ -150,7 +151,7 @@ def test_both_ends_are_claimed_and_the_target_is_busy(slow: Endpoint, clock: Con
         assert {what: answer.error for what, answer in refused.items()} == dict.fromkeys(refused, (409, "busy"))
         assert wire.json(f"/drives/{target}/set", {"name": "renamed"}).json["imaging"] == "true"
         assert wire.send("GET", f"/drives/{source}/read/0/1").status == 200
-        eventually(lambda: (clock.advance(SECONDS), imaged(wire))[1])
+        eventually(lambda: clock.advance(SECONDS) and imaged(wire))
         found = done(wire, target)
         assert found["name"] == "renamed"
         assert "claimed" not in wire.json(f"/drives/{source}/info").json
@@ -246,7 +247,7 @@ def test_a_copy_that_was_killed_is_begun_again(tmp_path: Path) -> None:
             assert wire.json(f"/drives/{first}/info").json["imaging"] == "true"
             assert wire.json(f"/drives/{second}/info").json["imaging"] == "queued"
             assert set(wire.json(f"/drives/{source}/info").json["claimed"].split()) == {first, second}
-            eventually(lambda: (clock.advance(1000), imaged(wire))[1])
+            eventually(lambda: clock.advance(1000) and imaged(wire))
             for target in (first, second):
                 assert content(wire, target) == DATA.ljust(8 * MIB, b"\0")
 

@@ -32,6 +32,7 @@ def test_an_active_server_has_its_address_in_dhcp_and_its_cores_in_smp(
     assert (found["rx"], found["rx:packets"], found["tx"], found["tx:packets"]) == (0, 0, 0, 0)
     absent = {"nic:0:dhcp:ip", "nic:0:ip", "smp:cores", "password", "vnc", "type", "nic:0:rx:bytes"}
     assert not absent & set(found)
+    assert list(found) != sorted(found)
     assert wire.send("POST", f"/servers/{found['server']}/stop").status == 204
     off = wire.json(f"/servers/{found['server']}/info").json
     assert (off["nic:0:dhcp"], off["vnc:ip"], off["smp"]) == ("auto", "auto", "auto")
