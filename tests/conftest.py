@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
-from tests.support.collection import make_importable
+from ansible.plugins.loader import init_plugin_loader
+
+from tests.support.collection import COLLECTIONS, make_importable
 
 make_importable()
+# Before the first import of the collection: Ansible's loader refuses collections that Python found on its own, and
+# which test would be the first to need the loader depends on their order.
+init_plugin_loader([str(COLLECTIONS)])
