@@ -15,7 +15,8 @@ description:
     the zones in which the servers to come have room, the roomiest first; zones with the same room in the order of their
     names. The list is empty when there is none.
   - Room is measured by how often the whole wish fits in. What has no stated limit, or whose use is not known, does not
-    limit. Makes no call, so the figures are as old as the inventory; C(meta: refresh_inventory) renews them.
+    limit. Makes no call, so the figures are as old as the inventory; C(ansible.builtin.meta) with
+    V(refresh_inventory) renews them.
 options:
   _terms:
     description: Names of the zones to look at. All if none is named. One that the inventory left out has no room.

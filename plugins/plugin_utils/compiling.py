@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Dict, Iterator, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 from jinja2 import Environment
 
@@ -27,7 +27,7 @@ class Compiler:
     def __init__(self, templar: Any, expression: Any) -> None:
         environment = getattr(getattr(templar, "_engine", None), "environment", None)
         self._environment = environment if isinstance(environment, Environment) else None
-        self._expression = expression
+        self._expression = expression.strip() if isinstance(expression, str) else None
         self._compiled: Compiled = {}
 
     @contextmanager
@@ -37,16 +37,15 @@ class Compiler:
         if environment is None or "compile_expression" in vars(environment):
             yield
             return
-        vars(environment)["compile_expression"] = self._compile
+        vars(environment)["compile_expression"] = partial(self._compile, environment.compile_expression)
         try:
             yield
         finally:
             vars(environment).pop("compile_expression", None)
 
-    def _compile(self, source: str, *options: Any, **named: Any) -> Any:
-        compile_expression = partial(type(self._environment).compile_expression, self._environment)
-        if named or not isinstance(self._expression, str) or source.strip() != self._expression.strip():
-            return compile_expression(source, *options, **named)
+    def _compile(self, really: Callable[..., Any], source: str, *options: Any, **named: Any) -> Any:
+        if named or source.strip() != self._expression:
+            return really(source, *options, **named)
         if options not in self._compiled:
-            self._compiled[options] = compile_expression(source, *options)
+            self._compiled[options] = really(source, *options)
         return self._compiled[options]

@@ -9,6 +9,7 @@ the test in place of a cloud.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from ansible._internal._datatag._tags import Origin
@@ -18,6 +19,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import trust_as_template
+from ansible.utils.collection_loader import AnsibleCollectionConfig
 
 from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.constructing import Constructs
 
@@ -29,15 +31,16 @@ DEFAULTS: dict[str, Any] = {
     "use_extra_vars": False,
     "leading_separator": True,
 }
+TAGGED = re.compile("_AnsibleTagged(Str|Int|Float|List|Dict)")
+ORIGIN = re.compile(r" at '[^']*'")
+"""Ansible notes the inventory file as the origin of each value and may say so in an error; ours have none."""
 Hosts = dict[str, dict[str, Any]]
-_loaded = False
 
 
-def _load() -> None:
-    global _loaded
-    if not _loaded:
+def load_plugins() -> None:
+    """As every program of Ansible does at its start; the second time would be a warning."""
+    if AnsibleCollectionConfig.collection_finder is None:
         init_plugin_loader()
-        _loaded = True
 
 
 class Plugin(BaseInventoryPlugin, Constructable):
@@ -47,7 +50,7 @@ class Plugin(BaseInventoryPlugin, Constructable):
 
     def __init__(self, options: dict[str, Any], extra: dict[str, Any]) -> None:
         super().__init__()
-        _load()
+        load_plugins()
         self._given = {**DEFAULTS, **trusted(options)}
         self.loader = DataLoader()
         self._vars = trusted(extra)
@@ -90,7 +93,8 @@ def constructed(how: str, hosts: Hosts, options: dict[str, Any], extra: dict[str
             else:
                 ours.apply(plugin.inventory.get_host(name))
     except Exception as error:
-        return {"error": type(error).__name__, "text": str(error)}
+        text = TAGGED.sub(lambda match: match[1].lower(), str(error))
+        return {"error": type(error).__name__, "text": ORIGIN.sub("", text)}
     plugin.inventory.reconcile_inventory()
     return _as_json(plugin.inventory)
 

@@ -1,0 +1,121 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is left of an account, and which zones have room: pure functions and the lookup."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
+from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.capacity import (
+    KINDS,
+    CapacityError,
+    amounts,
+    capacity,
+    times,
+    used,
+)
+
+LOOK = Path(__file__).with_name("look.py")
+NUMBERS = st.integers(0, 10**6) | st.floats(0, 10**6, allow_nan=False)
+AMOUNTS = st.dictionaries(st.sampled_from(sorted(KINDS)), NUMBERS)
+
+
+def zone(**left: float | None) -> dict[str, Any]:
+    return {"left": {**dict.fromkeys(KINDS), **left}, "total": {}, "used": {}}
+
+
+KNOWN = {
+    "full": zone(servers=0),
+    "small": zone(servers=2, mb=4096),
+    "big": zone(servers=20, mb=65536, cores=16),
+    "free": zone(),
+    "also": zone(servers=2, mb=99999),
+}
+
+
+def lookup(*cases: tuple[tuple[str, ...], dict[str, Any], Any]) -> list[Any]:
+    """What the lookup says to each (terms, options, eh_capacity)."""
+    asked = []
+    for terms, options, known in cases:
+        variables = {} if known is None else {"eh_capacity": known, "eh_unreachable": {"down": "no connection"}}
+        asked.append([terms, options, variables])
+    done = subprocess.run(
+        [sys.executable, str(LOOK)], input=json.dumps(asked), capture_output=True, text=True, check=True
+    )
+    answers: list[Any] = json.loads(done.stdout)
+    return answers
+
+
+def test_stopped_servers_count_and_so_do_cores_that_nobody_tells() -> None:
+    servers = [
+        Server({"cpu": "4100", "mem": "1024", "smp": "auto", "status": "stopped"}),
+        Server({"cpu": "500", "mem": "256", "smp": "4"}),
+        Server({"status": "dead"}),
+    ]
+    assert used(servers, None) == {"servers": 3, "cores": 8, "mhz": 4600, "mb": 1280, "gb": None}
+    assert used([], [Drive({"size": str(3 * 2**29)}), Drive({})])["gb"] == 1.5
+
+
+@given(AMOUNTS, AMOUNTS)
+def test_left_is_what_is_not_used_and_never_less_than_nothing(limits: dict[str, Any], taken: dict[str, Any]) -> None:
+    found = capacity(limits, taken)
+    for kind in KINDS:
+        total, use, left = (found[part][kind] for part in ("total", "used", "left"))
+        assert (left is None) == (total is None or use is None)
+        if left is not None:
+            assert left == pytest.approx(max(0, total - use), abs=0.001)
+
+
+@given(AMOUNTS, AMOUNTS)
+def test_a_wish_fits_as_often_as_told_and_not_once_more(left: dict[str, int], wish: dict[str, int]) -> None:
+    fits = times(left, wish)
+    limiting = [kind for kind in wish if kind in left and wish[kind] > 0]
+    if not limiting:
+        assert fits == float("inf")
+    else:
+        assert all(fits <= left[kind] / wish[kind] for kind in limiting)
+        assert any(left[kind] // wish[kind] == fits for kind in limiting)
+
+
+@pytest.mark.parametrize("value", [-1, "many", True, None, [], float("nan"), float("inf"), 1e300])
+def test_what_is_no_amount_is_refused(value: Any) -> None:
+    with pytest.raises(CapacityError, match=r"limits\.mb: .* is no amount, give a number of 0 or more \(MB of memory"):
+        amounts({"mb": value}, "limits")
+
+
+def test_amounts_may_be_written_as_text() -> None:
+    assert amounts({"mb": "1024", "gb": "0.5", "servers": 3.0}, "limits") == {"mb": 1024, "gb": 0.5, "servers": 3}
+
+
+def test_the_zones_with_room_come_the_roomiest_first() -> None:
+    cases: dict[tuple[Any, ...], list[str]] = {
+        ((),): ["free", "big", "also", "small"],
+        ((), ("servers", 2), ("mb", 4096)): ["free", "big", "also", "small"],
+        ((), ("servers", 2), ("mb", 4097)): ["free", "big", "also"],
+        ((), ("servers", 3), ("cores", "17")): ["free"],
+        (("small", "big"), ("servers", 3)): ["big"],
+        (("down",),): [],
+        (("full",),): [],
+    }
+    assert lookup(*((terms, dict(wish), KNOWN) for terms, *wish in cases)) == list(cases.values())
+
+
+def test_a_wish_that_cannot_be_is_told() -> None:
+    problems = (
+        ((("nowhere",), {}, KNOWN), "no zone 'nowhere' in the inventory, its zones are: also, big, free, full, small"),
+        (((), {"ram": 1}, KNOWN), "'ram' is no option, choose from servers, cores, mhz, mb, gb"),
+        (((), {"mb": -1}, KNOWN), "burst_capacity.mb: -1.0 is no amount"),
+        (((), {}, None), "no variable eh_capacity, run with an inventory of opennebula.elastichosts.servers"),
+    )
+    for answer, (_case, words) in zip(lookup(*(case for case, _words in problems)), problems, strict=True):
+        assert words in answer["error"]
