@@ -16,6 +16,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.servers import Server
 from ..opennebula.layout import Layout, layout
 from ..opennebula.messages import (
     INIT_REPLY,
@@ -138,7 +139,7 @@ class ImService:
         try:
             settings = self._settings.host(request.host)
             snapshot = self._snapshot(settings)
-            facts = host_facts(request.host, snapshot.servers, settings)
+            facts = host_facts(request.host, snapshot.things, settings)
             vms = None if request.generation == "I1" else self._vms(request, snapshot, settings)
         except (SettingsError, ElasticHostsError) as error:
             log(f"MONITOR host {request.id}: {error}")
@@ -146,7 +147,7 @@ class ImService:
             return
         job.ticket.redeem(im_host_reply(request.generation, request.id, facts, vms))
 
-    def _snapshot(self, settings: HostSettings) -> Snapshot:
+    def _snapshot(self, settings: HostSettings) -> Snapshot[Server]:
         """The last good listing: a new one if the cloud is quick, an older one while it is silent for a short time."""
         cloud = settings.cloud  # a host without an id of its cloud cannot tell its own servers from others
         listing = self._zones.of(settings).listing
@@ -171,7 +172,7 @@ class ImService:
         except JournalError:
             return 0.0
 
-    def _vms(self, request: ImRequest, snapshot: Snapshot, settings: HostSettings) -> Optional[List[VmFacts]]:
+    def _vms(self, request: ImRequest, snapshot: Snapshot[Server], settings: HostSettings) -> Optional[List[VmFacts]]:
         """Every server of the host; None (no word about VMs) while one of them is in doubt: absent means lost (3.3)."""
         try:
             entries = self._journal.entries()

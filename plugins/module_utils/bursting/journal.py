@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS action (
     creates INTEGER NOT NULL, pid INTEGER NOT NULL, begun REAL NOT NULL, ended REAL
 );
 CREATE TABLE IF NOT EXISTS doubt (
-    attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL
+    attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL, state TEXT NOT NULL
 );
 """
 
@@ -71,15 +71,25 @@ class Entry:
         return self.ended is not None and self.ended >= listing
 
 
+COPYING = "copying"
+"""copies are being made for a server that is not asked for yet"""
+LEFT = "left"
+"""copies were left behind; a server of the same attempt is wanted"""
+GIVEN_UP = "given up"
+"""nothing of the attempt is wanted"""
+
+
 @dataclass(frozen=True)
 class Doubt:
-    """A create call that was given up: if its server appears, nobody wants it. Known by its attempt key."""
+    """An attempt to make a server, known by its attempt key: what nobody wants of it goes when it appears."""
 
     attempt: str
     vm: int
     host: str
     at: float
     """epoch seconds"""
+    state: str
+    """LEFT or GIVEN_UP"""
 
 
 def _alive(pid: int) -> bool:
@@ -142,12 +152,39 @@ class Journal:
                 "UPDATE action SET state = ?, ended = ? WHERE state = ?",
                 (INTERRUPTED, self._clock.monotonic(), RUNNING),
             )
+            rows.execute("UPDATE doubt SET state = ? WHERE state = ?", (LEFT, COPYING))
             return [_entry(row) for row in rows.execute(f"{_SELECT} WHERE state = ?", (INTERRUPTED,))]
 
+    def copying(self, attempt: str, vm: int, host: str) -> None:
+        """Drives are about to be made. Should the driver die before :meth:`settle`, the next one looks after them.
+
+        :raises JournalError:
+        """
+        self._attempt(attempt, vm, host, COPYING)
+
+    def leave(self, attempt: str, vm: int, host: str) -> None:
+        """Drives of ``attempt`` could not be destroyed.
+
+        :raises JournalError:
+        """
+        self._attempt(attempt, vm, host, LEFT)
+
     def doubt(self, attempt: str, vm: int, host: str) -> None:
-        """:raises JournalError:"""
+        """Nothing of ``attempt`` is wanted, and something may be there, or appear.
+
+        :raises JournalError:
+        """
+        self._attempt(attempt, vm, host, GIVEN_UP)
+
+    def _attempt(self, attempt: str, vm: int, host: str, state: str) -> None:
         with self._change() as rows:
-            rows.execute("INSERT OR REPLACE INTO doubt VALUES (?, ?, ?, ?)", (attempt, vm, host, self._clock.now()))
+            given_up = rows.execute(
+                "SELECT 1 FROM doubt WHERE attempt = ? AND state = ?", (attempt, GIVEN_UP)
+            ).fetchone()
+            rows.execute(
+                "INSERT OR REPLACE INTO doubt VALUES (?, ?, ?, ?, ?)",
+                (attempt, vm, host, self._clock.now(), GIVEN_UP if given_up else state),
+            )
 
     def settle(self, attempt: str) -> None:
         """The doubt about ``attempt`` is over.
@@ -160,7 +197,10 @@ class Journal:
     def doubts(self) -> List[Doubt]:
         """:raises JournalError:"""
         with self._change() as rows:
-            return [Doubt(*row) for row in rows.execute("SELECT attempt, vm, host, at FROM doubt ORDER BY at")]
+            found = rows.execute(
+                "SELECT attempt, vm, host, at, state FROM doubt WHERE state <> ? ORDER BY at", (COPYING,)
+            )
+            return [Doubt(*row) for row in found]
 
     def prune(self) -> None:
         """Clear out rows that nobody needs any more.

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
+from ..elastichosts.drives import Drive
 from ..elastichosts.servers import DEVICE, Server, number
 from ..elastichosts.wire import Properties
 from ..opennebula.conf import ConfError, parse
 from ..opennebula.errors import TemplateError
 from ..opennebula.messages import template_text
-from ..opennebula.template import eh_properties
+from ..opennebula.template import Image, drive_properties, eh_properties, images
 from ..opennebula.vm import VirtualMachine, eh_vector
 from .settings import HostSettings, Vectors
 
@@ -26,6 +27,14 @@ CLOUD_KEY = "user:one-cloud"
 VM_KEY = "user:one-vm"
 ATTEMPT_KEY = "user:one-attempt"
 """which DEPLOY made or adopted the server: a call that was given up is told from the one that took its place"""
+HOST_KEY = "user:one-host"
+"""OpenNebula host of the server: two hosts may have one account"""
+PRIVATE_KEY = "user:one-images"
+"""devices whose drives were made for the VM by IMAGE, and go with it"""
+DRIVES_KEY = "user:one-drives"
+"""devices that DRIVE of the VM's EH has named: one that it names no more is taken off"""
+DEVICE_KEY = "user:one-device"
+"""on a drive made by IMAGE: where it belongs"""
 LEAST_CPU = 500
 """MHz; elastichosts-api 3"""
 LEAST_MEM = 256
@@ -59,14 +68,32 @@ def with_defaults(vector: Mapping[str, str], defaults: Vectors, host: str) -> Di
     return filled
 
 
-def specification(vm: VirtualMachine, host: str, settings: HostSettings, defaults: Vectors) -> Properties:
+class Specification(NamedTuple):
+    """What the cloud is to make for a VM."""
+
+    server: Properties
+    """body of the create call, but for the drives of ``images`` and what tells attempts apart"""
+    images: Tuple[Image, ...]
+    """drives to be made first, as copies"""
+    drive: Properties
+    """what those drives get, beside their own names and sizes"""
+
+
+def specification(vm: VirtualMachine, host: str, settings: HostSettings, defaults: Vectors) -> Specification:
     """What the cloud is to make for ``vm`` on ``host``.
 
     :raises TemplateError: the template cannot be turned into a server; the sentence names the attribute
     :raises SettingsError: EHCLOUD or CPU_MHZ are missing or wrong
     """
+    if vm.given:
+        return Specification(_completed(dict(vm.given), vm, (), settings, settings.cloud), (), {})
     vector = with_defaults(eh_vector(vm, host), defaults, host)
-    return server_properties(vector, vm, settings, settings.cloud)
+    copies = images(vector)
+    drive: Properties = {**ownership(vm.id, settings.cloud, host), **drive_properties(vector)}
+    server = server_properties(vector, vm, settings, settings.cloud)
+    if server.get("avoid:drives"):
+        drive["avoid"] = server["avoid:drives"]
+    return Specification(server, copies, drive)
 
 
 def server_properties(vector: Mapping[str, str], vm: VirtualMachine, settings: HostSettings, cloud: str) -> Properties:
@@ -76,24 +103,69 @@ def server_properties(vector: Mapping[str, str], vm: VirtualMachine, settings: H
 
     :raises TemplateError: an attribute is wrong, or neither EH nor the VM says how large the server is to be
     """
-    wanted = eh_properties(vector)
+    return _completed(eh_properties(vector), vm, images(vector), settings, cloud)
+
+
+def _completed(
+    wanted: Properties, vm: VirtualMachine, copies: Tuple[Image, ...], settings: HostSettings, cloud: str
+) -> Properties:
     _add_size(wanted, vm, settings)
     wanted.setdefault("name", (vm.name or f"one-{vm.id}")[:LONGEST_NAME])
     wanted.setdefault("smp", "auto")
     wanted.setdefault("persistent", "true")
-    drives = sorted(key for key in wanted if DEVICE.fullmatch(key))
-    if drives:
-        wanted.setdefault("boot", drives[0])
+    plain = sorted(key for key in wanted if DEVICE.fullmatch(key))
+    private = [image.device for image in copies]
+    if plain or private:
+        wanted.setdefault("boot", min([*plain, *private]))
     if not any(key.startswith("nic:0:") for key in wanted):
         wanted["nic:0:dhcp"] = "auto"
     wanted.setdefault("nic:0:model", "e1000")
-    wanted.update(ownership(vm.id, cloud))
+    wanted.update(ownership(vm.id, cloud, settings.host))
+    wanted.update(_devices_marks(plain, private))
     return wanted
 
 
-def ownership(vm_id: int, cloud: str) -> Properties:
-    """The keys that say whose server it is."""
-    return {CLOUD_KEY: cloud, VM_KEY: str(vm_id)}
+def _devices_marks(plain: Iterable[str], private: Iterable[str]) -> Properties:
+    marks = {DRIVES_KEY: " ".join(plain), PRIVATE_KEY: " ".join(private)}
+    return {key: devices for key, devices in marks.items() if devices}
+
+
+class Restated(NamedTuple):
+    """What a VM's template says now about a server that exists."""
+
+    server: Dict[str, Optional[str]]
+    images: Tuple[Image, ...]
+    """drives that the server has not got yet"""
+    drive: Properties
+
+
+def restated(vm: VirtualMachine, host: str, settings: HostSettings, defaults: Vectors, current: Server) -> Restated:
+    """What a stopped server is to become before it starts again: only keys that the template states (7.14).
+
+    A device that DRIVE named once and names no more is taken off; the drive of an IMAGE stays where it is.
+
+    :raises TemplateError: as :func:`specification`
+    """
+    vector = with_defaults(eh_vector(vm, host), defaults, host)
+    wanted: Dict[str, Optional[str]] = dict(eh_properties(vector))
+    sized: Properties = {key: value for key, value in wanted.items() if key in ("cpu", "mem") and value}
+    _add_size(sized, vm, settings)
+    wanted.update(sized)
+    marked = set(current.properties.get(PRIVATE_KEY, "").split())
+    plain = sorted(key for key in wanted if DEVICE.fullmatch(key))
+    copies = tuple(image for image in images(vector) if image.device not in marked)
+    for device in current.properties.get(DRIVES_KEY, "").split():
+        wanted.setdefault(device, None)
+    private = sorted({*marked, *(image.device for image in copies)})
+    known = DRIVES_KEY in current.properties or PRIVATE_KEY in current.properties or plain or private
+    if known:
+        wanted.update({DRIVES_KEY: " ".join(plain) or None, PRIVATE_KEY: " ".join(private) or None})
+    return Restated(wanted, copies, {**ownership(vm.id, settings.cloud, host), **drive_properties(vector)})
+
+
+def ownership(vm_id: int, cloud: str, host: str) -> Properties:
+    """The keys that say whose server or drive it is."""
+    return {CLOUD_KEY: cloud, VM_KEY: str(vm_id), HOST_KEY: host}
 
 
 def size_of(vector: Mapping[str, str], vm: VirtualMachine, settings: HostSettings) -> Properties:
@@ -144,11 +216,11 @@ def state_of(server: Server) -> State:
     return STATES.get(server.status, UNKNOWN)
 
 
-def owner(server: Server, cloud: str) -> Optional[int]:
-    """The VM id of a server that belongs to ``cloud``; None for everybody else's."""
-    if not cloud or server.properties.get(CLOUD_KEY) != cloud:
+def owner(thing: Union[Server, Drive], cloud: str) -> Optional[int]:
+    """The VM id of a server or drive that belongs to ``cloud``; None for everybody else's."""
+    if not cloud or thing.properties.get(CLOUD_KEY) != cloud:
         return None
-    return number(server.properties.get(VM_KEY))
+    return number(thing.properties.get(VM_KEY))
 
 
 def vm_facts(server: Server, settings: HostSettings) -> Facts:

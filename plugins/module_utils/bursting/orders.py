@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Callable, List, Optional, Tuple, Union
 
 from ..elastichosts.clock import Clock, Deadline
+from ..elastichosts.drives import Drive
 from ..elastichosts.errors import MissingError
 from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
@@ -20,7 +21,7 @@ from .daemon import Job
 from .journal import Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
 from .settings import HostSettings, Vectors
-from .zones import ListingLate, Zone
+from .zones import Listing, ListingLate, Snapshot, Thing, Zone
 
 CLEAN_UP = 60.0
 """seconds for taking back what a failed action made"""
@@ -41,6 +42,8 @@ class Order:
     """None in V1, but for DEPLOY"""
     settings: HostSettings
     defaults: Vectors
+    settings_of: Callable[[str], HostSettings]
+    """settings of any OpenNebula host"""
     zone: Zone
     cloud: str
     job: Job
@@ -83,14 +86,30 @@ class Order:
         :raises Failure: no listing came in time
         :raises ElasticHostsError:
         """
+        return self._snapshot(self.zone.listing, since).of(self.cloud).get(self.vm_id, [])
+
+    def servers(self, *, since: float) -> Tuple[Server, ...]:
+        """All servers of the account, whoever's they are. Raises as :meth:`own`."""
+        return self._snapshot(self.zone.listing, since).things
+
+    def drives(self) -> List[Drive]:
+        """All drives of the account. Raises as :meth:`own`."""
+        return list(self._snapshot(self.zone.drives, None).things)
+
+    def own_drives(self) -> List[Drive]:
+        """The drives with this VM's ownership keys, by a listing that begins after this call. Raises as :meth:`own`."""
+        snapshot = self._snapshot(self.zone.drives, self.plain_clock.monotonic())
+        return snapshot.of(self.cloud).get(self.vm_id, [])
+
+    def _snapshot(self, listing: Listing[Thing], since: Optional[float]) -> Snapshot[Thing]:
         wait = self.settings.number("ACTION_TIMEOUT")
         try:
-            snapshot = self.zone.listing.since(self.fresh if since is None else since, wait)
+            return listing.since(self.fresh if since is None else since, wait)
         except ListingLate:
             raise Failure(
-                f"{self.settings.endpoint} did not list its servers within {wait:g} s: look whether it is up."
+                f"{self.settings.endpoint} did not answer within {wait:g} s when it was asked for a listing: look "
+                "whether it is up."
             ) from None
-        return snapshot.of(self.cloud).get(self.vm_id, [])
 
     def own_now(self) -> List[Server]:
         """As :meth:`own`, by a listing that begins after this call."""
@@ -164,5 +183,5 @@ class Order:
         )
 
 
-def attempt_of(server: Server) -> str:
-    return server.properties.get(ATTEMPT_KEY, "")
+def attempt_of(thing: Union[Server, Drive]) -> str:
+    return thing.properties.get(ATTEMPT_KEY, "")

@@ -17,6 +17,7 @@ TOTAL_CPU      2        cores that the host offers
 CPU_MHZ        2000     MHz that count as one core
 SHUTDOWN_TIMEOUT 120    seconds a guest gets to obey the ACPI power button
 ACTION_TIMEOUT 300      seconds any other action gets
+IMAGE_TIMEOUT  3600     seconds the copies of a VM's IMAGE may take
 API_TIMEOUT    60       seconds the API gets for one answer
 LISTING_PERIOD 15       seconds between two listings of the account
 GRACE          300      seconds the API may be silent before the host is reported as failed
@@ -53,6 +54,7 @@ NUMBERS: Mapping[str, Number] = {
     "CPU_MHZ": Number(2000, 1, "MHz"),
     "SHUTDOWN_TIMEOUT": Number(120, 0.1, "seconds"),
     "ACTION_TIMEOUT": Number(300, 1, "seconds"),
+    "IMAGE_TIMEOUT": Number(3600, 1, "seconds"),
     "API_TIMEOUT": Number(60, 0.1, "seconds"),
     "LISTING_PERIOD": Number(15, 0.1, "seconds"),
     "GRACE": Number(300, 0, "seconds"),

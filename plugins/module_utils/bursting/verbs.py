@@ -11,7 +11,7 @@ Every method gets an :class:`~.orders.Order` and returns the text of the SUCCESS
 from __future__ import annotations
 
 import uuid
-from typing import Callable, List, Mapping, Optional
+from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..elastichosts.clock import Deadline
 from ..elastichosts.ensure import apply_server, plan_server, wait_status
@@ -34,11 +34,22 @@ from ..elastichosts.errors import (
 from ..elastichosts.plan import Plan
 from ..elastichosts.servers import Server
 from ..elastichosts.wire import Properties
-from ..opennebula.errors import TemplateError
+from ..opennebula.errors import OpenNebulaError, TemplateError
 from ..opennebula.vm import Purpose, eh_vector
+from .copies import Copies
 from .daemon import Cancelled
-from .journal import DONE, Journal, JournalError
-from .mapping import ATTEMPT_KEY, ownership, size_of, specification, with_defaults
+from .journal import DONE, GIVEN_UP, Doubt, Journal, JournalError
+from .mapping import (
+    ATTEMPT_KEY,
+    HOST_KEY,
+    PRIVATE_KEY,
+    Specification,
+    ownership,
+    restated,
+    size_of,
+    specification,
+    with_defaults,
+)
 from .orders import Failure, Order, attempt_of
 
 NOTHING_MADE = (
@@ -67,6 +78,7 @@ class Verbs:
     def __init__(self, journal: Journal, log: Callable[[str, int, str], None]) -> None:
         self._journal = journal
         self._log = log
+        self._copies = Copies(journal, log)
         self.table: Mapping[Purpose, Callable[[Order], str]] = {
             Purpose.CREATE: self.create,
             Purpose.START: self.start,
@@ -76,9 +88,12 @@ class Verbs:
             Purpose.DESTROY: self.destroy,
             Purpose.SAVE: self.shutdown,
             Purpose.SAVE_AWAY: self.save_away,
+            Purpose.STOP_AWAY: self.stop_away,
+            Purpose.MIGRATE: self.migrate,
             Purpose.RESTORE: self.restore,
             Purpose.REBOOT: self.reboot,
             Purpose.RESET: self.reset,
+            Purpose.RESIZE: self.resize,
         }
 
     # --- creation
@@ -90,10 +105,10 @@ class Verbs:
         if order.vm is None:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
         wanted = specification(order.vm, order.host, order.settings, order.defaults)
-        self._begin_create(order, wanted["name"])
+        self._begin_create(order, wanted.server["name"])
         found = order.one_own()
         if found is not None:
-            return self._adopt(order, found, wanted)
+            return self._adopt(order, found, wanted.server)
         server = self._make(order, wanted)
         return server.uuid
 
@@ -101,22 +116,29 @@ class Verbs:
         """Without a memory of what was begun, nothing is: this may raise JournalError."""
         self._journal.begin(order.vm_id, order.request.action, order.host, creates=True, name=name)
 
-    def _make(self, order: Order, wanted: Properties, *, again: bool = True) -> Server:
-        """Create and start; whatever goes wrong, no server is left behind, or the journal remembers the attempt."""
+    def _make(self, order: Order, wanted: Specification, *, again: bool = True) -> Server:
+        """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
         if order.cancelled:
             raise Cancelled
         attempt = uuid.uuid4().hex
-        deadline = order.deadline()
         try:
-            server = self._created(order, {**wanted, ATTEMPT_KEY: attempt}, deadline)
+            devices: Properties = {}
+            if wanted.images:
+                self._copies.clear(order)
+                devices = self._copies.make(order, wanted.images, wanted.drive, wanted.server["name"], attempt)
+            deadline = order.deadline()
+            server = self._created(order, {**wanted.server, **devices, ATTEMPT_KEY: attempt}, deadline)
             if order.cancelled:
                 raise Cancelled
-            return self._active(order, server, deadline)
-        except (ElasticHostsError, Failure, Cancelled) as error:
-            if isinstance(error, NOTHING_MADE):
+            server = self._active(order, server, deadline)
+            if devices:
+                self._journal.settle(attempt)
+            return server
+        except (ElasticHostsError, OpenNebulaError, Failure, Cancelled) as error:
+            if isinstance(error, NOTHING_MADE) and not wanted.images:
                 raise
             lost = isinstance(error, ElasticHostsError) and error.maybe_done and not _said(error)
-            looked = self._take_back(order, attempt, doubtful=lost)
+            looked = self._take_back(order, attempt, copies=bool(wanted.images), doubtful=lost)
             if again and lost and looked and not order.cancelled:
                 return self._make(order, wanted, again=False)
             if looked and not lost:
@@ -155,33 +177,36 @@ class Verbs:
             raise order.gone()
         return wait_status(order.zone.client, started.uuid, "active", deadline) or started
 
-    def _take_back(self, order: Order, attempt: str, *, doubtful: bool) -> bool:
+    def _take_back(self, order: Order, attempt: str, *, copies: bool, doubtful: bool) -> bool:
         """Destroy what ``attempt`` made, if anything; false when the cloud could not be asked.
 
-        The journal knows of it until that is certain: a server may still appear after a look (``doubtful``).
+        The journal knows of it until that is certain: something may still appear after a look (``doubtful``), and a
+        drive that is being imaged cannot be destroyed yet.
         """
         try:
             self._journal.doubt(attempt, order.vm_id, order.host)
             found = order.made_by(attempt)
             if found is not None:
                 self._destroy(order, found, order.clean_up())
-            if found is not None or not doubtful:
+            clean = self._copies.drop(order, attempt) if copies else True
+            if clean and (found is not None or not doubtful):
                 self._journal.settle(attempt)
         except (ElasticHostsError, Failure, JournalError) as error:
-            self._log("E", order.vm_id, f"A server may be left behind: {error}")
+            self._log("E", order.vm_id, f"A server or drive may be left behind: {error}")
             return False
         return True
 
-    def mend(self, order: Order, attempt: str) -> bool:
-        """Destroy the server of an attempt that was given up; false when there is none (yet)."""
-        found = order.made_by(attempt)
-        if found is None:
-            return False
-        self._destroy(order, found, order.clean_up())
-        self._log(
-            "W", order.vm_id, f"Server {found.uuid} of a create call that was given up appeared; it is destroyed."
-        )
-        return True
+    def mend(self, order: Order, doubt: Doubt) -> bool:
+        """Destroy what nobody wants of an attempt; true when there was something, and it is gone."""
+        found = order.made_by(doubt.attempt) if doubt.state == GIVEN_UP else None
+        if found is not None:
+            self._destroy(order, found, order.clean_up())
+            self._log(
+                "W", order.vm_id, f"Server {found.uuid} of a create call that was given up appeared; it is destroyed."
+            )
+        there = any(attempt_of(drive) == doubt.attempt for drive in order.own_drives())
+        gone = self._copies.drop(order, doubt.attempt) if there else True
+        return gone and (there or found is not None)
 
     def _adopt(self, order: Order, found: Server, wanted: Properties) -> str:
         """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
@@ -208,7 +233,7 @@ class Verbs:
         found = order.recorded()
         if found is None:
             raise order.gone()
-        marks = {**ownership(order.vm_id, order.cloud), **KEEP}
+        marks = {**ownership(order.vm_id, order.cloud, order.host), **KEEP}
         self._bring(order, found, "started", marks, order.deadline())
         return found.uuid
 
@@ -217,7 +242,8 @@ class Verbs:
     def start(self, order: Order) -> str:
         """DEPLOY of a VM that was off: start its server, with CPU and memory as they are now (7.13, 7.14)."""
         server = self._needed(order)
-        desired: Mapping[str, Optional[str]] = {} if server.status == "active" else self._size(order)
+        desired: Dict[str, Optional[str]] = {} if server.status == "active" else self._restated(order, server)
+        desired[HOST_KEY] = order.host
         self._bring(order, server, "started", desired, order.deadline())
         return server.uuid
 
@@ -236,19 +262,56 @@ class Verbs:
         return ""
 
     def save_away(self, order: Order) -> str:
-        """First half of a cold migration: the server can only stay where it is."""
-        target = order.vm.history_host if order.vm else ""
-        raise Failure(
-            f"A server cannot move from host {order.host!r} to {target!r}: hosts of ElasticHosts are separate clouds. "
-            "Deploy a new VM there instead."
-        )
+        """First half of a cold migration: between two hosts of one account the server stays where it is."""
+        self._check_way(order, order.vm.history_host if order.vm else "")
+        return self.shutdown(order)
+
+    def stop_away(self, order: Order) -> str:
+        """The same, by cutting the power."""
+        self._check_way(order, order.vm.history_host if order.vm else "")
+        return self.stop(order)
+
+    def migrate(self, order: Order) -> str:
+        """Between two hosts of one account there is nothing to move but the mark."""
+        target = order.request.fields.get("MIGR_HOST", "")
+        self._check_way(order, target)
+        self._bring(order, self._needed(order), "present", {HOST_KEY: target}, order.deadline())
+        return ""
+
+    def _check_way(self, order: Order, target: str) -> None:
+        here, there = order.settings, order.settings_of(target)
+        if (here.endpoint, here.auth) != (there.endpoint, there.auth):
+            raise Failure(
+                f"A server cannot move from host {order.host!r} to {target!r}: they are separate clouds. Deploy a new "
+                "VM there instead."
+            )
+
+    def resize(self, order: Order) -> str:
+        """Another size for a server that runs: MHz change at once, memory does not (elastichosts-api 2.2)."""
+        server = self._needed(order)
+        if order.vm is None:
+            raise Failure(f"RESIZE of VM {order.vm_id} came without its description, so nothing was done.")
+        vector = with_defaults(eh_vector(order.vm, order.host), order.defaults, order.host)
+        if vector.get("CPUMHZ") and vector.get("MEMORY"):
+            raise Failure(
+                "CPUMHZ and MEMORY of the VM's EH=[...] decide about the server, not its CPU and MEMORY, and nothing "
+                "was done: change them there (onevm update), power the VM off and resume it."
+            )
+        wanted = size_of(vector, order.vm, order.settings)
+        if server.status != "stopped" and wanted["mem"] != str(server.mem):
+            raise Failure(
+                f"The memory of server {server.uuid} can only change while it is stopped, and nothing was done: power "
+                "the VM off, resize it, and resume it."
+            )
+        self._bring(order, server, "present", wanted, order.deadline())
+        return ""
 
     def terminate(self, order: Order) -> str:
         """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
         server = order.recorded()
         if server is not None:
             self._power_off(order, server)
-            self._destroy(order, server, order.deadline())
+        self._end(order, [] if server is None else [server])
         return ""
 
     def destroy(self, order: Order) -> str:
@@ -256,14 +319,22 @@ class Verbs:
 
         CLEANUP also follows an import that failed: the server is then still its owner's.
         """
-        for server in self._all_own(order):
-            if order.request.action == "CLEANUP" and not order.owns(server):
-                self._log(
-                    "W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was."
-                )
-                continue
-            self._destroy(order, server, order.deadline())
+        found = self._all_own(order)
+        strangers = [] if order.request.action != "CLEANUP" else [one for one in found if not order.owns(one)]
+        for server in strangers:
+            self._log("W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was.")
+        self._end(order, [server for server in found if server not in strangers])
         return ""
+
+    def _end(self, order: Order, servers: Sequence[Server]) -> None:
+        """Destroy the servers of a VM, then the drives that were made for it.
+
+        A server says whether it had any; where there is none, a deploy may have ended between drive and server.
+        """
+        for server in servers:
+            self._destroy(order, server, order.deadline())
+        if not servers or any(PRIVATE_KEY in server.properties for server in servers):
+            self._copies.release(order, order.deadline())
 
     def reboot(self, order: Order) -> str:
         """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
@@ -293,15 +364,32 @@ class Verbs:
         # A look shared with others may be older than what this VM's own deploy has just made.
         return order.own_now()
 
-    def _size(self, order: Order) -> Properties:
-        """What the template says now about CPU and memory; nothing where it cannot be said."""
+    def _restated(self, order: Order, server: Server) -> Dict[str, Optional[str]]:
+        """What the template says now about a server that is off; nothing where it cannot be said.
+
+        New copies of IMAGE are made for it. Should the start fail then, they are there, and known to the server or to
+        the journal.
+        """
         if order.vm is None:
             return {}
         try:
-            vector = with_defaults(eh_vector(order.vm, order.host), order.defaults, order.host)
-        except TemplateError:
+            wanted = restated(order.vm, order.host, order.settings, order.defaults, server)
+        except TemplateError as error:
+            if order.vm.eh:
+                self._log("W", order.vm_id, f"The server is started as it was, without the changes in EH: {error}")
             return {}
-        return size_of(vector, order.vm, order.settings)
+        if not wanted.images:
+            return wanted.server
+        attempt = uuid.uuid4().hex
+        try:
+            devices = self._copies.make(order, wanted.images, wanted.drive, server.name, attempt)
+            order.zone.client.servers.set(server.uuid, {**wanted.server, **devices})
+            self._journal.settle(attempt)
+        except (ElasticHostsError, Failure, Cancelled):
+            self._journal.leave(attempt, order.vm_id, order.host)
+            self._copies.drop(order, attempt)
+            raise
+        return {}
 
     def _bring(
         self, order: Order, server: Server, state: str, desired: Mapping[str, Optional[str]], deadline: Deadline

@@ -17,6 +17,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.servers import Server
 from ..opennebula.errors import OpenNebulaError
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.messages import INIT_REPLY, MalformedLine, VmmRequest, parse_vmm, poll_data, vmm_log, vmm_reply
@@ -54,7 +55,32 @@ MEND_FOR = 3600.0
 POLL_WAIT = 10.0
 POLL_KEYS = ("CPU", "MEMORY", "NETRX", "NETTX", "GUEST_IP")
 """what POLL says beside STATE; before 4.14 each other key would become an attribute of the VM's template (8.12)"""
-_REFUSAL = "{action} is not possible for a server at ElasticHosts, and nothing was done."
+_REFUSAL = "{action} is not possible for a server at ElasticHosts, and nothing was done{instead}."
+_DRIVES = (
+    ": it has no disks of OpenNebula. Change DRIVE or IMAGE of its EH=[...] (onevm update), power it off and resume it"
+)
+_NICS = (
+    ": it has no interfaces of OpenNebula. Change NICDHCP, NICVLAN or NICMODEL of its EH=[...] (onevm update), power "
+    "it off and resume it"
+)
+_COPY = ": the cloud has no snapshots. Power the VM off and make a copy of its drive"
+INSTEAD: Mapping[str, str] = {
+    "ATTACHDISK": _DRIVES,
+    "DETACHDISK": _DRIVES,
+    "RESIZEDISK": ": the cloud resizes only drives that no running server uses. Power the VM off and resize the drive",
+    "ATTACHNIC": _NICS,
+    "DETACHNIC": _NICS,
+    "UPDATENIC": _NICS,
+    "UPDATESG": ": security groups do not reach the cloud. Use nic:0:firewall:policy in EXTRA of its EH=[...]",
+    "SNAPSHOTCREATE": _COPY,
+    "SNAPSHOTREVERT": _COPY,
+    "SNAPSHOTDELETE": _COPY,
+    "DISKSNAPSHOTCREATE": _COPY,
+    "DISKSNAPSHOTREVERT": _COPY,
+    "BACKUP": ": the cloud makes no backups. Power the VM off and make a copy of its drive",
+    "EXEC": ": the cloud does not reach into guests. Use the address of the VM",
+}
+"""what to do in place of an action that is refused; both lists of a server change only while it is stopped (2.2)"""
 
 
 class VmmService:
@@ -138,7 +164,8 @@ class VmmService:
             self._log("E", -1, error.sentence)
 
     def _refuse(self, request: VmmRequest, ticket: Ticket) -> None:
-        ticket.answer(False, _REFUSAL.format(action=request.action))
+        instead = INSTEAD.get(request.action, "")
+        ticket.answer(False, _REFUSAL.format(action=request.action, instead=instead))
 
     def _abort(self, request: VmmRequest, _ticket: Ticket) -> None:
         """DRIVER_CANCEL: what runs or waits for this VM is not wanted any more. It has no answer of its own."""
@@ -190,6 +217,7 @@ class VmmService:
             purpose=meaning,
             vm=vm,
             settings=host,
+            settings_of=self._settings.host,
             defaults=self._settings.template_defaults(),
             zone=zone,
             cloud=host.cloud,
@@ -316,6 +344,7 @@ class VmmService:
                 purpose=Purpose.DESTROY,
                 vm=None,
                 settings=host,
+                settings_of=self._settings.host,
                 defaults=(),
                 zone=self._zones.of(host),
                 cloud=host.cloud,
@@ -324,7 +353,7 @@ class VmmService:
                 clock=self._clock,
                 plain_clock=self._clock,
             )
-            if self._verbs.mend(order, doubt.attempt) or self._clock.now() - doubt.at > MEND_FOR:
+            if self._verbs.mend(order, doubt) or self._clock.now() - doubt.at > MEND_FOR:
                 self._journal.settle(doubt.attempt)
         except KNOWN_ERRORS as error:
             log(f"VM {doubt.vm}: a lost create call cannot be looked after yet: {error}")
@@ -341,7 +370,7 @@ def _done(ticket: Ticket) -> None:
     ticket.answer(True)
 
 
-def _poll_of(request: VmmRequest, snapshot: Snapshot, cloud: str, facts_of: Callable[..., Facts]) -> Facts:
+def _poll_of(request: VmmRequest, snapshot: Snapshot[Server], cloud: str, facts_of: Callable[..., Facts]) -> Facts:
     """The letters are those of 3.2. A server that is not there is ``d`` in V1 (UNKNOWN), and no news later (7.16)."""
     found = snapshot.of(cloud).get(request.id, [])
     if len(found) != 1:

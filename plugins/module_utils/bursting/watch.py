@@ -129,8 +129,8 @@ class HostWatch:
 
     # --- good news
 
-    def _speak(self, snapshot: Snapshot, settings: HostSettings, cloud: str) -> List[bytes]:
-        facts = host_facts(self.host, snapshot.servers, settings)
+    def _speak(self, snapshot: Snapshot[Server], settings: HostSettings, cloud: str) -> List[bytes]:
+        facts = host_facts(self.host, snapshot.things, settings)
         recovered = self._bad_since is not None
         self._bad_since = None
         self._failed = False
@@ -154,7 +154,7 @@ class HostWatch:
             lines.append(self._monitor_host(facts))
         return lines + self._about_vms(snapshot, settings, cloud)
 
-    def _about_vms(self, snapshot: Snapshot, settings: HostSettings, cloud: str) -> List[bytes]:
+    def _about_vms(self, snapshot: Snapshot[Server], settings: HostSettings, cloud: str) -> List[bytes]:
         own = snapshot.of(cloud)
         outdated = self._outdated(snapshot)
         clear = {vm: found[0] for vm, found in own.items() if len(found) == 1 and vm not in outdated}
@@ -175,7 +175,7 @@ class HostWatch:
             lines.append(self._message("MONITOR_VM", True, monitor_vm_text(facts)))
         return lines
 
-    def _outdated(self, snapshot: Snapshot) -> Set[int]:
+    def _outdated(self, snapshot: Snapshot[Server]) -> Set[int]:
         """VMs about which the listing may be older than what the VM driver did (opennebula-drivers 7.5)."""
         try:
             entries: Mapping[int, Entry] = self._journal.entries()

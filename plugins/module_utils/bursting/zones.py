@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, Generic, List, Optional, Tuple, TypeVar
 
 from ..elastichosts.client import ElasticHosts
 from ..elastichosts.clock import Clock
+from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError
 from ..elastichosts.servers import Server
 from ..elastichosts.transport import Timeouts
@@ -26,44 +27,47 @@ AT_ONCE = 2
 """listings on their way at the same time: a second may overtake one that hangs"""
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A complete listing. Times are the clock's monotonic seconds."""
+Thing = TypeVar("Thing", Server, Drive)
 
-    servers: Tuple[Server, ...]
+
+@dataclass(frozen=True)
+class Snapshot(Generic[Thing]):
+    """A complete listing of servers or drives. Times are the clock's monotonic seconds."""
+
+    things: Tuple[Thing, ...]
     begun: float
     ended: float
 
-    def of(self, cloud: str) -> Dict[int, List[Server]]:
-        """The servers of this OpenNebula cloud, by VM id."""
-        found: Dict[int, List[Server]] = {}
-        for server in self.servers:
-            vm_id = owner(server, cloud)
+    def of(self, cloud: str) -> Dict[int, List[Thing]]:
+        """What belongs to this OpenNebula cloud, by VM id."""
+        found: Dict[int, List[Thing]] = {}
+        for thing in self.things:
+            vm_id = owner(thing, cloud)
             if vm_id is not None:
-                found.setdefault(vm_id, []).append(server)
+                found.setdefault(vm_id, []).append(thing)
         return found
 
-    def wild(self, cloud: str) -> List[Server]:
-        """The servers of somebody else."""
-        return [server for server in self.servers if owner(server, cloud) is None]
+    def wild(self, cloud: str) -> List[Thing]:
+        """What is somebody else's."""
+        return [thing for thing in self.things if owner(thing, cloud) is None]
 
 
 class ListingLate(Exception):
     """No listing came in the time that the caller had."""
 
 
-class Listing:
+class Listing(Generic[Thing]):
     """The last listing of an account; fetched when somebody needs a newer one, once for all who do."""
 
-    def __init__(self, fetch: Callable[[], List[Server]], clock: Clock) -> None:
-        self._fetch = fetch
+    def __init__(self, fetch: Callable[[], List[Thing]], clock: Clock) -> None:
+        self._fetch: Callable[[], List[Thing]] = fetch
         self._clock = clock
         self._news = threading.Condition()
         self._flights: List[float] = []
         self._failed: Optional[Tuple[float, Exception]] = None
-        self.last: Optional[Snapshot] = None
+        self.last: Optional[Snapshot[Thing]] = None
 
-    def since(self, moment: float, wait: float) -> Snapshot:
+    def since(self, moment: float, wait: float) -> Snapshot[Thing]:
         """A listing begun at ``moment`` (monotonic seconds) or later.
 
         :param wait: seconds; the fetch goes on in the background when they are over
@@ -89,10 +93,10 @@ class Listing:
         threading.Thread(target=self._fly, args=(begun,), name="listing", daemon=True).start()
 
     def _fly(self, begun: float) -> None:
-        servers: List[Server] = []
+        things: List[Thing] = []
         failure: Optional[Exception] = None
         try:
-            servers = self._fetch()
+            things = self._fetch()
         except Exception as error:
             failure = error
         with self._news:
@@ -101,16 +105,17 @@ class Listing:
                 if self._failed is None or begun > self._failed[0]:
                     self._failed = (begun, failure)
             elif self.last is None or begun > self.last.begun:
-                self.last = Snapshot(tuple(servers), begun, self._clock.monotonic())
+                self.last = Snapshot(tuple(things), begun, self._clock.monotonic())
             self._news.notify_all()
 
 
 class Zone:
-    """An account: its client and its listing."""
+    """An account: its client and its listings."""
 
     def __init__(self, client: ElasticHosts, clock: Clock) -> None:
         self.client = client
-        self.listing = Listing(client.servers.info, clock)
+        self.listing: Listing[Server] = Listing(client.servers.info, clock)
+        self.drives: Listing[Drive] = Listing(client.drives.info, clock)
 
 
 Connect = Callable[[HostSettings], ElasticHosts]
@@ -149,4 +154,4 @@ class Zones:
             return self._zones[key]
 
 
-__all__ = ["ElasticHostsError", "Listing", "ListingLate", "Snapshot", "Zone", "Zones", "connect"]
+__all__ = ["Drive", "ElasticHostsError", "Listing", "ListingLate", "Snapshot", "Zone", "Zones", "connect"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Set, Tuple
 
 from .errors import TemplateError
 
@@ -25,6 +25,8 @@ _AVOID_KEY = re.compile(r"avoid:(servers|drives)\Z")
 _KEY = re.compile(r"[a-z][a-z0-9]*([:_.-][a-z0-9]+)*\Z")
 _WORD = re.compile(r"[^\s,]+\Z")
 _COUNT = re.compile(r"[1-9][0-9]{0,8}\Z")
+_SOURCE = re.compile(r"\S.*\Z")
+_SIZE = re.compile(r"[1-9][0-9]{0,11}[kKmMgGtT]\Z|[1-9][0-9]{6,15}\Z")
 _AUTO_OR_ADDRESS = re.compile(r"(auto|[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+)\Z")
 _BOOLEANS: Mapping[str, str] = {"YES": "true", "TRUE": "true", "NO": "false", "FALSE": "false"}
 
@@ -142,7 +144,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
         partial(_pairs, _DHCP_KEY, _AUTO_OR_ADDRESS), '"nic:0:dhcp auto" or "nic:0:dhcp ADDRESS" with an own address'
     ),
     "NICVLAN": Attribute(partial(_pairs, _VLAN_KEY, _UUID), '"nic:N:vlan UUID" with N from 1 to 3'),
-    "BOOT": Attribute(partial(_words, "boot", _DEVICE), "one or more devices of DRIVE, for example ide:0:0"),
+    "BOOT": Attribute(partial(_words, "boot", _DEVICE), "one or more devices of DRIVE or IMAGE, for example ide:0:0"),
     "VNCIP": Attribute(partial(_prefixed, "vnc:ip", _AUTO_OR_ADDRESS), '"vnc:ip auto" or "vnc:ip ADDRESS"'),
     "VNCPASSWORD": Attribute(
         partial(_prefixed, "vnc:password", re.compile(r"\S+\Z")),
@@ -165,6 +167,28 @@ DRIVE_ATTRIBUTES: Mapping[str, Attribute] = {
 }
 """what a drive gets that the driver makes for the VM"""
 
+IMAGE = "IMAGE"
+IMAGES: Mapping[str, Attribute] = {
+    IMAGE: Attribute(
+        partial(_pairs, _DEVICE, _SOURCE),
+        '"DEVICE SOURCE [SIZE]", comma-separated, where SOURCE is the UUID or unique name of a drive, for example '
+        '"ide:0:0 debian-12 10G"',
+    ),
+}
+"""of which drives the VM gets copies of its own"""
+ROWS: Mapping[str, Attribute] = {**ATTRIBUTES, **DRIVE_ATTRIBUTES, **IMAGES}
+
+
+class Image(NamedTuple):
+    """A drive that the VM gets as a copy of another one."""
+
+    device: str
+    source: str
+    """UUID or unique name of the drive to copy"""
+    size: str
+    """with a unit, or in bytes; empty: as large as the source"""
+
+
 CHOOSING = ("HOST", "CLOUD")
 """choose the vector, see :func:`~.vm.eh_vector`"""
 
@@ -174,9 +198,9 @@ def parse_attribute(name: str, value: str) -> Dict[str, str]:
 
     :raises TemplateError: naming the attribute, its value (never VNCPASSWORD's) and the right form
     """
-    row = ATTRIBUTES.get(name) or DRIVE_ATTRIBUTES.get(name)
+    row = ROWS.get(name)
     if row is None:
-        known = ", ".join(sorted({*ATTRIBUTES, *DRIVE_ATTRIBUTES, "HOST"}))
+        known = ", ".join(sorted({*ROWS, "HOST"}))
         raise TemplateError(f"EH has the attribute {name}, which this driver does not know: use one of {known}.")
     try:
         return row.read(value.strip())
@@ -186,6 +210,28 @@ def parse_attribute(name: str, value: str) -> Dict[str, str]:
         raise TemplateError(f"{name}{shown} in EH is wrong{detail}: it must be {row.form}.") from None
 
 
+def key_values(text: str) -> Dict[str, str]:
+    """The API's own lines, ``key value``: what 2.0 with the original guide's patch (``type = "eh"``) writes.
+
+    :raises TemplateError: naming the first line that is none
+    """
+    found: Dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        key, _blank, value = line.strip().partition(" ")
+        if not key:
+            continue
+        if not _KEY.match(key) or not value.strip():
+            raise TemplateError(
+                f'Line {number} of the deployment file is neither XML nor "key value": check the type of the VM_MAD '
+                'section in oned.conf, type = "xml" is right for an OpenNebula without patches.'
+            )
+        if key.startswith(OWNERSHIP_PREFIX) or key in found:
+            why = "belongs to the driver" if key not in found else "stands there twice"
+            raise TemplateError(f"Line {number} of the deployment file: {key} {why}; take it out of the VM's template.")
+        found[key] = value.strip()
+    return found
+
+
 def _short(text: str) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
@@ -193,23 +239,40 @@ def _short(text: str) -> str:
 def eh_properties(vector: Mapping[str, str]) -> Dict[str, str]:
     """The server's API keys that an EH vector asks for. An empty attribute counts as absent.
 
-    PERSISTENT=NO gives ``persistent false``; defaults, CPU and MEMORY of the VM and ownership are the driver's.
+    PERSISTENT=NO gives ``persistent false``; defaults, CPU and MEMORY of the VM, ownership, and the drives of IMAGE
+    (:func:`images`) are the driver's.
 
     :raises TemplateError: one sentence about the first attribute (in alphabetical order) that is wrong
     """
     properties: Dict[str, str] = {}
     said: Dict[str, str] = {}
+    copies: Set[str] = set()
     for name, value in _given(vector):
         keys = parse_attribute(name, value)
         if name in DRIVE_ATTRIBUTES:
             continue
+        if name == IMAGE:
+            copies = set(keys)
         for key in keys:
             if key in said:
                 raise TemplateError(f"{said[key]} and {name} of EH both set {key}: keep one of them.")
             said[key] = name
         properties.update(keys)
     _check_boot(properties)
-    return properties
+    return {key: value for key, value in properties.items() if key not in copies}
+
+
+def images(vector: Mapping[str, str]) -> Tuple[Image, ...]:
+    """The copies that an EH vector asks for. A last word that is a size is one, so such a name needs its UUID.
+
+    :raises TemplateError: as :func:`eh_properties`
+    """
+    given = {name: value for name, value in _given(vector) if name == IMAGE}
+    found: List[Image] = []
+    for device, text in sorted(parse_attribute(IMAGE, given[IMAGE]).items()) if given else ():
+        source, _blank, last = text.rpartition(" ")
+        found.append(Image(device, source, last) if source and _SIZE.match(last) else Image(device, text, ""))
+    return tuple(found)
 
 
 def drive_properties(vector: Mapping[str, str]) -> Dict[str, str]:
@@ -233,5 +296,5 @@ def _check_boot(properties: Mapping[str, str]) -> None:
     for device in properties.get("boot", "").split():
         if drives and device not in drives:
             raise TemplateError(
-                f"BOOT of EH is {device}, but DRIVE has only {', '.join(sorted(drives))}: boot from one of these."
+                f"BOOT of EH is {device}, but its drives are at {', '.join(sorted(drives))} only: name one of them."
             )

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Dict, List, Mapping, Optional, Tuple, Union
 from xml.etree.ElementTree import Element
 
 from .documents import child_text, parse_xml
 from .errors import DocumentError, TemplateError
+from .template import key_values
 
 ACTIVE = 3
 """VM state in which LCM_STATE says more (opennebula-drivers 2.7)"""
@@ -45,6 +46,8 @@ class VirtualMachine:
     """the VM was made from a server that existed before (opennebula-drivers 4, 9.4)"""
     monitoring: bool = False
     """the document has MONITORING (4.14+): POLL speaks of CPU and MEMORY, no longer USEDCPU and USEDMEMORY"""
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """API keys of a deployment file in key-value form, which takes the place of EH"""
 
 
 def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
@@ -64,11 +67,17 @@ def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
 def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  # noqa: A002
     """The VM of a deployment file written by TYPE="xml" (opennebula-drivers 2.6).
 
-    Its root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later.
+    Its root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later. A file without any XML holds the API's own key-value lines:
+    so does a core 2.0 with the patch of the original guide, ``type = "eh"``.
 
     :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and V1 relies on the line
     :raises DocumentError: when the file cannot be used, with a sentence that says why
+    :raises TemplateError: when its key-value lines are none
     """
+    plain = _plain_text(text)
+    if plain:
+        given = key_values(plain)
+        return VirtualMachine(id, given.get("name", ""), ACTIVE, None, "", None, None, (), given=given)
     try:
         root = parse_xml(text)
         if root.tag == "VM":
@@ -81,6 +90,15 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
             '(OpenNebula 2.0 then writes an empty file) and for TYPE="xml" in the VM_MAD section of oned.conf.'
         ) from None
     return _machine(root, id, root, (root,))
+
+
+def _plain_text(text: Union[bytes, str]) -> str:
+    """The text, when it is not XML; empty when it is, or is not even text."""
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+    except UnicodeDecodeError:
+        return ""
+    return "" if "<" in decoded.lstrip("\ufeff \t\r\n")[:1] else decoded.strip()
 
 
 def _machine(
@@ -198,12 +216,18 @@ class Purpose(str, Enum):
     SAVE = "save"
     """suspend, stop: stop the server, keep it with its drives"""
     SAVE_AWAY = "save away"
-    """SAVE as first half of a cold migration: possible only inside the same cloud"""
+    """SAVE as first half of a cold migration: possible only inside the same account"""
+    STOP_AWAY = "stop away"
+    """the same by cutting the power: migration with a hard power-off"""
     RESTORE = "restore"
     """start the server that SAVE stopped"""
     REBOOT = "reboot"
     """ACPI off, and on again"""
     RESET = "reset"
+    RESIZE = "resize"
+    """CPU and memory of a server that runs"""
+    MIGRATE = "migrate"
+    """to another OpenNebula host, without a stop"""
     POLL = "poll"
     ABORT = "abort"
     """DRIVER_CANCEL: give up the action that is under way for this VM; an answer is not needed"""
@@ -221,11 +245,18 @@ _ByState = Tuple[Mapping[int, Purpose], Purpose]
 _MEANING: Mapping[str, _ByState] = {
     # 2 BOOT, 36 BOOT_FAILURE; BOOT_UNKNOWN, _POWEROFF, _UNDEPLOY and what a later release may add: the server exists.
     "DEPLOY": ({2: Purpose.CREATE, 36: Purpose.CREATE}, Purpose.START),
-    # 12 SHUTDOWN; 18 SHUTDOWN_POWEROFF, 29 SHUTDOWN_UNDEPLOY, 7 SAVE_MIGRATE (poff-migrate) keep.
-    "SHUTDOWN": ({12: Purpose.TERMINATE}, Purpose.SHUTDOWN),
+    # 12 SHUTDOWN; 18 SHUTDOWN_POWEROFF, 29 SHUTDOWN_UNDEPLOY keep, and so does 7 SAVE_MIGRATE (poff-migrate).
+    "SHUTDOWN": ({12: Purpose.TERMINATE, 7: Purpose.SAVE_AWAY}, Purpose.SHUTDOWN),
     # 0 LCM_INIT: delete in 3.2 to 3.8, as recorded; 13 CANCEL; 15 and 23 CLEANUP_*.
     "CANCEL": (
-        {0: Purpose.DESTROY, 12: Purpose.DESTROY, 13: Purpose.DESTROY, 15: Purpose.DESTROY, 23: Purpose.DESTROY},
+        {
+            7: Purpose.STOP_AWAY,
+            0: Purpose.DESTROY,
+            12: Purpose.DESTROY,
+            13: Purpose.DESTROY,
+            15: Purpose.DESTROY,
+            23: Purpose.DESTROY,
+        },
         Purpose.STOP,
     ),
     "CLEANUP": ({}, Purpose.DESTROY),
@@ -233,6 +264,8 @@ _MEANING: Mapping[str, _ByState] = {
     "RESTORE": ({}, Purpose.RESTORE),
     "REBOOT": ({}, Purpose.REBOOT),
     "RESET": ({}, Purpose.RESET),
+    "RESIZE": ({}, Purpose.RESIZE),
+    "MIGRATE": ({}, Purpose.MIGRATE),
     "POLL": ({}, Purpose.POLL),
     "DRIVER_CANCEL": ({}, Purpose.ABORT),
     "UPDATECONF": ({}, Purpose.ACCEPT),

@@ -134,7 +134,7 @@ def test_two_attributes_must_not_set_the_same_key() -> None:
 
 
 def test_the_vm_can_only_boot_from_a_drive_it_has() -> None:
-    with pytest.raises(TemplateError, match="BOOT of EH is ide:0:1, but DRIVE has only ide:0:0"):
+    with pytest.raises(TemplateError, match="BOOT of EH is ide:0:1, but its drives are at ide:0:0 only"):
         eh_properties({"DRIVE": f"ide:0:0 {DRIVE}", "BOOT": "ide:0:1"})
 
 

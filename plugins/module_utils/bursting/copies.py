@@ -1,0 +1,165 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The drives of IMAGE: made as copies for one VM, before its server, and destroyed after it.
+
+A drive says itself whose it is: the ownership keys and the attempt's mark are in its create call. One that no server
+names, and whose VM has ended or starts anew, is nobody's, and goes. One that any server names is never touched.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Iterable, List, Mapping, Set, Tuple
+
+from ..elastichosts.clock import Deadline
+from ..elastichosts.drives import Drive
+from ..elastichosts.ensure import apply_drive, parse_size, plan_drive, rounded
+from ..elastichosts.errors import BusyError, ElasticHostsError, MissingError
+from ..elastichosts.imaging import Source, copy_onto, find_source
+from ..elastichosts.plan import Plan, Step
+from ..elastichosts.wire import Properties
+from ..opennebula.errors import TemplateError
+from ..opennebula.template import Image
+from .daemon import Cancelled
+from .journal import Journal
+from .mapping import ATTEMPT_KEY, DEVICE_KEY, LONGEST_NAME
+from .orders import Failure, Order
+
+BUSY_PAUSE = 0.5
+SHORT = 3.0
+"""seconds that something else waits for a drive to be destroyed; after that it is the journal's"""
+
+
+class Copies:
+    """Makes and destroys the drives of IMAGE.
+
+    :param log: takes a level letter, a VM id and a sentence for the administrator
+    """
+
+    def __init__(self, journal: Journal, log: Callable[[str, int, str], None]) -> None:
+        self._journal = journal
+        self._log = log
+
+    def make(self, order: Order, images: Tuple[Image, ...], keys: Properties, name: str, attempt: str) -> Properties:
+        """Make the copies, one after the other, and wait until each is whole; the drive's UUID by device.
+
+        What is made when this fails carries ``attempt``, for :meth:`drop`.
+
+        :raises TemplateError: a SIZE is too small
+        :raises ElasticHostsError: a source is not there, a call failed, or IMAGE_TIMEOUT is over
+        """
+        sources = self._sources(order, images)
+        self._journal.copying(attempt, order.vm_id, order.host)
+        deadline = order.deadline("IMAGE_TIMEOUT")
+        made: Properties = {}
+        for image in images:
+            source, size = sources[image.device]
+            properties = {
+                **keys,
+                "name": f"{name[: LONGEST_NAME - 10]} {image.device}",
+                "size": str(size),
+                DEVICE_KEY: image.device,
+                ATTEMPT_KEY: attempt,
+            }
+            made[image.device] = self._copy(order, properties, source, deadline)
+        return made
+
+    def _copy(self, order: Order, properties: Mapping[str, str], source: Source, deadline: Deadline) -> str:
+        if order.cancelled:
+            raise Cancelled
+        drive = apply_drive(order.zone.client, plan_drive(properties, "present", None), None, deadline)
+        if order.cancelled or drive is None:
+            raise Cancelled
+        copy_onto(order.zone.client, drive.uuid, source, deadline)
+        return drive.uuid
+
+    def _sources(self, order: Order, images: Tuple[Image, ...]) -> Dict[str, Tuple[Source, int]]:
+        """Source and size (bytes) of each device; nothing is made before all are clear."""
+        own = order.drives()
+        found: Dict[str, Tuple[Source, int]] = {}
+        for image in images:
+            source = find_source(order.zone.client, image.source, own)
+            size = rounded(parse_size(image.size)) if image.size else source.size
+            if size < source.size:
+                raise TemplateError(
+                    f"IMAGE of EH gives {image.device} a size of {image.size}, but {image.source} needs "
+                    f"{source.size} bytes: ask for at least as much, or leave the size out."
+                )
+            found[image.device] = (source, size)
+        return found
+
+    # --- the end of drives
+
+    def clear(self, order: Order) -> None:
+        """Destroy what earlier deploys of this VM left: the VM has no server. What is busy is left to the journal."""
+        for drive in self._unnamed(order, order.own_drives(), since=order.plain_clock.monotonic()):
+            self._drop_or_doubt(order, drive)
+
+    def drop(self, order: Order, attempt: str) -> bool:
+        """Destroy what ``attempt`` made and no server names; false when something of it is still there.
+
+        :raises ElasticHostsError: the cloud could not be asked
+        """
+        mine = [drive for drive in order.own_drives() if drive.properties.get(ATTEMPT_KEY) == attempt]
+        if not mine:
+            return True
+        results = [
+            self._drop_or_doubt(order, drive)
+            for drive in self._unnamed(order, mine, since=order.plain_clock.monotonic())
+        ]
+        return all(results)
+
+    def release(self, order: Order, deadline: Deadline) -> None:
+        """The VM has ended: destroy all its drives, and wait for those that are busy.
+
+        :raises Failure: one is still there; the journal remembers it
+        """
+        problems: List[str] = []
+        for drive in self._unnamed(order, order.own_drives(), since=order.plain_clock.monotonic()):
+            try:
+                self._drop(order, drive, deadline)
+            except ElasticHostsError as error:
+                self._remember(order, drive)
+                problems.append(f"Drive {drive.uuid} of VM {order.vm_id} could not be destroyed yet: {error}")
+        if problems:
+            raise Failure(f"{'; '.join(problems)} The driver goes on trying; repeat the action to be sure.")
+
+    def _unnamed(self, order: Order, drives: Iterable[Drive], *, since: float) -> List[Drive]:
+        """Those that no server names, whoever's it is. One that is named is somebody's, and stays."""
+        wanted = list(drives)
+        named: Set[str] = set()
+        if wanted:
+            named = {uuid for server in order.servers(since=since) for uuid in server.drives.values()}
+        for drive in wanted:
+            if drive.uuid in named:
+                self._log(
+                    "W", order.vm_id, f"Drive {drive.uuid} of this VM is named by another server, so it was kept."
+                )
+        return [drive for drive in wanted if drive.uuid not in named]
+
+    def _drop_or_doubt(self, order: Order, drive: Drive) -> bool:
+        try:
+            self._drop(order, drive, Deadline(SHORT, order.plain_clock))
+        except ElasticHostsError as error:
+            self._remember(order, drive)
+            self._log("W", order.vm_id, f"Drive {drive.uuid} is left over and is destroyed when it is free: {error}")
+            return False
+        return True
+
+    def _remember(self, order: Order, drive: Drive) -> None:
+        self._journal.leave(drive.properties.get(ATTEMPT_KEY, drive.uuid), order.vm_id, order.host)
+
+    def _drop(self, order: Order, drive: Drive, deadline: Deadline) -> None:
+        """A cloud may hold a drive for a moment after its server has gone, and as long as it is imaged."""
+        client = order.zone.client
+        while True:
+            try:
+                apply_drive(client, Plan((Step("destroy"),)), drive, deadline)
+                return
+            except MissingError:
+                return
+            except BusyError:
+                if not deadline.left():
+                    raise
+            deadline.sleep(BUSY_PAUSE)
