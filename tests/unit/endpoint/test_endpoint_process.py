@@ -27,6 +27,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, "-m", "eh_endpoint", *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCES), **environment},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=20,
@@ -53,6 +54,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--auth", AUTH, "--faults", "/dev/null"], "--faults /dev/null is not JSON"),
         (["--auth", AUTH, "--control", "8099"], "--control '8099' is not of the form HOST:PORT"),
         (["--auth", AUTH, "--control", "0.0.0.0:0"], "add --control-open"),
+        (["--auth", AUTH, "--exit-on-eof"], "--exit-on-eof: standard input is neither a pipe"),
         (["--accounts", "/no/such/file"], "--accounts /no/such/file cannot be read"),
         (["--accounts", "/dev/null"], "--accounts /dev/null: it is not JSON"),
         (["--auth", AUTH, "--request-log", "/no/such/folder/log"], "cannot be written"),

@@ -136,7 +136,7 @@ class Servers:
             raise error.about(f"Server {server.uuid}") from None
         self._find_named(user, wanted)
         if wanted:
-            if after.active:
+            if after.active and "cpu" in wanted:
                 self._quotas.check_power(after)
             self._cloud.commit(after)
         return await self._shown(after)

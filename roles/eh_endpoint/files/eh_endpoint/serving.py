@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sqlite3
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ class Endpoint:
     def __init__(self, options: Options) -> None:
         os.umask(0o077)  # the state holds passwords
         self._options = options
+        if options.exit_on_eof and not _can_end():
+            raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = _lock(options.state)
         self._listening = _listen(options.host, options.port)
         self._controlled = _control_socket(options)
@@ -136,7 +139,7 @@ class Endpoint:
                 await endpoint.begin()
                 await super().startup(sockets)
                 if endpoint._options.exit_on_eof:
-                    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _end_at_eof)
+                    asyncio.get_running_loop().add_reader(0, _end_at_eof)
                 endpoint.announce()
 
         config = uvicorn.Config(
@@ -168,10 +171,19 @@ def serve(options: Options) -> None:
     Endpoint(options).run()
 
 
+def _can_end() -> bool:
+    """Whether standard input is of a kind whose end can be waited for."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(0)
+
+
 def _end_at_eof() -> None:
-    if not os.read(sys.stdin.fileno(), 4096):
+    if not os.read(0, 4096):
         os.kill(os.getpid(), signal.SIGTERM)
-        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        asyncio.get_running_loop().remove_reader(0)
 
 
 def _faults(options: Options, clock: SystemClock) -> Faults:
