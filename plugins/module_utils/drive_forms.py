@@ -27,7 +27,8 @@ from .forms import (
 
 EVERYONE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _UPLOAD = "the upload of src keeps its checksum and progress there"
-RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD}
+_COPY = "a copy of source keeps there what it is a copy of"
+RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD, "image": _COPY, "copying": _COPY}
 
 
 def _size(value: Any) -> str:

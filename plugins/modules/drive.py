@@ -44,7 +44,7 @@ options:
     description:
       - Size in bytes, or with a suffix V(k), V(M), V(G) or V(T) for the binary multiples, for example V(10G).
       - The cloud rounds sizes up to a multiple of 4 MiB, the same size before rounding is no change.
-      - Needed to create a drive, unless O(src) is given.
+      - Needed to create a drive, unless O(src) or O(source) is given.
     type: str
   allow_shrink:
     description:
@@ -79,7 +79,7 @@ options:
   user_keys:
     description:
       - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
-      - The keys V(sha256) and V(upload) belong to O(src).
+      - The keys V(sha256) and V(upload) belong to O(src), V(image) and V(copying) to O(source).
     type: dict
   avoid:
     description:
@@ -97,13 +97,27 @@ options:
         O(size) says more.
       - The checksum of the image is kept in the drive's key C(user:sha256). The same image is not sent again. An upload
         that was cut off goes on where it stopped. What a server writes to the drive later is not looked at.
+      - It travels in chunks side by side, compressed where that makes it faster.
+    type: path
+  source:
+    description:
+      - Drive to copy to this one, by UUID or unique name, an own one or a standard one. A new drive gets its size
+        unless O(size) says more.
+      - What the drive is a copy of is kept in its key C(user:image). The same source is not copied again, even if its
+        content is another by now.
+    type: str
+  dest:
+    description:
+      - File, on the machine that runs the module, to which the whole drive is downloaded, after everything else.
+      - A download that was cut off goes on where it stopped. The drive is not read again as long as nothing was written
+        to it or to the file. Beside the file, one with C(.elastichosts) at its end notes that.
     type: path
   wait_timeout:
     description:
-      - Seconds that the task may wait for a copy onto the drive to end, before it uploads to it or destroys it. When
-        they are over the task fails and names the state that was seen last. The upload itself has no limit.
+      - Seconds that the task may wait for a copy onto the drive to end. When they are over the task fails and names the
+        state that was seen last. Uploads and downloads have no limit.
     type: int
-    default: 300
+    default: 3600
 seealso:
   - module: opennebula.elastichosts.drive_info
   - module: opennebula.elastichosts.server
@@ -122,6 +136,17 @@ EXAMPLES = r"""
     name: web-root
     src: /srv/images/debian-12.raw
     size: 10G
+
+- name: A copy of a standard drive
+  opennebula.elastichosts.drive:
+    name: db-root
+    source: Debian Linux 7.4 (Wheezy)
+    size: 10G
+
+- name: A backup of it, with its server stopped
+  opennebula.elastichosts.drive:
+    name: db-root
+    dest: /srv/backup/db-root.raw
 
 - name: Make it larger
   opennebula.elastichosts.drive:
@@ -195,6 +220,12 @@ sent:
   returned: O(src) is given
   type: int
   sample: 10485760
+received:
+  description:
+    - Bytes of the drive that were read to O(dest). 0 when the file was current, and in check mode.
+  returned: O(dest) is given
+  type: int
+  sample: 12582912
 failure:
   description: What went wrong, for programs.
   returned: failure
@@ -214,14 +245,17 @@ failure:
       sample: POST /drives/create
 """
 
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ..module_utils.drive_forms import drive_desired, drive_view
+from ..module_utils.elastichosts import downloads
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
-from ..module_utils.elastichosts.images import CHECKSUM_KEY, Image, holds, inspect, upload
+from ..module_utils.elastichosts.images import CHECKSUM_KEY, PROGRESS_KEY, Image, checksum, holds, inspect, upload
+from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.forms import must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
+from ..module_utils.progress import by_steps
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},
@@ -238,74 +272,159 @@ ARGUMENTS: Dict[str, Any] = {
     "avoid": {"type": "list", "elements": "str"},
     "extra": {"type": "dict"},
     "src": {"type": "path"},
-    "wait_timeout": {"type": "int", "default": 300},
+    "source": {"type": "str"},
+    "dest": {"type": "path"},
+    "wait_timeout": {"type": "int", "default": 3600},
 }
+
+
+CONTENT_OF_UPLOADS = (CHECKSUM_KEY, PROGRESS_KEY)
+
+
+class Content(NamedTuple):
+    """What is to be done with the content of a drive: an image to upload, a source to copy, a file to download to."""
+
+    image: Optional[Image] = None
+    source: Optional[Source] = None
+    dest: Optional[str] = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that the drive needs at least."""
+        return self.image.size if self.image else self.source.size if self.source else 0
 
 
 def perform(task: Task) -> Outcome:
     params = task.params
     current = task.client.drives.find(wanted(params))
     if params["state"] == "absent":
-        plan = plan_drive({}, "absent", current)
-        return finish(task, plan, current, None)
+        return finish(task, plan_drive({}, "absent", current), current, Content())
     must_exist(params, current, "drive")
-    image = inspect(params["src"]) if params["src"] else None
+    asked = Content(
+        inspect(params["src"]) if params["src"] else None,
+        find_source(task.client, params["source"]) if params["source"] else None,
+        params["dest"],
+    )
     desired = drive_desired(params, task.given)
-    if current is None and image is not None:
-        desired.setdefault("size", str(rounded(image.size)))
+    if current is None and asked.size:
+        desired.setdefault("size", str(rounded(asked.size)))
     plan = plan_drive(desired, "present", current, allow_shrink=params["allow_shrink"])
-    if image is not None and current is not None and holds(current, image):
-        return finish(task, plan, current, None)
-    return finish(task, plan, current, image)
+    return finish(task, plan, current, what_is_left(asked, current))
 
 
-def finish(task: Task, plan: Plan, current: Optional[Drive], image: Optional[Image]) -> Outcome:
-    """Make `plan` true and give the drive the `image`; in check mode only say what both would do."""
+def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
+    """`asked` without what the drive has already."""
+    if current is None:
+        return asked
+    image = None if asked.image is None or holds(current, asked.image) else asked.image
+    source = None if asked.source is None or is_copy_of(current, asked.source) else asked.source
+    stale = image or source or (asked.dest and not downloads.is_current(asked.dest, current))
+    return Content(image, source, asked.dest if stale else None)
+
+
+def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Outcome:
+    """Make `plan` true and fill the drive; in check mode only say what that would do."""
     expected = Drive(predicted(plan, current.properties if current else {}))
-    if image is not None:
-        must_take(expected, image)
+    must_take(expected, content)
     if task.check_mode:
-        expected = with_checksum(expected, image)
-    drive, sent = (expected, 0) if task.check_mode else carry_out(task, plan, current, image)
+        marks = content_marks(content)
+        drive: Optional[Drive] = Drive({**expected.properties, **marks}) if expected.properties else None
+        moved = {"sent": 0, "received": 0}
+    else:
+        drive, moved = carry_out(task, plan, current, content)
     before, after = dict(plan.before), dict(plan.after)
-    if image is not None:
-        after[CHECKSUM_KEY] = image.sha256
-        if current is not None and CHECKSUM_KEY in current.properties:
-            before[CHECKSUM_KEY] = current.properties[CHECKSUM_KEY]
-    result: Dict[str, Any] = {"drive": drive_view(drive) if drive and drive.properties else {}}
-    if task.params["src"] and task.params["state"] == "present":
-        result["sent"] = sent
+    for key, filled in ((CHECKSUM_KEY, content.image), (SOURCE_KEY, content.source)):
+        if filled is not None and drive is not None:
+            after[key] = drive.properties[key]
+            if current is not None and key in current.properties:
+                before[key] = current.properties[key]
+    if content.dest:
+        after["dest"] = content.dest
+    result: Dict[str, Any] = {"drive": drive_view(drive) if drive else {}}
+    for option, count in (("src", "sent"), ("dest", "received")):
+        if task.params[option] and task.params["state"] == "present":
+            result[count] = moved[count]
     subject = f"drive {task.params['name'] or task.params['uuid']}"
-    return Outcome(result, plan.changed or image is not None, before, after, subject)
+    return Outcome(result, plan.changed or any(content), before, after, subject)
 
 
-def carry_out(task: Task, plan: Plan, current: Optional[Drive], image: Optional[Image]) -> Tuple[Optional[Drive], int]:
-    """The drive as it is then, and the bytes of the image that were sent."""
+def content_marks(content: Content) -> Dict[str, str]:
+    """The keys by which the drive would say what it holds. Reads the whole image: a real run knows it afterwards."""
+    marks = {}
+    if content.image is not None:
+        marks[CHECKSUM_KEY] = checksum(content.image)
+    if content.source is not None:
+        marks[SOURCE_KEY] = content.source.drive.uuid
+    return marks
+
+
+def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Any:
+    """The drive as it is then, and the bytes that were sent and received."""
+    moved = {"sent": 0, "received": 0}
     task.touched = plan.changed
     drive = apply_drive(task.client, plan, current, task.deadline)
-    if image is None or drive is None:
-        return drive, 0
-    if drive.imaging is not None:
+    if drive is None:
+        return None, moved
+    if drive.imaging is not None and any(content):
         drive = wait_imaged(task.client, drive.uuid, task.deadline)
-    task.touched = True
-    uploaded = upload(task.client, image, drive, fresh=current is None)
-    return uploaded.drive, uploaded.sent
+    tell = teller(task, drive)
+    if content.source is not None:
+        task.touched = True
+        drive = copied(task, drive, content.source)
+    if content.image is not None:
+        task.touched = True
+        if SOURCE_KEY in drive.properties or COPYING_KEY in drive.properties:
+            drive = task.client.drives.set(drive.uuid, {SOURCE_KEY: None, COPYING_KEY: None})
+        uploaded = upload(
+            task.client, content.image, drive, fresh=current is None, anew=True, progress=tell("uploaded")
+        )
+        drive, moved["sent"] = uploaded.drive, uploaded.sent
+    if content.dest:
+        task.touched = True
+        fetched = downloads.download(task.client, drive, content.dest, progress=tell("downloaded"))
+        moved["received"] = fetched.received
+    return drive, moved
 
 
-def must_take(drive: Drive, image: Image) -> None:
-    """Raises Refused, before anything is changed, when the drive (as it will be) cannot take the image."""
+def copied(task: Task, drive: Drive, source: Source) -> Drive:
+    """The drive once it is a whole copy of `source`. Meanwhile it says so, and what it held before counts no more."""
+    begun: Dict[str, Optional[str]] = {COPYING_KEY: source.drive.uuid}
+    begun.update({key: None for key in (SOURCE_KEY, *CONTENT_OF_UPLOADS) if key in drive.properties})
+    task.client.drives.set(drive.uuid, begun)
+    last: List[str] = []
+
+    def tell(percent: str) -> None:
+        if last[-1:] != [percent]:
+            last.append(percent)
+            task.tell(f"{drive.name or drive.uuid}: copied {percent}")
+
+    copy_onto(task.client, drive.uuid, source, task.deadline, tell)
+    return task.client.drives.set(drive.uuid, {SOURCE_KEY: source.drive.uuid, COPYING_KEY: None})
+
+
+def teller(task: Task, drive: Drive) -> Callable[[str], Callable[[int, int], None]]:
+    """A line per 5 % for whoever watches."""
+    return lambda what: by_steps(lambda percent: task.tell(f"{drive.name or drive.uuid}: {what} {percent}%"))
+
+
+def must_take(drive: Drive, content: Content) -> None:
+    """Raises Refused, before anything is changed, when the drive (as it will be) cannot take the content or give it."""
     label = f"drive {drive.name or drive.uuid!r}"
-    if image.size > drive.size:
-        raise Refused(f"src has {image.size} bytes and {label} only {drive.size}: give a size of at least that of src")
-    if drive.claimed and drive.imaging is None:
-        raise Refused(f"{label} is in use by {' '.join(drive.claimed)}: stop that server before the upload")
+    what = "src" if content.image else "source"
+    if content.size > drive.size:
+        raise Refused(
+            f"{what} has {content.size} bytes and {label} only {drive.size}: give a size of at least that of {what}"
+        )
+    if any(content) and drive.claimed and drive.imaging is None:
+        doing = {"src": "the upload", "source": "it is copied to"}[what] if content.size else "it is downloaded"
+        raise Refused(f"{label} is in use by {' '.join(drive.claimed)}: stop that server before {doing}")
+    if content.dest:
+        downloads.check(content.dest, Drive({**drive.properties, "claimed": ""}))
 
 
-def with_checksum(drive: Drive, image: Optional[Image]) -> Drive:
-    return drive if image is None else Drive({**drive.properties, CHECKSUM_KEY: image.sha256})
-
-
-DEFINITION = Definition(perform, ARGUMENTS, {"required_one_of": [("name", "uuid")]})
+DEFINITION = Definition(
+    perform, ARGUMENTS, {"required_one_of": [("name", "uuid")], "mutually_exclusive": [("src", "source")]}
+)
 
 
 def main() -> None:

@@ -85,13 +85,14 @@ class ConnectError(TransportError):
 
 
 class AnswerLost(TransportError):
-    """The request left, its answer did not arrive whole."""
+    """The request left, its answer did not arrive whole. `late`: nothing broke, it took too long, and may go on."""
 
     code = "answer_lost"
 
-    def __init__(self, message: str, *, call: str = "", maybe_done: bool = True) -> None:
+    def __init__(self, message: str, *, call: str = "", maybe_done: bool = True, late: bool = False) -> None:
         super().__init__(message, call=call)
         self.maybe_done = maybe_done
+        self.late = late
 
 
 class ProtocolError(ElasticHostsError):

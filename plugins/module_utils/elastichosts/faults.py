@@ -158,7 +158,7 @@ def transport_error(error: BaseException, asked: Asked) -> TransportError:
     if isinstance(error, requests.exceptions.InvalidURL) or "LocationParseError" in names:
         return _unreachable("the address is not valid", asked, lasting=True)
     late = isinstance(error, requests.Timeout) or names & LATE
-    return _lost("no answer within the time-out" if late else "the connection broke", asked)
+    return _lost("no answer within the time-out" if late else "the connection broke", asked, late=bool(late))
 
 
 def _unreachable(reason: str, asked: Asked, *, lasting: bool = False) -> ConnectError:
@@ -170,7 +170,7 @@ def _unreachable(reason: str, asked: Asked, *, lasting: bool = False) -> Connect
     )
 
 
-def _lost(reason: str, asked: Asked) -> AnswerLost:
+def _lost(reason: str, asked: Asked, *, late: bool = False) -> AnswerLost:
     if asked.changing:
         advice = "it may have been done: look before trying again"
     else:
@@ -179,6 +179,7 @@ def _lost(reason: str, asked: Asked) -> AnswerLost:
         f"{asked.call}: the answer of {asked.endpoint} was lost ({reason}); {advice}",
         call=asked.call,
         maybe_done=asked.changing,
+        late=late,
     )
 
 
@@ -189,7 +190,7 @@ def cut_short(asked: Asked, size: int, announced: int) -> AnswerLost:
 
 def too_slow(asked: Asked) -> AnswerLost:
     """An answer that drips."""
-    return _lost("it came too slowly", asked)
+    return _lost("it came too slowly", asked, late=True)
 
 
 def too_long(asked: Asked, limit: int) -> ProtocolError:

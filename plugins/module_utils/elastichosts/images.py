@@ -1,29 +1,34 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Image files onto drives: in compressed chunks, without sending what is there already, and resumed when cut.
+"""Image files onto drives: in chunks side by side, without sending what is there already, and resumed when cut.
 
 A drive tells about itself in two keys. `user:sha256` is the checksum of the image that it was given, set when its last
-byte is acknowledged. `user:upload` is there meanwhile: "CHECKSUM OFFSET fresh|over"; all before OFFSET is done.
+byte is acknowledged. `user:upload` is there meanwhile: "CHECKSUM OFFSET fresh|over"; all before OFFSET is on the drive,
+and CHECKSUM is that of just these bytes, so that a cut upload goes on with any file that begins the same.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, Callable, NamedTuple, Optional, Union
+from typing import Any, BinaryIO, Callable, Deque, NamedTuple, Optional, Tuple, Union
 
 from .client import ElasticHosts
 from .drives import Drive
-from .errors import AnswerLost, BusyError, ElasticHostsError, Refused, SystemFault
+from .errors import ElasticHostsError, Refused
+from .lanes import PROBE_CHUNK, Lanes
 
 CHUNK = 4 * 1024 * 1024
 """Bytes of one write call, as the vendor's own tool has it (elastichosts-api 1.7)."""
+LONG_CHUNK = 16 * 1024 * 1024
+"""Bytes of one write call where such a call takes no quarter of a second."""
+WORKERS = 4
+"""Chunks that are packed and sent at the same time."""
 PROBE = 4096
-ATTEMPTS = 5
-PAUSE = 0.25
 CHECKSUM_KEY = "user:sha256"
 PROGRESS_KEY = "user:upload"
 
@@ -36,7 +41,6 @@ class Image(NamedTuple):
 
     path: Path
     size: int
-    sha256: str
     modified_ns: int
 
 
@@ -60,24 +64,33 @@ class Mark(NamedTuple):
 
 
 def inspect(path: Union[str, Path]) -> Image:
-    """Size (bytes) and checksum of an image file. Raises Refused when it cannot be read or is empty."""
+    """What upload needs to know of an image file. Raises Refused when it cannot be read or is empty."""
     path = Path(path)
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            for piece in iter(lambda: file.read(1024 * 1024), b""):
-                digest.update(piece)
+            file.read(1)
             status = os.fstat(file.fileno())
     except OSError as error:
         raise Refused(f"the image file {str(path)!r} cannot be read ({error.strerror}): correct src") from None
     if not status.st_size:
         raise Refused(f"the image file {str(path)!r} is empty: correct src")
-    return Image(path, status.st_size, digest.hexdigest(), status.st_mtime_ns)
+    return Image(path, status.st_size, status.st_mtime_ns)
+
+
+def checksum(image: Image) -> str:
+    """The SHA-256 of the whole file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with image.path.open("rb") as file:
+        _hash_up_to(file, image.size, digest)
+        _check_unchanged(image, file)
+    return digest.hexdigest()
 
 
 def holds(drive: Drive, image: Image) -> bool:
-    """Was this very image uploaded to the drive before, to its end?"""
-    return drive.properties.get(CHECKSUM_KEY) == image.sha256 and PROGRESS_KEY not in drive.properties
+    """Was this very image uploaded to the drive, to its end? The file is read only if the drive knows a checksum."""
+    if PROGRESS_KEY in drive.properties or CHECKSUM_KEY not in drive.properties:
+        return False
+    return drive.properties[CHECKSUM_KEY] == checksum(image)
 
 
 def upload(
@@ -85,26 +98,33 @@ def upload(
     image: Union[str, Path, Image],
     drive: Drive,
     *,
-    chunk: int = CHUNK,
+    chunk: Optional[int] = None,
+    workers: int = WORKERS,
     progress: Optional[Progress] = None,
     fresh: bool = False,
+    anew: bool = False,
 ) -> Uploaded:
     """Write an image file to the start of a drive; nothing when the drive holds it already.
 
     `fresh` says that nothing was ever written to the drive: chunks of zeros are left out then, if the drive does read
-    as zeros. A cut upload is resumed by calling again, with whatever `fresh`. Raises Refused when the file cannot be
-    read, does not fit, changes meanwhile, or the drive is in use; and the errors of the calls.
+    as zeros. `anew` says that the caller knows already that the drive does not hold the image. `chunk` fixes the bytes
+    of a write call; it follows the speed of the line otherwise. A cut upload is resumed by calling again, with whatever
+    `fresh`, and resends at most `workers` chunks. Raises Refused when the file cannot be read, does not fit, changes
+    meanwhile, or the drive is in use; and the errors of the calls.
     """
     if not isinstance(image, Image):
         image = inspect(image)
-    if holds(drive, image):
+    if not anew and holds(drive, image):
         return Uploaded(drive, False, 0)
     _check(image, drive)
-    mark = _resumed(drive, image) or Mark(image.sha256, 0, fresh and _is_untouched(drive))
-    client.drives.set(drive.uuid, {CHECKSUM_KEY: None, PROGRESS_KEY: mark.text()})
-    with _Recorder(client, drive.uuid, mark) as recorder:
-        sent = _send(client, image, drive, recorder, chunk, progress)
-    done = client.drives.set(drive.uuid, {CHECKSUM_KEY: image.sha256, PROGRESS_KEY: None})
+    with image.path.open("rb") as file:
+        _check_unchanged(image, file)
+        digest, mark = _begin(image, file, drive, fresh)
+        client.drives.set(drive.uuid, {CHECKSUM_KEY: None, PROGRESS_KEY: mark.text()})
+        lanes = Lanes(client, drive.uuid, workers)
+        with _Recorder(client, drive.uuid, mark) as recorder, lanes:
+            sent = _send(_Sending(image, file, digest, lanes, recorder, workers, chunk, progress), client, drive)
+    done = client.drives.set(drive.uuid, {CHECKSUM_KEY: digest.hexdigest(), PROGRESS_KEY: None})
     return Uploaded(done, True, sent)
 
 
@@ -119,42 +139,73 @@ def _check(image: Image, drive: Drive) -> None:
         raise Refused(f"{label} is in use by {' '.join(drive.claimed)}: stop that server before the upload")
 
 
-def _resumed(drive: Drive, image: Image) -> Optional[Mark]:
+def _begin(image: Image, file: BinaryIO, drive: Drive, fresh: bool) -> Tuple[Any, Mark]:
+    """Where to begin: the digest of what is done, and the mark that says so. The file stands there then."""
+    mark = _recorded(drive)
+    if mark is not None and mark.offset <= image.size:
+        digest = hashlib.sha256()
+        _hash_up_to(file, mark.offset, digest)
+        if digest.hexdigest() == mark.sha256:
+            return digest, mark
+        file.seek(0)
+    untouched = CHECKSUM_KEY not in drive.properties and PROGRESS_KEY not in drive.properties
+    digest = hashlib.sha256()
+    return digest, Mark(digest.hexdigest(), 0, fresh and untouched)
+
+
+def _recorded(drive: Drive) -> Optional[Mark]:
     words = drive.properties.get(PROGRESS_KEY, "").split()
-    if len(words) != 3 or words[0] != image.sha256 or not (words[1].isascii() and words[1].isdigit()):
+    if len(words) != 3 or not (words[1].isascii() and words[1].isdigit()):
         return None
-    offset = int(words[1][:20])
-    return Mark(image.sha256, offset, words[2] == "fresh") if offset <= image.size else None
+    return Mark(words[0], int(words[1][:20]), words[2] == "fresh")
 
 
-def _is_untouched(drive: Drive) -> bool:
-    return CHECKSUM_KEY not in drive.properties and PROGRESS_KEY not in drive.properties
+def _hash_up_to(file: BinaryIO, size: int, digest: Any) -> None:
+    left = size
+    while left:
+        piece = file.read(min(left, 1024 * 1024))
+        if not piece:
+            return
+        digest.update(piece)
+        left -= len(piece)
 
 
 class _Recorder:
-    """Keeps `user:upload` up to date beside the writes, without making them wait for it."""
+    """Keeps `user:upload` up to date beside the writes."""
 
     def __init__(self, client: ElasticHosts, uuid: str, mark: Mark) -> None:
         self._client = client
         self._uuid = uuid
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._pending: Optional[Future[None]] = None
-        self._recorded = mark
+        self._tried = self._recorded = mark
         self.mark = mark
 
-    def done(self, offset: int) -> None:
-        """All bytes before `offset` are acknowledged."""
-        self.mark = self.mark._replace(offset=offset)
+    @property
+    def offset(self) -> int:
+        """All before it is recorded, or could not be: a mark that is late costs bytes, never correctness."""
+        return self._tried.offset
+
+    def done(self, offset: int, sha256: str) -> None:
+        """All bytes before `offset` are acknowledged; `sha256` is their checksum."""
+        self.mark = self.mark._replace(offset=offset, sha256=sha256)
         if self._pending is None or self._pending.done():
             self._pending = self._pool.submit(self._record, self.mark)
 
+    def catch_up(self) -> None:
+        """Wait until all that is acknowledged is recorded."""
+        if self._pending is not None:
+            self._pending.result()
+        if self._tried != self.mark:
+            self._record(self.mark)
+
     def _record(self, mark: Mark) -> None:
-        # A mark that is missing or late costs bytes at the next resume, never correctness: no reason to stop.
         try:
             self._client.drives.set(self._uuid, {PROGRESS_KEY: mark.text()})
             self._recorded = mark
         except ElasticHostsError:
-            return
+            pass
+        self._tried = mark
 
     def __enter__(self) -> _Recorder:
         return self
@@ -165,29 +216,129 @@ class _Recorder:
             self._record(self.mark)
 
 
-def _send(
-    client: ElasticHosts, image: Image, drive: Drive, recorder: _Recorder, chunk: int, progress: Optional[Progress]
-) -> int:
-    sent = 0
-    zeros_are_there: Optional[bool] = None if recorder.mark.fresh else False
-    with image.path.open("rb") as file:
-        _check_unchanged(image, file)
-        offset = recorder.mark.offset
-        file.seek(offset)
-        while offset < image.size:
-            data = file.read(min(chunk, image.size - offset))
-            _check_unchanged(image, file)
-            blank = data == bytes(len(data))
+class _Sending(NamedTuple):
+    """One upload under way."""
+
+    image: Image
+    file: BinaryIO
+    digest: Any
+    lanes: Lanes
+    recorder: _Recorder
+    workers: int
+    chunk: Optional[int]
+    progress: Optional[Progress]
+
+
+class _Flight(NamedTuple):
+    """A chunk that is not acknowledged yet. `sent` is None for zeros that need not travel."""
+
+    end: int
+    sha256: str
+    size: int
+    buffer: bytearray
+    sent: Optional[Future[None]]
+
+
+def _send(job: _Sending, client: ElasticHosts, drive: Drive) -> int:
+    """Read, check and hand out chunk after chunk; acknowledge them in the same order. The bytes that travelled."""
+    total = 0
+    zeros_are_there: Optional[bool] = None if job.recorder.mark.fresh else False
+    flights: Deque[_Flight] = deque()
+    free: Deque[bytearray] = deque()
+    offset = job.recorder.mark.offset
+    try:
+        while offset < job.image.size:
+            _make_room(job, flights, free)
+            size = min(_chunk_size(job), job.image.size - offset)
+            buffer = _buffer(free, size)
+            data = _read(job, buffer, size)
+            blank = _is_blank(data)
             if blank and zeros_are_there is None:
-                zeros_are_there = _reads_as_zeros(client, drive, offset, len(data))
-            if not (blank and zeros_are_there):
-                _write(client, drive.uuid, offset, data)
-                sent += len(data)
-            offset += len(data)
-            recorder.done(offset)
-            if progress is not None:
-                progress(offset, image.size)
-    return sent
+                zeros_are_there = _reads_as_zeros(client, drive, offset, size)
+            sent = None if blank and zeros_are_there else job.lanes.write(offset, data)
+            offset += size
+            flights.append(_Flight(offset, job.digest.copy().hexdigest(), size, buffer, sent))
+            if sent is not None:
+                if not total:
+                    sent.result()  # by itself: it shows whether the drive can be written to, and how fast
+                total += size
+        while flights:
+            _land(job, flights, free)
+    except BaseException:
+        _land_what_can(job, flights, free)
+        raise
+    return total
+
+
+def _chunk_size(job: _Sending) -> int:
+    """Small as long as nothing is known of the line, long where the line is fast."""
+    if job.chunk is not None:
+        return job.chunk
+    if job.lanes.rate is None:
+        return PROBE_CHUNK
+    return LONG_CHUNK if job.lanes.rate * 0.25 > LONG_CHUNK else CHUNK
+
+
+def _make_room(job: _Sending, flights: Deque[_Flight], free: Deque[bytearray]) -> None:
+    """Never more chunks open than `workers`: not acknowledged, or acknowledged and not recorded on the drive."""
+    while len(flights) >= job.workers:
+        _land(job, flights, free)
+    first = flights[0].end - flights[0].size if flights else job.recorder.mark.offset
+    if first - job.recorder.offset > (job.workers - len(flights) - 1) * _chunk_size(job):
+        job.recorder.catch_up()
+
+
+def _land(job: _Sending, flights: Deque[_Flight], free: Deque[bytearray]) -> None:
+    """Wait for the oldest chunk. Raises what its write raised."""
+    flight = flights[0]
+    if flight.sent is not None:
+        flight.sent.result()
+    flights.popleft()
+    free.append(flight.buffer)
+    job.recorder.done(flight.end, flight.sha256)
+    if job.progress is not None:
+        job.progress(flight.end, job.image.size)
+
+
+def _land_what_can(job: _Sending, flights: Deque[_Flight], free: Deque[bytearray]) -> None:
+    """After a failure: what arrived without a gap need not be sent again by the next run."""
+    quiet = job._replace(progress=None)
+    try:
+        while flights:
+            _land(quiet, flights, free)
+    except ElasticHostsError:
+        return
+
+
+def _buffer(free: Deque[bytearray], size: int) -> bytearray:
+    """Memory that is used again and again: fresh pages for every chunk would cost as much as the copying."""
+    buffer = free.popleft() if free else bytearray(size)
+    if len(buffer) < size:
+        buffer = bytearray(size)
+    return buffer
+
+
+def _read(job: _Sending, buffer: bytearray, size: int) -> memoryview:
+    view = memoryview(buffer)[:size]
+    got = 0
+    while got < size:
+        more = job.file.readinto(view[got:])  # type: ignore[attr-defined]
+        if not more:
+            break
+        got += more
+    _check_unchanged(job.image, job.file)
+    job.digest.update(view)
+    return view
+
+
+_BLANK = bytes(64 * 1024)
+
+
+def _is_blank(data: memoryview) -> bool:
+    if data[0] or data[-1]:
+        return False
+    step = len(_BLANK)
+    return all(bytes(data[at : at + step]) == _BLANK[: len(data) - at] for at in range(0, len(data), step))
 
 
 def _check_unchanged(image: Image, file: BinaryIO) -> None:
@@ -203,20 +354,3 @@ def _reads_as_zeros(client: ElasticHosts, drive: Drive, offset: int, size: int) 
     """An encrypted drive may read as noise where nothing was written; so look once."""
     data = client.drives.read(drive.uuid, offset, min(PROBE, size))
     return data == bytes(len(data))
-
-
-def _write(client: ElasticHosts, uuid: str, offset: int, data: bytes) -> None:
-    """One chunk, tried again after a lost answer: the same bytes in the same place do no harm.
-
-    BusyError is then the lost call, still at work.
-    """
-    lost = False
-    for attempt in range(ATTEMPTS):
-        try:
-            client.drives.write(uuid, offset, data)
-            return
-        except (AnswerLost, SystemFault, BusyError) as error:
-            lost = lost or not isinstance(error, BusyError)
-            if not lost or attempt == ATTEMPTS - 1:
-                raise
-        client.transport.clock.sleep(PAUSE * 2.0**attempt)

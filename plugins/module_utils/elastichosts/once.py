@@ -14,11 +14,14 @@ T = TypeVar("T")
 FIRST_PAUSE = 0.1
 LOOKS = 4
 """Looks for an object whose creation was not answered, before it counts as not made."""
+LATE_LOOKS = 6
+"""The same for a cloud that is slow: it may still be at work."""
 
 
 def create_once(create: Callable[[], T], lookup: Callable[[], Optional[T]], deadline: Deadline) -> T:
     """Create one object, never two: after an ambiguous failure look for it, and only then try once more.
 
+    A cloud that took too long may still be making it, so after a time-out there is no second attempt.
     `lookup` finds the object that `create` makes, by what only it can have (owner keys), and may raise NotUnique.
     Raises what `create` and `lookup` raise.
     """
@@ -28,7 +31,9 @@ def create_once(create: Callable[[], T], lookup: Callable[[], Optional[T]], dead
         found = _found_after(error, lookup, deadline)
         if found is not None:
             return found
-        if not _deserves_another(error):
+        if is_late(error):
+            error.message += "; it has not appeared yet: run this again later, it is looked for before it is made"
+        if is_late(error) or not _deserves_another(error):
             raise
     try:
         return create()
@@ -66,13 +71,18 @@ def _found_after(error: ElasticHostsError, lookup: Callable[[], Optional[T]], de
     if not error.maybe_done:
         return None
     pause = FIRST_PAUSE
-    for _look in range(LOOKS - 1):
+    for _look in range((LATE_LOOKS if is_late(error) else LOOKS) - 1):
         found = lookup()
         if found is not None or not deadline.left():
             return found
         deadline.sleep(pause)
         pause *= 3
     return lookup()
+
+
+def is_late(error: ElasticHostsError) -> bool:
+    """Did the cloud, or a gateway before it, run out of time, so that the call may still be at work?"""
+    return getattr(error, "late", False) or (isinstance(error, SystemFault) and error.status == 504)
 
 
 def _may_be_done(error: ElasticHostsError) -> bool:

@@ -185,12 +185,12 @@ class Transport:
         path: str,
         properties: Optional[Mapping[str, Optional[str]]] = None,
         *,
-        body: Optional[bytes] = None,
+        body: Union[bytes, memoryview, None] = None,
         headers: Optional[Mapping[str, str]] = None,
     ) -> Reply:
         """POST `properties` as JSON, or `body` as it is, or nothing. Repeated only when certainly nothing was done."""
         sent = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
-        content = body if body is not None else b""
+        content: Union[bytes, memoryview] = body if body is not None else b""
         if properties is not None:
             content = wire.format_json(properties)
         return self._retried("POST", path, content, sent, faults.secrets_of(properties), REPLY_LIMIT)
@@ -199,7 +199,7 @@ class Transport:
         self,
         method: str,
         path: str,
-        body: Optional[bytes],
+        body: Union[bytes, memoryview, None],
         headers: Dict[str, str],
         secrets: Tuple[str, ...],
         limit: int,
@@ -230,7 +230,7 @@ class Transport:
         self,
         method: str,
         path: str,
-        body: Optional[bytes],
+        body: Union[bytes, memoryview, None],
         headers: Dict[str, str],
         secrets: Tuple[str, ...],
         limit: int,

@@ -6,6 +6,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -68,7 +72,7 @@ def test_another_image_replaces_the_first(cloud: ElasticHosts, file: Path, tmp_p
 
 
 def test_zeros_are_not_sent_to_a_fresh_drive(relayed: ElasticHosts, relay: Relay, file: Path) -> None:
-    done = images.upload(relayed, file, empty(relayed), chunk=CHUNK, fresh=True)
+    done = images.upload(relayed, file, empty(relayed), chunk=CHUNK, workers=1, fresh=True)
     assert done.sent == file.stat().st_size - 2 * CHUNK
     assert relay.count(WRITES) == 4
     assert content(relayed, done.drive, file.stat().st_size) == file.read_bytes()
@@ -105,7 +109,8 @@ def test_a_killed_upload_resends_little(cloud: ElasticHosts, file: Path) -> None
     """No last word could be recorded: the drive knows what was recorded on the way."""
     drive = empty(cloud)
     image = images.inspect(file)
-    cloud.drives.set(drive.uuid, {"user:upload": f"{image.sha256} {2 * CHUNK} over"})
+    begin = hashlib.sha256(file.read_bytes()[: 2 * CHUNK]).hexdigest()
+    cloud.drives.set(drive.uuid, {"user:upload": f"{begin} {2 * CHUNK} over"})
     cloud.drives.write(drive.uuid, 0, file.read_bytes()[: 3 * CHUNK])
     done = images.upload(cloud, image, cloud.drives.get(drive.uuid), chunk=CHUNK)
     assert done.sent == image.size - 2 * CHUNK
@@ -123,7 +128,7 @@ def test_a_cut_upload_of_another_file_is_not_gone_on_with(cloud: ElasticHosts, f
 def test_a_mark_that_is_garbage_does_no_harm(cloud: ElasticHosts, file: Path, mark: str) -> None:
     drive = empty(cloud)
     image = images.inspect(file)
-    cloud.drives.set(drive.uuid, {"user:upload": mark.format(sha=image.sha256)})
+    cloud.drives.set(drive.uuid, {"user:upload": mark.format(sha=images.checksum(image))})
     done = images.upload(cloud, image, cloud.drives.get(drive.uuid), chunk=CHUNK)
     assert content(cloud, done.drive, image.size) == file.read_bytes()
 
@@ -135,7 +140,7 @@ def test_a_lost_answer_costs_one_chunk_and_no_byte(
     relayed: ElasticHosts, relay: Relay, file: Path, fault: script.Action
 ) -> None:
     relay.on(WRITES, fault, times=2)
-    done = images.upload(relayed, file, empty(relayed), chunk=CHUNK)
+    done = images.upload(relayed, file, empty(relayed), chunk=CHUNK, workers=1)
     assert relay.count(WRITES) == 8
     assert content(relayed, done.drive, file.stat().st_size) == file.read_bytes()
 
@@ -164,6 +169,103 @@ def test_the_checksum_is_never_there_before_the_last_byte(
     with pytest.raises(errors.FullError):
         images.upload(relayed, file, drive, chunk=CHUNK)
     assert "sha256" not in cloud.drives.get(drive.uuid).user_keys
+
+
+# Side by side
+
+KILLED = """
+import sys
+sys.path[:0] = {paths!r}
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import images
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+client = ElasticHosts({url!r}, {auth!r})
+images.upload(client, {path!r}, client.drives.find("root"), chunk={chunk}, workers={workers})
+"""
+
+
+def slow(seconds_per_megabyte: float) -> script.Action:
+    """A line that takes its time for every byte."""
+
+    def act(handler: script.Handler) -> None:
+        time.sleep(len(handler.body) / 1e6 * seconds_per_megabyte)
+        handler.answer(204, {}, b"")
+
+    return act
+
+
+def test_chunks_travel_side_by_side_where_the_cloud_lets_them(
+    client: ElasticHosts, scripted: Relay, file: Path
+) -> None:
+    meeting = threading.Barrier(2, timeout=5)
+
+    def together(handler: script.Handler) -> None:
+        meeting.wait()
+        handler.answer(204, {}, b"")
+
+    file.write_bytes(os.urandom(5 * CHUNK))
+    scripted.on("POST /drives/.*/write/0", says(204)).on(WRITES, together)
+    scripted.on("POST /drives/.*", says(200, text="drive d\nsize 4194304\n"))
+    images.upload(client, file, Drive({"drive": "d", "size": "4194304"}), chunk=CHUNK)
+    assert scripted.count(WRITES) == 5
+
+
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_a_cloud_with_one_writer_per_drive_gets_every_byte_once_it_has_said_so(
+    relayed: ElasticHosts, relay: Relay, tmp_path: Path, workers: int
+) -> None:
+    path = tmp_path / "noise.img"
+    path.write_bytes(os.urandom(20 * CHUNK))
+    done = images.upload(relayed, path, empty(relayed), chunk=CHUNK, workers=workers)
+    assert content(relayed, done.drive, 20 * CHUNK) == path.read_bytes()
+    assert 20 <= relay.count(WRITES) <= 20 + workers - 1
+
+
+@pytest.mark.parametrize(("data", "packed"), [(b"some text " * 400_000, True), (os.urandom(4_000_000), False)])
+def test_on_a_slow_line_what_shrinks_travels_packed(
+    client: ElasticHosts, scripted: Relay, tmp_path: Path, data: bytes, packed: bool
+) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(data)
+    scripted.on(WRITES, slow(0.2)).on("POST /drives/.*", says(200, text="drive d\nsize 4194304\n"))
+    images.upload(client, path, Drive({"drive": "d", "size": "4194304"}))
+    writes = [headers for call, headers, _body in scripted.requests if "/write/" in call]
+    assert [headers.get("content-encoding") == "gzip" for headers in writes[1:]] == [packed] * (len(writes) - 1)
+    assert len(writes) > 1
+
+
+def test_a_killed_program_costs_the_chunks_in_flight_and_no_more(
+    relay: Relay, cloud: ElasticHosts, endpoint: Endpoint, tmp_path: Path
+) -> None:
+    chunks, workers = 24, 3
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(chunks * CHUNK))
+    drive = empty(cloud)
+    reached = threading.Event()
+
+    def counted(handler: script.Handler) -> None:
+        script.forward(handler)
+        if relay.count(WRITES) >= 14:
+            reached.set()
+
+    relay.on(WRITES, counted)
+    program = KILLED.format(
+        paths=sys.path, url=relay.url, auth=endpoint.auth, path=str(path), chunk=CHUNK, workers=workers
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        assert reached.wait(20)
+        process.kill()
+    arrived = contiguous(cloud, drive, path, chunks)
+    relay.rules.clear()
+    done = images.upload(cloud, path, cloud.drives.get(drive.uuid), chunk=CHUNK, workers=workers)
+    assert content(cloud, drive, chunks * CHUNK) == path.read_bytes()
+    assert arrived >= 10
+    assert done.sent <= (chunks - arrived + workers) * CHUNK
+
+
+def contiguous(client: ElasticHosts, drive: Drive, path: Path, chunks: int) -> int:
+    """Whole chunks of the file that are on the drive, from its start."""
+    there, wanted = content(client, drive, chunks * CHUNK), path.read_bytes()
+    return next((n for n in range(chunks) if there[n * CHUNK :][:CHUNK] != wanted[n * CHUNK :][:CHUNK]), chunks)
 
 
 # Bad input

@@ -1,0 +1,136 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes to one drive side by side: packed where that pays, one after the other where the cloud wants it so."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Optional
+
+from .client import ElasticHosts
+from .drives import gzipped
+from .errors import AnswerLost, BusyError, SystemFault
+
+ATTEMPTS = 5
+PAUSE = 0.25
+PROBE_CHUNK = 1024 * 1024
+"""Bytes that travel as they are, to see how fast the line is."""
+SAMPLE = 16 * 1024
+HARDLY = 0.9
+"""A sample that does not shrink below this part of itself is not worth packing."""
+FIRST_GUESS = 40e6
+"""Bytes per second that one thread packs, until it is known better."""
+FRESH = 0.5
+"""Weight of the newest measurement."""
+
+
+class Lanes:
+    """Writes chunks to a drive, up to `workers` at the same time.
+
+    Clouds may allow one writer per drive only (elastichosts-api 2.1): after the first BusyError that one of our own
+    writes can be blamed for, the chunks go one after the other, and only the packing stays side by side.
+    """
+
+    def __init__(self, client: ElasticHosts, uuid: str, workers: int) -> None:
+        self._client = client
+        self._uuid = uuid
+        self._pool = ThreadPoolExecutor(workers)
+        self._packers = min(workers, os.cpu_count() or 1)
+        self._pack_rate = FIRST_GUESS
+        self._turn = threading.Lock()
+        self._quiet = threading.Condition()
+        self._alone = self._crowded = False
+        self._writing = 0
+        self.rate: Optional[float] = None
+        """Bytes per second that travel; None until one chunk has."""
+
+    def write(self, offset: int, data: memoryview) -> Future[None]:
+        """Begin to write `data` at byte `offset`. The memory must stay as it is until the future is done."""
+        return self._pool.submit(self._chunk, offset, data)
+
+    def __enter__(self) -> Lanes:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._pool.shutdown(wait=True)
+
+    def _chunk(self, offset: int, data: memoryview) -> None:
+        packed = self._packed(data) if self._worth_packing(data) else None
+        if packed is not None and len(packed) >= len(data):
+            packed = None
+        with self._quiet:
+            aside = self._alone
+            self._writing += 0 if aside else 1
+            self._crowded = self._crowded or self._writing > 1
+        if aside:
+            self._write_alone(offset, data, packed)
+            return
+        try:
+            self._write(offset, data, packed, retry=not self._crowded)
+            return
+        except (BusyError, AnswerLost):
+            if not self._crowded:
+                raise
+            # Ours were in each other's way, or one was hung up on for it.
+            self._alone = True
+        finally:
+            with self._quiet:
+                self._writing -= 1
+                self._quiet.notify_all()
+        self._write_alone(offset, data, packed)
+
+    def _write_alone(self, offset: int, data: memoryview, packed: Optional[bytes]) -> None:
+        with self._turn:
+            with self._quiet:
+                self._quiet.wait_for(lambda: not self._writing)
+            self._write(offset, data, packed, retry=True)
+
+    def _write(self, offset: int, data: memoryview, packed: Optional[bytes], *, retry: bool) -> None:
+        """One chunk, tried again after a lost answer: the same bytes in the same place do no harm.
+
+        BusyError is then the lost call, still at work.
+        """
+        lost = False
+        for attempt in range(ATTEMPTS):
+            try:
+                self._timed(offset, data, packed)
+                return
+            except (AnswerLost, SystemFault, BusyError) as error:
+                lost = lost or not isinstance(error, BusyError)
+                if not (lost and retry) or attempt == ATTEMPTS - 1:
+                    raise
+            self._client.transport.clock.sleep(PAUSE * 2.0**attempt)
+
+    def _timed(self, offset: int, data: memoryview, packed: Optional[bytes]) -> None:
+        begin = time.monotonic()
+        if packed is not None:
+            self._client.drives.write_packed(self._uuid, offset, packed)
+            return
+        self._client.drives.write(self._uuid, offset, data, compress=False)
+        seconds = max(time.monotonic() - begin, 1e-6)
+        self.rate = _newer(self.rate, len(data) / seconds)
+
+    def _worth_packing(self, data: memoryview) -> bool:
+        """Does packing take less time than it saves on the line? Noise never shrinks; a fast line needs no packing."""
+        if self.rate is None and len(data) >= PROBE_CHUNK:
+            return False
+        middle = max(0, (len(data) - SAMPLE) // 2)
+        sample = data[middle : middle + SAMPLE]
+        part = len(gzipped(sample)) / len(sample)
+        if part > HARDLY:
+            return False
+        return self.rate is None or (1 - part) / self.rate > 1 / (self._pack_rate * self._packers)
+
+    def _packed(self, data: memoryview) -> bytes:
+        begin = time.monotonic()
+        packed = gzipped(data)
+        self._pack_rate = _newer(self._pack_rate, len(data) / max(time.monotonic() - begin, 1e-6))
+        return packed
+
+
+def _newer(known: Optional[float], measured: float) -> float:
+    return measured if known is None else known * (1 - FRESH) + measured * FRESH
