@@ -24,6 +24,7 @@ class Cloud:
     def __init__(self, endpoint: Endpoint, log: Path, capture: pytest.CaptureFixture[str]) -> None:
         self.endpoint = endpoint
         self._log = log
+        self._begin = len(log.read_bytes())
         self._capture = capture
 
     def run(self, module: str, *, check: bool = False, **options: Any) -> Result:
@@ -53,8 +54,8 @@ class Cloud:
 
     @property
     def calls(self) -> list[tuple[str, str]]:
-        """Method and path of all calls so far."""
-        lines = [json.loads(line) for line in self._log.read_text().splitlines()]
+        """Method and path of all calls of this test so far."""
+        lines = [json.loads(line) for line in self._log.read_bytes()[self._begin :].splitlines()]
         return [(line["method"], line["path"]) for line in lines]
 
     @property

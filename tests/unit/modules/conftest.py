@@ -30,3 +30,5 @@ def cloud(_running: tuple[Endpoint, Path], capsys: pytest.CaptureFixture[str]) -
     for kind in ("server", "drive"):
         for item in endpoint.call(f"/{kind}s/list", method="GET").json():
             endpoint.call(f"/{kind}s/{item['uuid']}/destroy")
+    for item in endpoint.call("/resources/list", method="GET").json():
+        endpoint.call(f"/resources/{item['type']}/{item['resource']}/destroy")

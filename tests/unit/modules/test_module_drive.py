@@ -138,3 +138,58 @@ def test_two_drives_of_one_name_are_told_apart_by_uuid_only(cloud: Cloud) -> Non
     server = cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "data"}])
     assert server["failure"]["code"] == "not_unique"
     assert all(uuid in server["msg"] for uuid in made)
+
+
+def test_a_drive_is_copied_from_another_once(cloud: Cloud, image: Path) -> None:
+    source = cloud.drive(name="golden", src=str(image))["drive"]
+    copy = cloud.thrice("drive", name="copy", source="golden")
+    assert copy["drive"]["size"] == source["size"]
+    assert copy["drive"]["user_keys"] == {"image": source["uuid"]}
+    assert content(cloud, copy["drive"]["uuid"], 5 * MIB) == image.read_bytes()
+    other = cloud.drive(name="other", size="4M")["drive"]["uuid"]
+    assert cloud.thrice("drive", name="copy", source=other)["diff"]["before"] == {"user:image": source["uuid"]}
+    assert content(cloud, copy["drive"]["uuid"], 4 * MIB) == bytes(4 * MIB)
+
+
+def test_an_upload_over_a_copy_and_a_copy_over_an_upload_forget_what_was_there(cloud: Cloud, image: Path) -> None:
+    cloud.drive(name="golden", size="8M")
+    cloud.drive(name="root", source="golden")
+    assert set(cloud.thrice("drive", name="root", src=str(image))["drive"]["user_keys"]) == {"sha256"}
+    assert set(cloud.thrice("drive", name="root", source="golden")["drive"]["user_keys"]) == {"image"}
+
+
+def test_a_drive_is_downloaded_once(cloud: Cloud, image: Path, tmp_path: Path) -> None:
+    drive = cloud.drive(name="root", src=str(image))["drive"]
+    target = tmp_path / "back.raw"
+    result = cloud.run("drive", name="root", dest=str(target), check=True)
+    assert (result["changed"], result["received"], target.exists()) == (True, 0, False)
+    done = cloud.run("drive", name="root", dest=str(target))
+    assert (done["changed"], done["received"], done["diff"]) == (True, drive["size"], result["diff"])
+    assert target.read_bytes() == image.read_bytes() + bytes(drive["size"] - 5 * MIB)
+    assert cloud.run("drive", name="root", dest=str(target))["changed"] is False
+    cloud.drive(name="root", source=drive["uuid"], check=True)
+    image.write_bytes(b"other" * MIB)
+    both = cloud.run("drive", name="root", src=str(image), dest=str(target))
+    assert (both["sent"], both["received"]) == (5 * MIB, drive["size"])
+    assert target.read_bytes()[:5] == b"other"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_source_or_a_place_that_cannot_be_changes_nothing(cloud: Cloud, tmp_path: Path, check: bool) -> None:
+    cloud.drive(name="golden", size="8M")
+    cloud.drive(name="small", size="4M")
+    cloud.drive(name="used", size="8M")
+    cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "used"}])
+    before = cloud.changes
+    for task, words in (
+        ({"name": "new", "source": "nothing"}, "no drive 'nothing' to copy from"),
+        ({"name": "small", "source": "golden"}, "source has 8388608 bytes and drive 'small' only 4194304"),
+        ({"name": "used", "source": "golden"}, "stop that server before it is copied to"),
+        ({"name": "used", "dest": str(tmp_path / "x")}, "stop that server before it is downloaded"),
+        ({"name": "small", "dest": str(tmp_path)}, "is a folder"),
+        ({"name": "small", "dest": "/no/such/folder/x"}, "is in no folder that exists"),
+        ({"name": "small", "src": "/x", "source": "golden"}, "mutually exclusive: src|source"),
+    ):
+        assert words in cloud.drive(check=check, **task)["msg"]
+    assert cloud.changes == before
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent.parent
 FILES = sorted((ROOT / "plugins" / "modules").glob("*.py"))
 TARGETS = ROOT / "tests" / "integration" / "targets"
 GROUP = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]["elastichosts"]
+COLLECTION = "ansible_collections.opennebula.elastichosts.plugins"
 CONNECTION = "opennebula.elastichosts.connection"
 VERSION = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
 
@@ -91,10 +93,51 @@ def test_a_module_is_run_twice_the_same_in_its_integration_target(path: Path) ->
     assert re.search(r"_again(\.results)? is not changed|_again\.\w+ ==|not \w+_again", texts)
 
 
+def fragment_options(path: Path) -> set[str]:
+    """The options that a module's documentation takes from fragments of this collection."""
+    found: set[str] = set()
+    for fragment in block(path, "DOCUMENTATION").get("extends_documentation_fragment", []):
+        name, _dot, section = fragment.removeprefix("opennebula.elastichosts.").partition(".")
+        file = ROOT / "plugins" / "doc_fragments" / f"{name}.py"
+        fragments = importlib.import_module(f"{COLLECTION}.doc_fragments.{file.stem}").ModuleDocFragment
+        text = getattr(fragments, (section or "documentation").upper())
+        found |= set(yaml.safe_load(text).get("options") or {})
+    return found
+
+
+@every_module
+def test_every_option_of_a_module_is_documented_and_every_documented_one_is_there(path: Path) -> None:
+    if not calls_the_cloud(path):
+        return
+    definition = importlib.import_module(f"{COLLECTION}.modules.{path.stem}").DEFINITION
+    own = set(block(path, "DOCUMENTATION").get("options") or {})
+    assert own | fragment_options(path) == set(definition.argument_spec)
+
+
+@every_module
+def test_a_module_that_calls_the_cloud_has_both_doors(path: Path) -> None:
+    action = ROOT / "plugins" / "action" / path.name
+    assert action.exists() == calls_the_cloud(path)
+    if action.exists():
+        plugin = importlib.import_module(f"{COLLECTION}.action.{path.stem}")
+        module = importlib.import_module(f"{COLLECTION}.modules.{path.stem}")
+        assert plugin.ActionModule.definition is module.DEFINITION
+
+
+@every_module
+def test_a_module_that_changes_something_is_compared_with_its_check_mode(path: Path) -> None:
+    """In its target: what check mode said is what was done, and check mode made no changing call."""
+    if not calls_the_cloud(path) or path.stem.endswith("_info"):
+        return
+    texts = "".join(file.read_text() for file in (TARGETS / path.stem / "tasks").glob("*.yml"))
+    assert re.search(rf"{path.stem}_checked\.diff == {path.stem}_\w+\.diff", texts)
+    assert "Check mode made no changing call" in texts
+
+
 @every_module
 def test_every_example_names_a_module_by_its_full_name_and_options_that_exist(path: Path) -> None:
     examples = block(path, "EXAMPLES")
-    options = set(block(path, "DOCUMENTATION").get("options", {})) | {"endpoint", "auth", "ca_path", "validate_certs"}
+    options = set(block(path, "DOCUMENTATION").get("options", {})) | fragment_options(path)
     for task in examples:
         used = [key for key in task if "." in key]
         assert used, f"{task['name']!r} calls no module"
