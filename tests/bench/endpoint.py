@@ -58,7 +58,8 @@ async def file(request):
     return JSONResponse({})
 
 app = Starlette(routes=[Route("/", reply, methods=["GET", "POST"]), Route("/file{path:path}", file, methods=["POST"])])
-config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False)
+config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False,
+                        timeout_keep_alive=600)
 uvicorn.Server(config).run([listening])
 """
 MIB = 1 << 20
