@@ -29,10 +29,11 @@ description:
   - What a server says is never a template, neither its name nor its tags.
   - The variable C(eh_capacity) of the group C(all) tells, by zone, what may be used (C(total), as stated in O(limits)),
     what the servers use (C(used), stopped ones too, they can be started any time) and what is left (C(left)), each as
-    C(servers), C(cores), C(mhz), C(mb) and C(gb) (GB of drives, known with O(drives) only). A play has it on every
-    host, C(localhost) among them, without C(hostvars). V(null) is for what has no stated limit, or is not known. The
-    group of a zone has the same as C(eh_total), C(eh_used) and C(eh_left). O(query) and O(filters) do not change these
-    figures.
+    C(servers), C(cores), C(cpu) (MHz), C(mem) (MB), C(drives) and C(storage) (GB), the measures of
+    M(opennebula.elastichosts.capacity_info). A play has it on every host, C(localhost) among them, without C(hostvars).
+    V(null) is for what has no stated limit, or is not known, as C(drives) and C(storage) without O(drives). What is
+    left is below 0 where a limit is exceeded. The group of a zone has the same as C(eh_total), C(eh_used) and
+    C(eh_left). O(query) and O(filters) do not change these figures.
   - The variable C(eh_unreachable) of the group C(all) tells, by zone, why a zone was left out; see O(on_unreachable).
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
@@ -96,19 +97,20 @@ options:
         description: Number of servers.
         type: int
       cores:
-        description:
-          - Number of cores of all servers together. A server counts with the cores that the cloud tells, else with one
-            for each 2000 MHz begun.
+        description: Number of cores of all servers together. One of which the cloud does not tell counts as one.
         type: int
-      mhz:
+      cpu:
         description: MHz of all servers together.
         type: int
-      mb:
+      mem:
         description: MB of memory of all servers together.
         type: int
-      gb:
-        description: GB (1024 MB) of all drives together. Needs O(drives) to know what is left.
-        type: float
+      drives:
+        description: Number of drives. Needs O(drives) to know what is left.
+        type: int
+      storage:
+        description: GB (binary) of all drives together. Needs O(drives) to know what is left.
+        type: int
   on_unreachable:
     description:
       - What a zone means that gives no proper answer (no connection, a time-out, a fault of the server).
@@ -122,7 +124,7 @@ options:
     description:
       - Whether to read the drives too, with one more call per zone, C(GET /drives/info).
       - The entries of C(eh_drives) then have C(name), C(size) (bytes), C(tier) and C(tags) as well, and
-        C(eh_capacity) knows the GB used.
+        C(eh_capacity) knows their number and the GB used.
     type: bool
     default: false
   hostnames:
@@ -166,6 +168,7 @@ notes:
     that look the same to it.
 seealso:
   - module: opennebula.elastichosts.server_info
+  - module: opennebula.elastichosts.capacity_info
   - plugin: opennebula.elastichosts.burst_capacity
     plugin_type: lookup
 """
@@ -200,7 +203,7 @@ plugin: opennebula.elastichosts.servers
 zones:
   - name: lon-p
     auth: "{{ lookup('ansible.builtin.env', 'LONDON') }}"
-    limits: {servers: 20, mhz: 60000, mb: 65536}
+    limits: {servers: 20, cpu: 60000, mem: 65536}
   - name: sjc-c
     auth: "{{ lookup('ansible.builtin.env', 'SAN_JOSE') }}"
     limits: {servers: 10}
@@ -222,7 +225,7 @@ connect_with: [vlan, public]
 #   tasks:
 #     - name: Three more web servers where they fit best
 #       opennebula.elastichosts.server:
-#         zone: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mb=3072) | first }}"
+#         zone: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) | first }}"
 #         name: "web-{{ item }}"
 #         cpu: 2000
 #         mem: 1024

@@ -30,16 +30,20 @@ options:
     description: Cores of all of them together.
     type: float
     default: 0
-  mhz:
+  cpu:
     description: MHz of all of them together.
     type: float
     default: 0
-  mb:
+  mem:
     description: MB of memory of all of them together.
     type: float
     default: 0
-  gb:
-    description: GB of all their drives together.
+  drives:
+    description: Number of their drives.
+    type: float
+    default: 0
+  storage:
+    description: GB (binary) of all their drives together.
     type: float
     default: 0
 seealso:
@@ -52,7 +56,7 @@ EXAMPLES = r"""
   hosts: localhost
   gather_facts: false
   vars:
-    zones: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mb=3072) }}"
+    zones: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) }}"
   tasks:
     - name: There is no room
       ansible.builtin.fail:

@@ -7,23 +7,23 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, Mapping, Optional, Union
 
+from ..module_utils import capacity_forms
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.servers import Server
 
 Number = Union[int, float]
 Amounts = Dict[str, Optional[Number]]
 
+# The names are those of the module capacity_info.
 KINDS = {
     "servers": "servers",
     "cores": "cores",
-    "mhz": "MHz of all servers together",
-    "mb": "MB of memory of all servers together",
-    "gb": "GB of all drives together",
+    "cpu": "MHz of all servers together",
+    "mem": "MB of memory of all servers together",
+    "drives": "drives",
+    "storage": "GB of all drives together",
 }
-MHZ_PER_CORE = 2000
-"""What a server of `smp: auto` gets a core for, where the cloud does not say how many it has."""
-BYTES_PER_GB = 1024**3
-"""The G of the API's sizes."""
+OF_DRIVES = ("drives", "storage")
 
 
 class CapacityError(ValueError):
@@ -59,26 +59,14 @@ def _number(value: Any) -> Optional[Number]:
     return int(number) if number == int(number) else number
 
 
-def cores(server: Server) -> int:
-    """The cores of a server, from its MHz where the cloud does not tell them."""
-    return server.cores or max(1, -(-(server.cpu or 0) // MHZ_PER_CORE))
-
-
 def used(servers: Iterable[Server], drives: Optional[Iterable[Drive]]) -> Amounts:
     """What these servers and drives take; stopped servers too, they can be started any time. None: not known."""
-    listed = list(servers)
-    size = None if drives is None else sum(drive.size for drive in drives) / BYTES_PER_GB
-    return {
-        "servers": len(listed),
-        "cores": sum(map(cores, listed)),
-        "mhz": sum(server.cpu or 0 for server in listed),
-        "mb": sum(server.mem or 0 for server in listed),
-        "gb": None if size is None else (int(size) if size == int(size) else round(size, 3)),
-    }
+    taken = capacity_forms.used(servers, drives or ())
+    return {kind: None if drives is None and kind in OF_DRIVES else taken[kind] for kind in KINDS}
 
 
 def capacity(limits: Mapping[str, Number], taken: Mapping[str, Optional[Number]]) -> Dict[str, Amounts]:
-    """{"total", "used", "left"} by kind. None: no limit stated, or use not known. Never less than 0 is left."""
+    """{"total", "used", "left"} by kind. None: no limit stated, or use not known. Below 0: the limit is exceeded."""
     total: Amounts = {kind: limits.get(kind) for kind in KINDS}
     return {
         "total": total,
@@ -88,10 +76,7 @@ def capacity(limits: Mapping[str, Number], taken: Mapping[str, Optional[Number]]
 
 
 def _left(total: Optional[Number], taken: Optional[Number]) -> Optional[Number]:
-    if total is None or taken is None:
-        return None
-    left = max(0, total - taken)
-    return int(left) if left == int(left) else round(left, 3)
+    return None if total is None or taken is None else round(total - taken, 2)
 
 
 def times(left: Mapping[str, Optional[Number]], wish: Mapping[str, Number]) -> float:

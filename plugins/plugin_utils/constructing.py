@@ -83,7 +83,9 @@ class Entry(NamedTuple):
         found = []
         for name, steps in self.reads.reads:
             value, stopped = follow(self.value(host, name), steps) if steps else (self.value(host, name), -1)
-            found.append(value if type(value) is str and "{" not in value and stopped < 0 else (stopped, frozen(value)))
+            found.append(
+                value if isinstance(value, str) and "{" not in value and stopped < 0 else (stopped, frozen(value))
+            )
         return tuple(found)
 
     def value(self, host: Any, name: str) -> Any:

@@ -227,7 +227,7 @@ def follow(value: Any, steps: Tuple[Step, ...]) -> Tuple[Any, int]:
         if kind is dict:
             if step not in value:
                 return MISSING, number
-        elif not (kind is list and type(step) is int and -len(value) <= step < len(value)):
+        elif not (kind is list and isinstance(step, int) and -len(value) <= step < len(value)):
             return value, number
         value = value[step]
     return value, -1

@@ -4,11 +4,14 @@
 
     python parse.py [--refresh] FILE...
 
-`--refresh` reads them a second time, as `meta: refresh_inventory` does.
+`--refresh` reads them a second time, as `meta: refresh_inventory` does. `--each` reads each for itself and prints a
+list of the errors.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import sys
 
@@ -18,8 +21,22 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 
 
+def error_of(file: str) -> dict[str, str]:
+    """What is said when the file cannot be read: ansible-core gives the reason as a warning, and then a short error."""
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            InventoryManager(loader=DataLoader(), sources=[file])
+        except AnsibleError as error:
+            said.write(str(error))
+    return {"error": said.getvalue()}
+
+
 def main(arguments: list[str]) -> None:
     init_plugin_loader()
+    if "--each" in arguments:
+        json.dump([error_of(file) for file in arguments if file != "--each"], sys.stdout)
+        return
     files = [argument for argument in arguments if argument != "--refresh"]
     try:
         manager = InventoryManager(loader=DataLoader(), sources=files)

@@ -44,14 +44,21 @@ class Clouds:
 
     @property
     def zones(self) -> list[dict[str, Any]]:
-        first = {"name": "east", "auth": self.endpoint.auth, "limits": {"servers": 5, "mhz": 4000, "mb": 3072, "gb": 1}}
+        first = {
+            "name": "east",
+            "auth": self.endpoint.auth,
+            "limits": {"servers": 5, "cpu": 4000, "mem": 3072, "storage": 1},
+        }
         return [first, {"name": "west", "auth": f"{OTHER}:{OTHER_KEY}", "limits": {"servers": 2}}]
 
     def run(self, *words: str, **options: Any) -> Any:
         file = self.folder / "burst.eh.yml"
         file.write_text(yaml.safe_dump({"plugin": "opennebula.elastichosts.servers", **options}))
+        return self.parse(*words, str(file))
+
+    def parse(self, *words: str) -> Any:
         return subprocess.run(
-            [sys.executable, str(PARSE), *words, str(file)],
+            [sys.executable, str(PARSE), *words],
             env={
                 **os.environ,
                 "EHURI": self.endpoint.url,
@@ -141,10 +148,10 @@ def test_capacity_is_total_used_and_left_by_zone_whatever_is_filtered(clouds: Cl
     found = clouds.read(filters=[{"exclude": True}])
     assert found["hosts"] == {}
     east, west = (found["group_vars"]["all"]["eh_capacity"][name] for name in ("east", "west"))
-    assert east["total"] == {"servers": 5, "cores": None, "mhz": 4000, "mb": 3072, "gb": 1}
-    assert east["used"] == {"servers": 3, "cores": 4, "mhz": 1500, "mb": 3072, "gb": None}
-    assert east["left"] == {"servers": 2, "cores": None, "mhz": 2500, "mb": 0, "gb": None}
-    assert west["left"] == {"servers": 0, "cores": None, "mhz": None, "mb": None, "gb": None}
+    assert east["total"] == {"servers": 5, "cores": None, "cpu": 4000, "mem": 3072, "drives": None, "storage": 1}
+    assert east["used"] == {"servers": 3, "cores": 4, "cpu": 1500, "mem": 3072, "drives": None, "storage": None}
+    assert east["left"] == {"servers": 2, "cores": None, "cpu": 2500, "mem": 0, "drives": None, "storage": None}
+    assert west["left"] == {"servers": 0, "cores": None, "cpu": None, "mem": None, "drives": None, "storage": None}
     assert found["group_vars"]["elastichosts_zone_east"] == {f"eh_{name}": value for name, value in east.items()}
     assert found["group_vars"]["all"]["eh_unreachable"] == {}
 
@@ -157,8 +164,8 @@ def test_drives_cost_one_more_call_and_are_known_by_name_and_size(clouds: Clouds
     (drive,) = with_drive["eh_drives"]
     assert (drive["device"], drive["name"], drive["size"], drive["tier"]) == ("ide:0:0", "disk of web", 2**29, "disk")
     capacity = found["group_vars"]["all"]["eh_capacity"]
-    assert (capacity["east"]["used"]["gb"], capacity["east"]["left"]["gb"]) == (0.5, 0.5)
-    assert capacity["west"]["used"]["gb"] == 0
+    assert (capacity["east"]["used"]["storage"], capacity["east"]["left"]["storage"]) == (0.5, 0.5)
+    assert capacity["west"]["used"]["storage"] == 0
 
 
 def test_a_zone_that_is_down_is_an_error_or_a_warning_with_its_reason(clouds: Clouds, tmp_path: Path) -> None:
@@ -240,50 +247,59 @@ def test_a_query_leaves_servers_of_all_zones(clouds: Clouds) -> None:
     assert min(clouds.read(query="[?zone == 'west']")["hosts"]).startswith("__")
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"query": "[?"}, "query: "),
-        ({"query": "[].name"}, "does not give a list of servers; it must leave whole servers"),
-        ({"query": "length(@)"}, "does not give a list of servers"),
-        (
-            {"filters": [{"include": "no_such.x == 1"}]},
-            "filters[0].include: 'no_such.x == 1' cannot be told for server",
-        ),
-        ({"filters": [{"includes": "true"}]}, "filters[0]: must be a dictionary with one key, include or exclude"),
-        ({"filters": [{"include": 5}]}, "filters[0].include: 5 is no condition"),
-        ({"filters": [{"include": "eh_name"}]}, "filters[0].include: 'eh_name' cannot be told"),
-        ({"hostnames": []}, "hostnames: the list is empty"),
-        ({"connect_with": ["pubic"]}, "connect_with"),
-        ({"on_unreachable": "ignore"}, "on_unreachable"),
-        ({"zones": []}, "zones: the list is empty"),
-        ({"zones": ["east"]}, "zones[0]: must be a dictionary with name, endpoint, auth or limits, not 'east'"),
-        (
-            {"zones": [{"name": "x", "limit": 1}]},
-            "zones[0]: 'limit' is no option of a zone, choose from name, endpoint",
-        ),
-        ({"zones": [{"auth": "u:k"}]}, "zones[0].name: not given; a zone needs a name"),
-        ({"zones": [{"name": "a b"}]}, "zones[0].name: 'a b' is no name"),
-        (
-            {"zones": [{"name": "x", "auth": "u:k", "limits": {"ram": 1}}]},
-            "zones[0].limits: 'ram' is no kind of capacity",
-        ),
-        ({"zones": [{"name": "x", "auth": "u:k", "limits": {"mb": -1}}]}, "zones[0].limits.mb: -1 is no amount"),
-        ({"zones": [{"name": "x", "auth": "u:k", "timeout": "long"}]}, "zones[0].timeout: 'long' is no number"),
-        ({"zones": [{"name": "x", "auth": "u:k", "timeout": 0}]}, "timeout: 0 is out of range"),
-        ({"zones": [{"name": "x"}]}, "auth: not given"),
-        ({"zones": [{"name": "x", "auth": "u:k"}, {"name": "y", "auth": "u:k2"}]}, "'x' and 'y' are the same account"),
-        (
-            {"zones": [{"name": "a-b", "auth": "u:k"}, {"name": "a.b", "auth": "v:k"}]},
-            "'a-b' and 'a.b' are the same name for groups, rename one",
-        ),
-    ],
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"query": "[?"}, "query: "),
+    ({"query": "[].name"}, "does not give a list of servers; it must leave whole servers"),
+    ({"query": "length(@)"}, "does not give a list of servers"),
+    (
+        {"filters": [{"include": "no_such.x == 1"}]},
+        "filters[0].include: 'no_such.x == 1' cannot be told for server",
+    ),
+    ({"filters": [{"includes": "true"}]}, "filters[0]: must be a dictionary with one key, include or exclude"),
+    ({"filters": [{"include": 5}]}, "filters[0].include: 5 is no condition"),
+    ({"filters": [{"include": "eh_name"}]}, "filters[0].include: 'eh_name' cannot be told"),
+    ({"hostnames": []}, "hostnames: the list is empty"),
+    ({"connect_with": ["pubic"]}, "connect_with"),
+    ({"on_unreachable": "ignore"}, "on_unreachable"),
+    ({"zones": []}, "zones: the list is empty"),
+    ({"zones": ["east"]}, "zones[0]: must be a dictionary with name, endpoint, auth or limits, not 'east'"),
+    (
+        {"zones": [{"name": "x", "limit": 1}]},
+        "zones[0]: 'limit' is no option of a zone, choose from name, endpoint",
+    ),
+    ({"zones": [{"auth": "u:k"}]}, "zones[0].name: not given; a zone needs a name"),
+    ({"zones": [{"name": "a b"}]}, "zones[0].name: 'a b' is no name"),
+    (
+        {"zones": [{"name": "x", "auth": "u:k", "limits": {"ram": 1}}]},
+        "zones[0].limits: 'ram' is no kind of capacity",
+    ),
+    ({"zones": [{"name": "x", "auth": "u:k", "limits": {"mem": -1}}]}, "zones[0].limits.mem: -1 is no amount"),
+    ({"zones": [{"name": "x", "auth": "u:k", "timeout": "long"}]}, "zones[0].timeout: 'long' is no number"),
+    ({"zones": [{"name": "x", "auth": "u:k", "timeout": 0}]}, "timeout: 0 is out of range"),
+    ({"zones": [{"name": "x"}]}, "auth: not given"),
+    ({"zones": [{"name": "x", "auth": "u:k"}, {"name": "y", "auth": "u:k2"}]}, "'x' and 'y' are the same account"),
+    (
+        {"zones": [{"name": "a-b", "auth": "u:k"}, {"name": "a.b", "auth": "v:k"}]},
+        "'a-b' and 'a.b' are the same name for groups, rename one",
+    ),
 )
-def test_what_is_wrong_in_the_file_is_said_before_any_call(clouds: Clouds, options: dict[str, Any], words: str) -> None:
+
+
+def test_what_is_wrong_in_the_file_is_said_in_one_sentence(clouds: Clouds) -> None:
     before = len(clouds.calls)
-    assert words in clouds.refusal(**options)
-    if "zones" in options:
-        assert len(clouds.calls) == before
+    reads_first = 0
+    files = []
+    for number, (options, _words) in enumerate(WRONG):
+        reads_first += 2 * ("zones" not in options)
+        file = clouds.folder / f"wrong{number}.eh.yml"
+        file.write_text(yaml.safe_dump({"plugin": "opennebula.elastichosts.servers", "zones": clouds.zones, **options}))
+        files.append(str(file))
+    done = clouds.parse("--each", *files)
+    assert done.returncode == 0, done.stderr
+    for said, (_options, words) in zip(json.loads(done.stdout), WRONG, strict=True):
+        assert words in " ".join(said["error"].split())
+        assert "Traceback" not in said["error"] and clouds.endpoint.key not in said["error"]
+    assert len(clouds.calls) <= before + reads_first, "what is wrong with the zones is said before any call"
 
 
 @pytest.mark.parametrize("name", ["lon-p", "sjc-c"])
