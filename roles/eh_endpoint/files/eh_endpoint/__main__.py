@@ -13,7 +13,7 @@ from pathlib import Path
 from .accounts import Account, BadAccount, parse_account, read_accounts
 from .platform import PLATFORMS
 
-DESCRIPTION = "An ElasticHosts API server, with simulated guests."
+DESCRIPTION = "An ElasticHosts API server, with simulated guests or with real ones by libvirt."
 EPILOG = """\
 accounts: give at least one, by --auth, --auth-file, --accounts or the environment variable EH_ENDPOINT_AUTH. A command
 line can be read by every user of the machine, so outside of tests use a file with mode 0600 or the environment. The
@@ -46,7 +46,26 @@ def parser() -> argparse.ArgumentParser:
     add("--auth", metavar="UUID:KEY", action="append", default=[], help="an account; may be given several times")
     add("--accounts", metavar="FILE", type=Path, help="accounts with their limits in JSON, see below")
     add("--auth-file", metavar="FILE", type=Path, help="accounts, one UUID:KEY per line; # begins a comment line")
-    add("--hypervisor", choices=["simulated"], default="simulated", help="where guests run (default: %(default)s)")
+    add(
+        "--hypervisor",
+        metavar="simulated|libvirt:URI",
+        default="simulated",
+        help="where guests run, like libvirt:qemu:///system (default: %(default)s)",
+    )
+    add(
+        "--forward",
+        choices=["nat", "route"],
+        default="nat",
+        help="libvirt: how guests reach other networks (default: %(default)s)",
+    )
+    add(
+        "--vnc-listen",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="libvirt: where the consoles of guests listen (default: %(default)s)",
+    )
+    add("--tls-cert", metavar="FILE", type=Path, help="serve HTTPS with this certificate (PEM, with its chain)")
+    add("--tls-key", metavar="FILE", type=Path, help="the key of the certificate")
     add("--platform", choices=sorted(PLATFORMS), default="new", help="generation of the API (default: %(default)s)")
     add(
         "--addresses", metavar="CIDR", default="198.18.0.0/15", help="IPv4 network of the guests (default: %(default)s)"
@@ -99,6 +118,10 @@ def main(arguments: list[str] | None = None) -> int:
                 state=given.state,
                 accounts=_accounts(given.auth, given.auth_file, given.accounts, os.environ.get("EH_ENDPOINT_AUTH", "")),
                 platform=given.platform,
+                libvirt=_libvirt(given.hypervisor),
+                forward=given.forward,
+                vnc_listen=_ip("--vnc-listen", given.vnc_listen),
+                tls=_tls(given.tls_cert, given.tls_key),
                 addresses=_network(given.addresses),
                 acpi_delay=None if given.acpi_delay == "never" else _seconds("--acpi-delay", given.acpi_delay),
                 address_delay=_seconds("--address-delay", given.address_delay),
@@ -127,6 +150,29 @@ def _listen(name: str, text: str) -> tuple[str, int]:
     if not (colon and host and port.isascii() and port.isdigit() and int(port) < 65536):
         raise BadOption(f"{name} {text!r} is not of the form HOST:PORT, like 127.0.0.1:8099")
     return host.strip("[]"), int(port)
+
+
+def _libvirt(text: str) -> str:
+    """The URI of a libvirt, empty for simulated guests."""
+    if text == "simulated":
+        return ""
+    name, _colon, uri = text.partition(":")
+    if name != "libvirt" or not uri:
+        raise BadOption(f"--hypervisor {text!r} is neither simulated nor of the form libvirt:qemu:///system")
+    return uri
+
+
+def _ip(name: str, text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise BadOption(f"{name} {text!r} is not an IP address") from None
+
+
+def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    if (certificate is None) != (key is None):
+        raise BadOption("--tls-cert and --tls-key are given together or not at all")
+    return None if certificate is None or key is None else (certificate, key)
 
 
 def _network(text: str) -> ipaddress.IPv4Network:

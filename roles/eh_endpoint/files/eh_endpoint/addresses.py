@@ -13,13 +13,14 @@ class AddressPool:
     """The hosts of a network, given out in turn, so that a freed address rests as long as possible.
 
     The first host is the gateway, the second the name server, the third answers for VNC where a server has no address
-    of its own.
+    of its own. nameserver: whether there is a name server beside the gateway.
     """
 
     RESERVED = 3
 
-    def __init__(self, network: ipaddress.IPv4Network) -> None:
+    def __init__(self, network: ipaddress.IPv4Network, *, nameserver: bool = True) -> None:
         self.network = network
+        self._nameserver = 1 if nameserver else 0
         self._base = int(network.network_address)
         self._count = network.num_addresses - 2
         if self._count <= self.RESERVED:
@@ -36,7 +37,7 @@ class AddressPool:
 
     @property
     def nameserver(self) -> str:
-        return self.host(1)
+        return self.host(self._nameserver)
 
     @property
     def console(self) -> str:

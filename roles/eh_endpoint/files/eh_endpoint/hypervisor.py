@@ -41,6 +41,7 @@ class Guest:
     nics: tuple[Nic, ...]
     vnc: str | None
     password: str | None
+    container: bool = False
 
 
 class Adopted(NamedTuple):
@@ -49,6 +50,13 @@ class Adopted(NamedTuple):
     guest: Guest
     started: float
     asked_off: float | None
+
+
+class Console(NamedTuple):
+    """Where the VNC server of a running guest listens."""
+
+    address: str
+    port: int
 
 
 Counters = Mapping[str, int]
@@ -77,11 +85,17 @@ class Hypervisor(Protocol):
     async def reset(self, uuid: str) -> None:
         """Press the reset button."""
 
+    async def update(self, guest: Guest) -> None:
+        """Take over what may change while a guest runs: name, cpu, password."""
+
     async def stats(self, uuids: Iterable[str]) -> Mapping[str, Counters]:
         """The counters of running guests, of all of them at once."""
 
     def powered_off(self) -> Iterable[str]:
         """The guests that went off by themselves since the last call."""
+
+    def console(self, uuid: str) -> Console | None:
+        """The VNC server of a guest where it does not listen on port 5900 of the guest's own address."""
 
     async def close(self) -> None:
         """Let go of the guests; they stay as they are."""
@@ -125,6 +139,9 @@ class SimulatedHypervisor:
         heapq.heapify(self._going_off)
         self._running[uuid] = guest, started
 
+    async def update(self, guest: Guest) -> None:
+        self._running[guest.uuid] = guest, self._running[guest.uuid][1]
+
     async def stats(self, uuids: Iterable[str]) -> Mapping[str, Counters]:
         now = self._clock.now()
         return {uuid: _counters(*self._running[uuid], now) for uuid in uuids if uuid in self._running}
@@ -138,6 +155,9 @@ class SimulatedHypervisor:
                 del self._running[uuid]
                 gone.append(uuid)
         return gone
+
+    def console(self, uuid: str) -> Console | None:
+        return None
 
     async def close(self) -> None:
         self._running.clear()

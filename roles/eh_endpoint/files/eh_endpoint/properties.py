@@ -112,7 +112,7 @@ SERVER_KEYS: Mapping[str, Key] = {
     **{f"{mount}:mount": Key(values.mount_point) for mount in MOUNTS},
     **{key: value for device in DEVICES for key, value in _device(device).items()},
     **{key: value for number in range(NICS) for key, value in _nic(number).items()},
-    **dict.fromkeys(("server", "user", "status", "started", "smp:cores"), _READ_ONLY),
+    **dict.fromkeys(("server", "user", "status", "started", "smp:cores", "vnc:port"), _READ_ONLY),
     **dict.fromkeys(("rx", "rx:packets", "tx", "tx:packets"), _READ_ONLY),
 }
 

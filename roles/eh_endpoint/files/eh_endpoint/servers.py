@@ -138,6 +138,10 @@ class Servers:
         if wanted:
             if after.active and "cpu" in wanted:
                 self._quotas.check_power(after)
+            if after.active and wanted.keys() & {"cpu", "password"}:
+                with self._change(server):
+                    await self._update(self._guest(after))
+                after = replace(self._own(user, uuid), config=after.config)  # it may have gone off meanwhile
             self._cloud.commit(after)
         return await self._shown(after)
 
@@ -232,6 +236,12 @@ class Servers:
         except HypervisorError as error:
             raise Failed(f"Server {server.uuid}: {error}") from error
 
+    async def _update(self, guest: Guest) -> None:
+        try:
+            await self._hypervisor.update(guest)
+        except HypervisorError as error:
+            raise Failed(f"Server {guest.uuid}: {error}") from error
+
     # ---- power
 
     def _ready(self, server: Server) -> Server:
@@ -265,6 +275,8 @@ class Servers:
             await self._hypervisor.start(self._guest(server))
         except HypervisorError as error:
             raise Failed(f"Server {server.uuid} failed to start: {error}") from error
+        # Where its console is was not known before.
+        self._frames.pop(server, None)
 
     def _power_went(self, server: Server) -> None:
         """A server whose guest is off: stopped if it is persistent, gone otherwise. Its drives stay."""
@@ -290,6 +302,7 @@ class Servers:
             nics=server.nics,
             vnc=self._console(server),
             password=str(config["password"]) if "password" in config else None,
+            container=config.get("type") == "container",
         )
 
     def _console(self, server: Server) -> str | None:
@@ -342,7 +355,10 @@ class Servers:
         found: dict[str, Value] = {"started": int(server.started or 0)}
         found["smp:cores" if self._platform.cores else "smp"] = server.cores
         console = self._console(server)
-        if console:
+        own = self._hypervisor.console(server.uuid)
+        if own is not None:
+            found |= {"vnc:ip": own.address, "vnc:port": own.port}
+        elif console:
             found["vnc:ip"] = console
         if server.address:
             found |= dict.fromkeys(self._platform.address_keys, server.address)

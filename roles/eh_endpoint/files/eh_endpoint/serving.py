@@ -21,6 +21,7 @@ from typing import IO, Any
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from . import disk_images
 from .accounts import Account, Accounts
 from .addresses import AddressPool
 from .app import Application, RequestLog, json_line
@@ -32,8 +33,10 @@ from .control import Control, Entry, RequestMemory
 from .drives import Drives
 from .faults import BadFaults, Faults
 from .folders import Folders
-from .hypervisor import SimulatedHypervisor
+from .hypervisor import Hypervisor, SimulatedHypervisor
 from .imaging import Imaging
+from .libvirt_hypervisor import LibvirtHypervisor
+from .libvirt_link import CannotUse
 from .platform import PLATFORMS
 from .quotas import Quotas
 from .resources import Resources
@@ -48,13 +51,21 @@ class CannotServe(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for. acpi_delay, address_delay and imaging_seconds in seconds."""
+    """What the command line asked for. acpi_delay, address_delay and imaging_seconds in seconds.
+
+    libvirt: the URI of the libvirt that runs guests, empty for simulated ones; forward and vnc_listen are for it.
+    tls: the files of a certificate and its key.
+    """
 
     host: str
     port: int
     state: Path
     accounts: tuple[Account, ...]
     platform: str
+    libvirt: str
+    forward: str
+    vnc_listen: str
+    tls: tuple[Path, Path] | None
     addresses: ipaddress.IPv4Network
     acpi_delay: float | None
     address_delay: float
@@ -77,11 +88,12 @@ class Endpoint:
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = _lock(options.state)
-        self._listening = _listen(options.host, options.port)
+        self._listening = _listen(options.host, options.port, secure=options.tls is not None)
         self._controlled = _control_socket(options)
         clock = SystemClock()
         self._store = _open_store(options)
-        cloud = Cloud(self._store, clock, AddressPool(options.addresses))
+        addresses = AddressPool(options.addresses, nameserver=not options.libvirt)
+        cloud = Cloud(self._store, clock, addresses)
         try:
             blocks = Blocks(options.state / "drives")
             blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
@@ -90,8 +102,10 @@ class Endpoint:
             raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
         platform = PLATFORMS[options.platform]
         quotas = Quotas(cloud, {account.user: account.quota for account in options.accounts if account.quota})
-        hypervisor = SimulatedHypervisor(clock, options.acpi_delay)
-        self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds)
+        self._hypervisor = self._hypervisor_of(options, clock, addresses)
+        hypervisor = self._hypervisor
+        copy = disk_images.copy if options.libvirt else None
+        self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds, copy)
         drives = Drives(cloud, blocks, standard, self._imaging, quotas, platform)
         folders = Folders(cloud, options.imaging_seconds)
         resources = Resources(cloud, quotas)
@@ -108,6 +122,24 @@ class Endpoint:
         )
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
+
+    def _hypervisor_of(self, options: Options, clock: SystemClock, addresses: AddressPool) -> Hypervisor:
+        if not options.libvirt:
+            return SimulatedHypervisor(clock, options.acpi_delay)
+        folders = [options.state / name for name in ("drives", "standard")]
+        try:
+            return LibvirtHypervisor(
+                uri=options.libvirt,
+                state=options.state,
+                folders=folders,
+                addresses=options.addresses,
+                gateway=addresses.gateway,
+                forward=options.forward,
+                console=options.vnc_listen,
+                noticed=self._advance,
+            )
+        except CannotUse as error:
+            raise CannotServe(f"--hypervisor libvirt:{options.libvirt}: {error}") from None
 
     def _advance(self) -> None:
         """Let happen what time has brought."""
@@ -126,9 +158,10 @@ class Endpoint:
         self._imaging.adopt()
 
     def announce(self) -> None:
-        sys.stdout.write(f"listening on {_url(self._listening)}\n")
+        scheme = "https" if self._options.tls else "http"
+        sys.stdout.write(f"listening on {_url(scheme, self._listening)}\n")
         if self._controlled is not None:
-            sys.stdout.write(f"control on {_url(self._controlled)}\n")
+            sys.stdout.write(f"control on {_url(scheme, self._controlled)}\n")
         sys.stdout.flush()
 
     def run(self) -> None:
@@ -142,6 +175,10 @@ class Endpoint:
                     asyncio.get_running_loop().add_reader(0, _end_at_eof)
                 endpoint.announce()
 
+            async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().shutdown(sockets)
+                await endpoint._hypervisor.close()
+
         config = uvicorn.Config(
             self,
             loop="asyncio",
@@ -154,7 +191,14 @@ class Endpoint:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=64 << 10,
+            ssl_certfile=self._options.tls[0] if self._options.tls else None,
+            ssl_keyfile=self._options.tls[1] if self._options.tls else None,
         )
+        try:
+            config.load()
+        except OSError as error:  # the ssl module's errors are of this kind too
+            files = " and ".join(str(file) for file in self._options.tls or ())
+            raise CannotServe(f"the certificate and key {files} cannot be used: {error.strerror or error}") from None
         # uvicorn raises the signal again once it has finished: this makes that a plain end.
         signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
         signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
@@ -238,7 +282,7 @@ def _open_store(options: Options) -> Store:
         raise CannotServe(f"the state file {path} cannot be used: {error}") from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, *, secure: bool = False) -> socket.socket:
     address = _address(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
     # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it a reply can wait 40 ms for an ACK.
@@ -251,10 +295,10 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         reason = getattr(error, "strerror", None) or error
         raise CannotServe(f"cannot listen on {host}:{port}: {reason}") from error
-    if not address.is_loopback:
+    if not address.is_loopback and not secure:
         sys.stderr.write(
             f"warning: {host} can be reached from other machines, and keys travel in plain HTTP: "
-            "put a TLS proxy in front, or listen on 127.0.0.1\n"
+            "give --tls-cert and --tls-key, or listen on 127.0.0.1\n"
         )
     return listening
 
@@ -270,9 +314,9 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         raise CannotServe(f"cannot listen on {host}: {error.strerror}") from error
 
 
-def _url(listening: socket.socket) -> str:
+def _url(scheme: str, listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _request_log(options: Options, memory: RequestMemory | None) -> RequestLog:

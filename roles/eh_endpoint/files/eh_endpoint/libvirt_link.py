@@ -1,0 +1,159 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to libvirt: opened again when it breaks, calls in threads, events brought into asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from .hypervisor import HypervisorError
+
+LOG = logging.getLogger("eh_endpoint")
+THREADS = 24
+RETRY = 1.0
+"""Seconds between two attempts to reach a libvirt that went away."""
+KEEPALIVE = (5, 3)
+"""Seconds between signs of life, and how many may be missing."""
+T = TypeVar("T")
+
+
+class CannotUse(Exception):
+    """libvirt cannot be used; the text is one sentence for the operator."""
+
+
+class Link:
+    """One connection to a libvirt daemon.
+
+    stopped: called in the event loop with the UUID of each domain that stops, whatever stopped it.
+    returned: called in the event loop after the connection was lost and found again.
+    """
+
+    def __init__(self, uri: str, stopped: Callable[[str], None], returned: Callable[[], None]) -> None:
+        self._uri = uri
+        self._stopped = stopped
+        self._returned = returned
+        self._threads = ThreadPoolExecutor(THREADS, "libvirt")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closing = False
+        self.api: Any = _binding()
+        self._connection = self._open()
+
+    def listen(self) -> None:
+        """Bring events into the running event loop from now on."""
+        self._loop = asyncio.get_running_loop()
+
+    async def work(self, job: Callable[[Any], T]) -> T:
+        """Calls the job with the connection in a thread. Raises HypervisorError with libvirt's own words."""
+
+        def guarded() -> T:
+            try:
+                return job(self._connection)
+            except self.api.libvirtError as error:
+                raise HypervisorError(_words(error)) from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
+
+    def now(self, job: Callable[[Any], T]) -> T:
+        """The same, before there is an event loop. Raises CannotUse."""
+        try:
+            return job(self._connection)
+        except self.api.libvirtError as error:
+            raise CannotUse(f"libvirt at {self._uri} refuses: {_words(error)}") from None
+
+    def close(self) -> None:
+        """Let go. What runs there goes on running."""
+        self._closing = True
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        try:
+            self._connection.close()
+        except self.api.libvirtError as error:
+            LOG.debug("closing the connection to libvirt: %s", _words(error))
+
+    # ---- inside
+
+    def _open(self) -> Any:
+        _run_events(self.api)
+        try:
+            connection = self.api.open(self._uri)
+            connection.registerCloseCallback(self._lost, None)
+            connection.domainEventRegisterAny(None, self.api.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
+        except self.api.libvirtError as error:
+            raise CannotUse(
+                f"libvirt cannot be reached at {self._uri}: {_words(error)}; is libvirtd running, and is this user "
+                "a member of the group libvirt?"
+            ) from None
+        try:
+            connection.setKeepAlive(*KEEPALIVE)
+        except self.api.libvirtError as error:  # drivers inside this process have nothing to keep alive
+            LOG.debug("no keep-alive: %s", _words(error))
+        return connection
+
+    def _lifecycle(self, _connection: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
+        if event == self.api.VIR_DOMAIN_EVENT_STOPPED:
+            self._in_loop(self._stopped, domain.UUIDString())
+
+    def _lost(self, _connection: Any, _reason: int, _opaque: object) -> None:
+        if not self._closing:
+            LOG.error("the connection to libvirt at %s is lost", self._uri)
+            threading.Thread(target=self._find_again, name="libvirt-again", daemon=True).start()
+
+    def _find_again(self) -> None:
+        pause = threading.Event()
+        while not self._closing:
+            pause.wait(RETRY)
+            try:
+                self._connection = self._open()
+            except CannotUse:
+                continue
+            LOG.error("the connection to libvirt at %s is back", self._uri)
+            self._in_loop(self._returned)
+            return
+
+    def _in_loop(self, call: Callable[..., None], *arguments: object) -> None:
+        if self._loop is None or self._closing:
+            return
+        try:
+            self._loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the loop has ended: so has the interest
+            LOG.debug("an event of libvirt came after the end")
+
+
+def _binding() -> Any:
+    """libvirt's Python binding. It is a package of the distribution, so it is not asked for before it is needed."""
+    try:
+        return importlib.import_module("libvirt")
+    except ImportError:
+        raise CannotUse(
+            "libvirt's Python binding is missing for this interpreter: on Debian install python3-libvirt and run the "
+            "endpoint with /usr/bin/python3, or in a virtual environment made with --system-site-packages"
+        ) from None
+
+
+_EVENTS = threading.Lock()
+
+
+def _run_events(api: Any) -> None:
+    """libvirt's event loop: one for the process, in a thread, there before the first connection."""
+    name = "libvirt-events"
+    with _EVENTS:
+        if any(thread.name == name for thread in threading.enumerate()):
+            return
+        api.virEventRegisterDefaultImpl()
+        # The binding prints every error on standard error, although it raises it as well.
+        api.registerErrorHandler(lambda _context, _error: None, None)
+
+        def run() -> None:
+            while True:
+                api.virEventRunDefaultImpl()
+
+        threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def _words(error: Any) -> str:
+    return " ".join(str(error.get_error_message() or error).split())
