@@ -68,7 +68,9 @@ def parser() -> argparse.ArgumentParser:
     add("--tls-key", metavar="FILE", type=Path, help="the key of the certificate")
     add("--platform", choices=sorted(PLATFORMS), default="new", help="generation of the API (default: %(default)s)")
     add(
-        "--addresses", metavar="CIDR", default="198.18.0.0/15", help="IPv4 network of the guests (default: %(default)s)"
+        "--addresses",
+        metavar="CIDR",
+        help="IPv4 network of the guests (default: 198.18.0.0/15, with libvirt 198.18.0.0/22)",
     )
     add(
         "--acpi-delay",
@@ -122,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
                 forward=given.forward,
                 vnc_listen=_ip("--vnc-listen", given.vnc_listen),
                 tls=_tls(given.tls_cert, given.tls_key),
-                addresses=_network(given.addresses),
+                addresses=_network(given.addresses, given.hypervisor),
                 acpi_delay=None if given.acpi_delay == "never" else _seconds("--acpi-delay", given.acpi_delay),
                 address_delay=_seconds("--address-delay", given.address_delay),
                 imaging_seconds=_seconds("--imaging-seconds", given.imaging_seconds),
@@ -175,13 +177,17 @@ def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None
     return None if certificate is None or key is None else (certificate, key)
 
 
-def _network(text: str) -> ipaddress.IPv4Network:
+def _network(given: str | None, hypervisor: str) -> ipaddress.IPv4Network:
+    simulated = hypervisor == "simulated"
+    text = given or ("198.18.0.0/15" if simulated else "198.18.0.0/22")
     try:
         network = ipaddress.IPv4Network(text)
     except ValueError as error:
         raise BadOption(f"--addresses {text!r} is not an IPv4 network like 198.18.0.0/15: {error}") from None
     if network.prefixlen > 29:
         raise BadOption(f"--addresses {text} is too small: a /29 or larger network is needed")
+    if network.prefixlen < 20 and not simulated:
+        raise BadOption(f"--addresses {text} is too large for real guests: at most a /20 network is possible")
     return network
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
 
 from .errors import Full
 
@@ -30,6 +31,10 @@ class AddressPool:
 
     def host(self, number: int) -> str:
         return str(ipaddress.IPv4Address(self._base + 1 + number))
+
+    def hosts(self) -> Iterator[str]:
+        """Every address that can be given out."""
+        return (self.host(number) for number in range(self.RESERVED, self._count))
 
     @property
     def gateway(self) -> str:

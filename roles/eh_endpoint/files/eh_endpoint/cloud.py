@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from ipaddress import IPv4Address
 from typing import Generic, TypedDict, TypeVar, Union
 from uuid import UUID
 
@@ -123,15 +124,27 @@ def _nic(server: Server, number: int) -> Nic:
     return Nic(
         number,
         model=str(config.get(f"nic:{number}:model", "e1000")),
-        mac=str(config.get(f"nic:{number}:mac") or _mac(server.uuid, number)),
+        mac=str(config.get(f"nic:{number}:mac") or _mac(server, number)),
         address=None if number else server.address,
         vlan=None if vlan is None else str(vlan),
     )
 
 
-def _mac(uuid: str, nic: int) -> str:
-    """A MAC address of the server's own: four random bytes of its UUID and the NIC's number."""
-    octets = (0x6A, *UUID(uuid).bytes[:4], nic)
+def _mac(server: Server, number: int) -> str:
+    """A MAC address: four random bytes of the server's UUID and the NIC's number, but that of its address if it has
+    one."""
+    if server.address and not number:
+        return mac_of(server.address)
+    return _octets(0x6A, *UUID(server.uuid).bytes[:4], number)
+
+
+def mac_of(address: str) -> str:
+    """The MAC address of the NIC that has an IPv4 address: so DHCP servers need not be told who has it, and no guest
+    is refused an address for the lease of the one before."""
+    return _octets(0x6A, 0, *IPv4Address(address).packed)
+
+
+def _octets(*octets: int) -> str:
     return ":".join(f"{octet:02x}" for octet in octets)
 
 

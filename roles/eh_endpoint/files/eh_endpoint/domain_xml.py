@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from .addresses import AddressPool
+from .cloud import mac_of
 from .hypervisor import Counters, Disk, Guest, Nic
 
 NAMESPACE = "urn:opennebula.elastichosts:endpoint:1"
@@ -16,8 +17,6 @@ _ZONE = f"{{{NAMESPACE}}}zone"
 ET.register_namespace("eh", NAMESPACE)
 SHARES = (2, 10000)
 """What cgroups of either version take as a weight."""
-LEASE_MINUTES = 2
-"""The shortest lease that dnsmasq gives: an address is soon free for the next guest."""
 
 _KINDS = {"ide": ("hd", "ide"), "scsi": ("sd", "scsi"), "ata": ("sd", "sata"), "block": ("vd", "virtio")}
 _ATA_LETTERS = 8
@@ -39,13 +38,6 @@ class Machine(NamedTuple):
     console: str
     weights: bool
     labelled: bool
-
-
-class Reservation(NamedTuple):
-    """An address for a MAC address, on the zone's network."""
-
-    mac: str
-    address: str
 
 
 def shares(mhz: int) -> int:
@@ -170,18 +162,15 @@ def trial(machine: Machine) -> str:
 # ---- networks
 
 
-def zone_network(
-    zone: str, name: str, network: ipaddress.IPv4Network, gateway: str, forward: str, known: Iterable[Reservation]
-) -> str:
+def zone_network(zone: str, name: str, pool: AddressPool, forward: str) -> str:
     """The zone's own network: the gateway answers DHCP and DNS, and only guests of the zone get an address."""
     root = ET.Element("network")
     _add(root, "name", text=name)
     _add(root, "forward", mode=forward)
     _add(root, "bridge", name=zone, stp="off", delay="0")
-    ip = _add(root, "ip", address=gateway, netmask=str(network.netmask))
-    dhcp = _add(ip, "dhcp")
-    for one in known:
-        _host(dhcp, one)
+    dhcp = _add(_add(root, "ip", address=pool.gateway, netmask=str(pool.network.netmask)), "dhcp")
+    for address in pool.hosts():
+        _add(dhcp, "host", mac=mac_of(address), ip=address)
     return ET.tostring(root, encoding="unicode")
 
 
@@ -193,21 +182,20 @@ def isolated_network(name: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def reservation(one: Reservation) -> str:
-    """A DHCP entry as a network is updated with."""
-    return ET.tostring(_host(ET.Element("dhcp"), one), encoding="unicode")
+def same_network(first: str, second: str) -> bool:
+    """Whether two networks give out the same addresses in the same way."""
+    return _essence(first) == _essence(second)
 
 
-def _host(dhcp: ET.Element, one: Reservation) -> ET.Element:
-    host = _add(dhcp, "host", mac=one.mac, ip=one.address)
-    _add(host, "lease", expiry=str(LEASE_MINUTES), unit="minutes")
-    return host
-
-
-def reservations(network_xml: str) -> set[Reservation]:
-    """The DHCP entries of a network."""
-    found = _parsed(network_xml).iter("host")
-    return {Reservation(host.get("mac", ""), host.get("ip", "")) for host in found if host.get("mac")}
+def _essence(network_xml: str) -> tuple[object, ...]:
+    root = _parsed(network_xml)
+    ip, forward = root.find("ip"), root.find("forward")
+    hosts = frozenset((host.get("mac"), host.get("ip")) for host in root.iter("host") if host.get("mac"))
+    return (
+        None if ip is None else (ip.get("address"), ip.get("netmask")),
+        None if forward is None else forward.get("mode"),
+        hosts,
+    )
 
 
 # ---- what libvirt tells

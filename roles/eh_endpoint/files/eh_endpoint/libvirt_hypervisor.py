@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import os
 import stat
@@ -16,7 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from . import domain_xml
-from .domain_xml import Machine, Reservation
+from .addresses import AddressPool
+from .domain_xml import Machine
 from .hypervisor import Adopted, Console, Counters, Guest, HypervisorError
 from .libvirt_link import CannotUse, Link
 
@@ -29,7 +29,7 @@ class LibvirtHypervisor:
     """Guests of one zone as domains of the libvirt at a URI.
 
     folders: where the files of drives are; guests of a system-wide libvirt run as another user, who gets at them by
-    the group of these folders. addresses: the zone's network, gateway its first address. forward: `nat` or `route`.
+    the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`.
     noticed: called in the event loop when guests went off by themselves. Raises CannotUse.
     """
 
@@ -38,15 +38,13 @@ class LibvirtHypervisor:
         uri: str,
         state: Path,
         folders: Iterable[Path],
-        addresses: ipaddress.IPv4Network,
-        gateway: str,
+        pool: AddressPool,
         forward: str,
         console: str,
         noticed: Callable[[], None],
     ) -> None:
         self._noticed = noticed
-        self._gateway = gateway
-        self._addresses = addresses
+        self._pool = pool
         self._forward = forward
         self._zone = _zone(state)
         self._guests: dict[str, Guest] = {}
@@ -82,10 +80,7 @@ class LibvirtHypervisor:
             raise HypervisorError(f"the file of a drive cannot be opened to guests: {error.strerror}") from error
         self._guests[guest.uuid] = guest
         try:
-            # The guest asks for its address seconds after its BIOS: there is time to enter it while it starts.
-            _entered, xml = await asyncio.gather(
-                self._enter(guest), self._link.work(lambda link: self._run(link, guest))
-            )
+            xml = await self._link.work(lambda link: self._run(link, guest))
         except BaseException:
             self._guests.pop(guest.uuid, None)
             await self._quietly(self._cut(guest.uuid))
@@ -260,41 +255,30 @@ class LibvirtHypervisor:
     def _network(self) -> str:
         return self._zone
 
-    def _reserved(self, guest: Guest) -> Reservation | None:
-        return next((Reservation(nic.mac, nic.address) for nic in guest.nics if nic.address), None)
-
-    async def _enter(self, guest: Guest) -> None:
-        """Reserve the address of a guest."""
-        wanted = self._reserved(guest)
-        if wanted is not None:
-            await self._link.work(lambda link: self._change_entry(link, wanted, add=True))
-
     async def _leave(self, guest: Guest) -> None:
         """Undo what a guest needed beside itself."""
         self._consoles.pop(guest.uuid, None)
-        wanted = self._reserved(guest)
-        if wanted is not None:
-            await self._quietly(self._link.work(lambda link: self._change_entry(link, wanted, add=False)))
         for name in self._vlans(guest):
             if not any(name in self._vlans(other) for other in list(self._guests.values())):
                 await self._quietly(self._drop_network(name))
-
-    def _change_entry(self, link: Any, wanted: Reservation, *, add: bool) -> None:
-        api = self._api
-        command = api.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST if add else api.VIR_NETWORK_UPDATE_COMMAND_DELETE
-        section, live = api.VIR_NETWORK_SECTION_IP_DHCP_HOST, api.VIR_NETWORK_UPDATE_AFFECT_LIVE
-        network = link.networkLookupByName(self._network)
-        host = domain_xml.reservation(wanted)
-        network.update(command, section, -1, host, live)
 
     def _vlans(self, guest: Guest) -> frozenset[str]:
         return frozenset(domain_xml.vlan_network(self._zone, nic.vlan) for nic in guest.nics if nic.vlan)
 
     def _have_network(self, link: Any) -> None:
-        if self._network not in link.listNetworks():
-            link.networkCreateXML(
-                domain_xml.zone_network(self._zone, self._network, self._addresses, self._gateway, self._forward, ())
-            )
+        """The zone's network, with an entry for every address that a guest can get."""
+        wanted = domain_xml.zone_network(self._zone, self._network, self._pool, self._forward)
+        if self._network in link.listNetworks():
+            present = link.networkLookupByName(self._network)
+            if domain_xml.same_network(present.XMLDesc(0), wanted):
+                return
+            if self._domains(link):
+                raise CannotUse(
+                    f"guests are running on network {self._network}, which was made with other --addresses or another "
+                    "--forward: give the same ones, or stop the guests first"
+                )
+            present.destroy()
+        link.networkCreateXML(wanted)
 
     def _have_isolated(self, link: Any, name: str) -> None:
         try:
@@ -309,14 +293,8 @@ class LibvirtHypervisor:
         await self._link.work(lambda link: link.networkLookupByName(name).destroy())
 
     def _tidy(self, link: Any) -> None:
-        """After a restart: entries and networks that no running guest needs."""
+        """After a restart: VLANs that no running guest needs."""
         guests = list(self._guests.values())
-        needed = {found for found in map(self._reserved, guests) if found}
-        present = domain_xml.reservations(link.networkLookupByName(self._network).XMLDesc(0))
-        for old in present - needed:
-            self._change_entry(link, old, add=False)
-        for missing in needed - present:
-            self._change_entry(link, missing, add=True)
         used = {name for guest in guests for name in self._vlans(guest)}
         for name in link.listNetworks():
             if name.startswith(f"{self._zone}-vlan-") and name not in used:
