@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A task gives the same result in the controller's process as in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.endpoint import Endpoint
+from tests.unit.action.plays import PREFIX, Play, Result, Task
+
+WEB = {"name": "web", "cpu": 1000, "mem": 512}
+IN_CHECK_MODE = {"check_mode": True, "diff": True}
+
+
+def eh(module: str, options: dict[str, Any] | None = None, **keywords: Any) -> Task:
+    return {PREFIX + module: options or {}, **keywords}
+
+
+TASKS: list[Task] = [
+    eh("server_info"),
+    eh("server", WEB, **IN_CHECK_MODE),
+    eh("server", {**WEB, "password": "geheim12", "vnc": True, "user_keys": {"a": 1, "b": True}}, diff=True),
+    eh("server", WEB, diff=True),
+    eh("server", {**WEB, "drives": [{"device": "ide:0:0", "drive": "not-there"}]}, check_mode=True),
+    eh("server", {"name": "web", "cpu": 2000, "password": None, "tags": ["x", "y"]}, diff=True),
+    eh("server", {"name": "web", "mem": "1024"}),
+    eh("server", {"name": "web", "mem": "1024", "restart": "yes"}),
+    eh("server", {"name": "web", "cpu": "many"}),
+    eh("server", {"name": "web", "become": "x"}),
+    eh("server", {"name": "web", "nics": [{"modle": "x"}]}),
+    eh("server", {"cpu": 5}),
+    eh("server", {"name": "web", "cpu": 5}),
+    eh("server", {"name": "web", "auth": "11111111-2222-4333-8444-555555555555:wrong-key"}),
+    eh("server", {"name": "web", "endpoint": "http://127.0.0.1:9", "auth": "a:b"}),
+    eh("server", {"name": "web", "zone": "lon-p"}),
+    eh("server", {"name": "web", "zone": "mars"}),
+    eh("server_info", {"query": "[].mem", "name": "web"}),
+    eh("server_info", {"show_secrets": True}),
+    eh("drive", {"name": "data", "size": "5M", "readers": ["everyone"]}, diff=True),
+    eh("drive", {"name": "copy", "source": "data"}, diff=True),
+    eh("drive_info"),
+    eh("ip", {"name": "web"}, diff=True),
+    eh("vlan", {"name": "net"}, diff=True),
+    eh("resource_info"),
+    eh("burst", {"name": "b", "exact_count": 2, "cpu": 500, "mem": 256}, diff=True),
+    eh("burst", {"name": "b", "exact_count": 0}, diff=True),
+    eh("capacity_info", {"limits": {"mem": 4096}}),
+    eh("server", {"name": "web", "state": "absent"}, diff=True),
+]
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+RANDOM = re.compile(
+    r'"198\.1[89]\.\d+\.\d+"|\b6a(:[0-9a-f]{2}){5}|127\.0\.0\.1:\d+|"started": "?\d+"?|[rt]x:\w+": "\d+"'
+)
+# What a module adds beside its result, or the controller to a module's.
+AROUND = ("ansible_facts", "exception", "module_stderr", "module_stdout", "rc")
+
+
+def comparable(result: Result) -> Any:
+    """`result` without what is random, with every UUID by its order of appearance."""
+    kept = {key: value for key, value in result.items() if key not in AROUND}
+    text = RANDOM.sub("*", json.dumps(kept, sort_keys=True))
+    order: dict[str, str] = {}
+    return UUID.sub(lambda found: order.setdefault(found[0], f"uuid-{len(order)}"), text)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Result], list[Result]]]:
+    """The results of TASKS in a process of their own, and in the controller's."""
+    folder = tmp_path_factory.mktemp("doors")
+    found = []
+    for door, keywords in (
+        ("module", {"environment": {"NOT_OURS": "1"}, "interpreter": sys.executable}),
+        ("action", {"environment": {}, "interpreter": "/no/such/python"}),
+    ):
+        with Endpoint(folder / f"{door}-state", "--acpi-delay", "0") as endpoint:
+            defaults = {"group/opennebula.elastichosts.elastichosts": {"endpoint": endpoint.url, "auth": endpoint.auth}}
+            play = Play(folder / door, module_defaults=defaults, environment=keywords["environment"])
+            found.append(play.run(TASKS, interpreter=str(keywords["interpreter"])))
+            assert "geheim12" not in play.output
+            assert endpoint.key not in play.output
+    yield found[0], found[1]
+
+
+@pytest.mark.parametrize("number", range(len(TASKS)))
+def test_both_doors_say_the_same(results: tuple[list[Result], list[Result]], number: int) -> None:
+    by_module, by_action = (door[number] for door in results)
+    assert comparable(by_action) == comparable(by_module)
+
+
+def test_the_tasks_were_worth_comparing(results: tuple[list[Result], list[Result]]) -> None:
+    for door in results:
+        assert sum(result["changed"] for result in door) >= 10
+        assert sum(bool(result.get("failed")) for result in door) == 11
+        assert any(result.get("warnings") for result in door)
+    shown = json.dumps(results)
+    assert shown.count("geheim12") == 0, "show_secrets shows what is there then, and that is none"
+    assert "wrong-key" not in shown
