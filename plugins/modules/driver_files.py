@@ -13,15 +13,15 @@ description:
   - Writes the Python packages that the installed drivers run on (C(elastichosts), C(opennebula), C(bursting)) into one
     package folder, and the programs and settings that are given in O(files). The packages travel with the module
     itself, so that all files together cost one task and one transfer.
-  - Files are replaced one by one, each atomically, so that a driver that is running is not disturbed. Files of an older
-    version of the packages that are not needed any more are removed.
+  - The package folder is made complete and compiled beside the old one, and then takes its place in one step. Other
+    files are replaced one by one, each atomically. So no driver that is started meanwhile finds half of something.
   - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: full
-    details: Of the packages the diff names the files, it does not show their content.
+    details: Of the packages the diff names the files, it does not show their content. It shows no secret.
   idempotent:
     support: full
 options:
@@ -63,9 +63,100 @@ options:
         description: The group to which it is to belong.
         type: str
       keep:
-        description: Whether a file that is there already keeps its content.
+        description: Whether a file that is there already keeps its content, but for the lines that are given.
         type: bool
         default: false
+      values:
+        description: Lines C(NAME=VALUE) that the file is to hold, quoted for a shell. All its other lines stay.
+        type: dict
+        default: {}
+      secrets:
+        description: The same for values that are not to be shown.
+        type: dict
+        default: {}
+      defaults:
+        description: The same for values that matter only when the file has none for that name.
+        type: dict
+        default: {}
+  zones:
+    description: OpenNebula hosts with settings of their own. Each gets a file C(<name>rc) in O(zones_folder).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name of the OpenNebula host.
+        type: str
+        required: true
+      endpoint:
+        description: The address of the API.
+        type: str
+      auth:
+        description: The account, as V(<user uuid>:<secret API key>).
+        type: str
+      total_memory:
+        description: The memory that the host offers, in MB.
+        type: int
+      total_cpu:
+        description: The cores that the host offers.
+        type: float
+      cpu_mhz:
+        description: The MHz that count as one core.
+        type: int
+  zones_folder:
+    description: Where those files are. It is made with the owner and group O(zones_owner) and O(zones_group).
+    type: path
+  zones_owner:
+    description: The user to whom those files are to belong.
+    type: str
+  zones_group:
+    description: The group to which those files are to belong.
+    type: str
+  tree:
+    description: A folder with plain programs in it, such as a transfer driver. It holds these files and no other.
+    type: dict
+    suboptions:
+      path:
+        description: The folder.
+        type: path
+        required: true
+      files:
+        description: The content of its files, by name.
+        type: dict
+        required: true
+      owner:
+        description: The user to whom they are to belong.
+        type: str
+      group:
+        description: The group to which they are to belong.
+        type: str
+  venv:
+    description: A virtual environment with the package C(requests), made when O(venv_base) is given.
+    type: path
+  venv_base:
+    description: The interpreter to make it with.
+    type: str
+    default: ""
+  start:
+    description:
+      - Drivers to start once, as OpenNebula does, after the files are there. One that does not answer C(INIT) is a
+        failure, because it would keep OpenNebula from starting. It is stopped as soon as it has answered.
+    type: list
+    elements: path
+    default: []
+  start_as:
+    description: The user that runs OpenNebula, and so the drivers.
+    type: str
+    default: ""
+  one_location:
+    description: The folder of a self-contained installation (C(ONE_LOCATION)), for the drivers that are started.
+    type: str
+    default: ""
+  leftovers:
+    description: Files that appear when the drivers run. They are removed with O(state=absent).
+    type: list
+    elements: path
+    default: []
   state:
     description: Whether all this is to be there. Folders go with all that is in them; the parent of O(library) goes if
       nothing else is in it.
@@ -94,21 +185,28 @@ changed_paths:
   type: list
   elements: str
   sample: [/srv/cloud/one/lib/python/one_eh/bursting/vmm.py, /srv/cloud/one/etc/vmm_eh]
+programs_changed:
+  description: Whether more than settings changed. Drivers read changed settings by themselves.
+  returned: when O(state=present)
+  type: bool
+  sample: true
 """
 
-import importlib
+import ctypes
 import os
-import pkgutil
+import re
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-# Ansible sends a module together with all that it imports, and with all that that imports in turn: through the first
-# module of the drivers these are exactly the files that the drivers need.
-from ..module_utils.bursting import start
+from ..module_utils.bursting.settings import parse_rc
+from ..module_utils.front_end import FrontEnd, run
+from ..module_utils.front_end_library import library
+from ..module_utils.front_end_trial import loading_problem, start_problem
 
 ARGUMENTS = {
     "library": {"type": "path", "required": True},
@@ -126,13 +224,55 @@ ARGUMENTS = {
             "owner": {"type": "str"},
             "group": {"type": "str"},
             "keep": {"type": "bool", "default": False},
+            "values": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "defaults": {"type": "dict", "default": {}},
         },
     },
+    "zones": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "endpoint": {"type": "str"},
+            "auth": {"type": "str", "no_log": True},
+            "total_memory": {"type": "int"},
+            "total_cpu": {"type": "float"},
+            "cpu_mhz": {"type": "int"},
+        },
+    },
+    "zones_folder": {"type": "path"},
+    "zones_owner": {"type": "str"},
+    "zones_group": {"type": "str"},
+    "tree": {
+        "type": "dict",
+        "options": {
+            "path": {"type": "path", "required": True},
+            "files": {"type": "dict", "required": True},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+        },
+    },
+    "venv": {"type": "path"},
+    "venv_base": {"type": "str", "default": ""},
+    "start": {"type": "list", "elements": "path", "default": []},
+    "start_as": {"type": "str", "default": ""},
+    "one_location": {"type": "str", "default": ""},
+    "leftovers": {"type": "list", "elements": "path", "default": []},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
-
-PACKAGES = ("bursting", "elastichosts", "opennebula")
-TOP = b'"""The ElasticHosts drivers of OpenNebula, installed by the collection opennebula.elastichosts."""\n'
+VENV_SECONDS = 600
+SETTINGS = {
+    "endpoint": "EHURI",
+    "auth": "EHAUTH",
+    "total_memory": "TOTAL_MEMORY",
+    "total_cpu": "TOTAL_CPU",
+    "cpu_mhz": "CPU_MHZ",
+}
+ZONE_TOP = "# Settings of one OpenNebula host, before those of vmm_ehrc and im_ehrc. It may hold a secret.\n"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+SECRET_LINE = re.compile(r"^([ \t]*(?:export[ \t]+)?EHAUTH=).+$", re.MULTILINE)
 
 
 class Entry(NamedTuple):
@@ -140,56 +280,98 @@ class Entry(NamedTuple):
 
     path: Path
     content: Optional[bytes]
-    mode: str = "0644"
-    owner: Optional[str] = None
-    group: Optional[str] = None
-    keep: bool = False
-    shown: bool = False
+    mode: str
+    owner: Optional[str]
+    group: Optional[str]
 
     @property
     def is_right(self) -> bool:
         if self.content is None:
             return self.path.is_dir()
-        if self.keep:
-            return self.path.exists()
         return self.path.is_file() and self.path.read_bytes() == self.content
 
-    def text(self) -> str:
-        """What is there now, for the diff."""
-        return self.path.read_text("utf-8", "replace") if self.path.is_file() else ""
+    def diff(self) -> Dict[str, str]:
+        now = self.path.read_bytes() if self.path.is_file() else b""
+        texts = [content.decode("utf-8", "replace") for content in (now, self.content or b"")]
+        before, after = (SECRET_LINE.sub(r"\1(hidden)", text) for text in texts)
+        if before == after and now != self.content:
+            after += "(a line that is hidden changes)\n"
+        return {"before_header": str(self.path), "after_header": str(self.path), "before": before, "after": after}
 
 
-def library() -> Dict[str, bytes]:
-    """The files of the packages, by their path below the package folder."""
-    files = {"__init__.py": TOP}
-    base = start.__name__.rpartition(".bursting.")[0]
-    for package in PACKAGES:
-        module = importlib.import_module(f"{base}.{package}")
-        names = ["__init__", *(found.name for found in pkgutil.iter_modules(module.__path__))]
-        for name in names:
-            files[f"{package}/{name}.py"] = pkgutil.get_data(module.__name__, f"{name}.py") or b""
+# --- what is wanted ---------------------------------------------------------------------------------------------------
+
+
+def with_line(text: str, name: str, value: str) -> str:
+    """The text with ``name`` set to ``value``, in the line that sets it now or in a new one at the end."""
+    if parse_rc(text).get(name) == value:
+        return text
+    line = f"{name}={shlex.quote(value)}"
+    lines = list(re.finditer(rf"^[ \t]*(?:export[ \t]+)?{re.escape(name)}=.*$", text, re.MULTILINE))
+    if lines:
+        return text[: lines[-1].start()] + line + text[lines[-1].end() :]
+    return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
+
+
+def content_of(file: Mapping[str, Any]) -> Optional[bytes]:
+    """What the file is to hold; None for a folder."""
+    if file["content"] is None:
+        return None
+    path, text = Path(file["path"]), str(file["content"])
+    if file["keep"] and path.is_file():
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    for name, value in {**file["values"], **file["secrets"]}.items():
+        if value not in (None, ""):
+            text = with_line(text, name, str(value))
+    for name, value in file["defaults"].items():
+        if not parse_rc(text).get(name):
+            text = with_line(text, name, str(value))
+    return text.encode("utf-8", "surrogateescape")
+
+
+def zone_files(params: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """The folder and the files of hosts that have settings of their own, in the form of the option files."""
+    if not params["zones"]:
+        return []
+    same = {"owner": params["zones_owner"], "group": params["zones_group"], "secrets": {}, "defaults": {}}
+    files: List[Dict[str, Any]] = [{"path": params["zones_folder"], "content": None, "mode": "0750", **same}]
+    for zone in params["zones"]:
+        path = f"{params['zones_folder']}/{zone['name']}rc"
+        values = {name: zone[option] for option, name in SETTINGS.items()}
+        files.append({"path": path, "content": ZONE_TOP, "mode": "0600", "keep": True, "values": values, **same})
     return files
 
 
-def wanted(params: Dict[str, Any]) -> List[Entry]:
-    """All entries, each folder before what is in it."""
-    root, owner, group = Path(params["library"]), params["owner"], params["group"]
-    folders = [root.parent, root, *(root / package for package in PACKAGES)]
-    entries = [Entry(folder, None, "0755", owner, group) for folder in folders]
-    entries += [Entry(root / name, content, "0644", owner, group) for name, content in library().items()]
-    for file in params["files"]:
-        content = None if file["content"] is None else file["content"].encode("utf-8", "surrogateescape")
-        entries.append(
-            Entry(Path(file["path"]), content, file["mode"], file["owner"], file["group"], file["keep"], shown=True)
-        )
-    return entries
+def wanted(params: Mapping[str, Any]) -> List[Entry]:
+    """All but the packages, each folder before what is in it."""
+    parent = Entry(Path(params["library"]).parent, None, "0755", params["owner"], params["group"])
+    files = [*params["files"], *zone_files(params)]
+    entries = [
+        Entry(Path(file["path"]), content_of(file), file["mode"], file["owner"], file["group"]) for file in files
+    ]
+    return [parent, *entries, *tree_entries(params["tree"])]
 
 
-def stale(root: Path, entries: List[Entry]) -> List[Path]:
-    """Files of an older version; what an interpreter compiled is not looked at."""
-    known = {entry.path for entry in entries}
-    found = (path for path in sorted(root.rglob("*.py")) if path.is_file())
-    return [path for path in found if path not in known]
+def tree_entries(tree: Optional[Mapping[str, Any]]) -> List[Entry]:
+    if tree is None:
+        return []
+    folder, owner, group = Path(tree["path"]), tree["owner"], tree["group"]
+    contents = {name: str(content).encode("utf-8", "surrogateescape") for name, content in tree["files"].items()}
+    return [
+        Entry(folder, None, "0755", owner, group),
+        *(Entry(folder / name, content, "0755", owner, group) for name, content in contents.items()),
+    ]
+
+
+def strangers(tree: Optional[Mapping[str, Any]]) -> List[Path]:
+    """Files of an older version of a tree."""
+    folder = Path(tree["path"]) if tree else None
+    if tree is None or folder is None or not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name not in tree["files"] and not path.is_dir())
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
 
 
 def write(module: AnsibleModule, entry: Entry) -> None:
@@ -203,52 +385,142 @@ def write(module: AnsibleModule, entry: Entry) -> None:
     module.atomic_move(temporary, str(entry.path))
 
 
-def own(module: AnsibleModule, entry: Entry) -> bool:
+def own(module: AnsibleModule, path: str, mode: Optional[str], owner: Optional[str], group: Optional[str]) -> bool:
     """Set mode and owner. Returns whether that was a change."""
-    path = str(entry.path)
-    changed = module.set_mode_if_different(path, entry.mode, False)
-    changed = module.set_owner_if_different(path, entry.owner, changed)
-    return bool(module.set_group_if_different(path, entry.group, changed))
+    changed = bool(mode) and module.set_mode_if_different(path, mode, False)
+    changed = module.set_owner_if_different(path, owner, changed)
+    return bool(module.set_group_if_different(path, group, changed))
+
+
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+
+def library_changes(root: Path) -> List[Path]:
+    """What of the package folder is not as it has to be; what an interpreter compiled is not looked at."""
+    files = {root / name: content for name, content in library().items()}
+    wrong = [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]
+    return wrong + [path for path in sorted(root.rglob("*.py")) if path not in files]
+
+
+def install_library(module: AnsibleModule, root: Path) -> None:
+    """A new package folder, complete and compiled, in the place of the old one in one step."""
+    fresh = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        for name, content in library().items():
+            (fresh / name).parent.mkdir(exist_ok=True)
+            (fresh / name).write_bytes(content)
+        fresh.chmod(0o755)
+        if module.params["python"]:
+            # A failure is none: the interpreter then compiles at each start. Paths are those of the final place.
+            options = ("-q", "-s", str(fresh), "-p", str(root), str(fresh))
+            run((module.params["python"], "-m", "compileall", *options))
+        for path in (fresh, *fresh.rglob("*")):
+            own(module, str(path), None, module.params["owner"], module.params["group"])
+        exchange(fresh, root)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def exchange(fresh: Path, root: Path) -> None:
+    """Swap two folders. Where the kernel cannot do that, there is a moment without either."""
+    if not root.exists():
+        fresh.rename(root)
+        return
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    arguments = (AT_FDCWD, os.fsencode(fresh), AT_FDCWD, os.fsencode(root), RENAME_EXCHANGE)
+    if renameat2 is not None and renameat2(*arguments) == 0:
+        return
+    old = fresh.with_name(f"{fresh.name}-old")
+    root.rename(old)
+    fresh.rename(root)
+    shutil.rmtree(old)
+
+
+def make_venv(module: AnsibleModule, path: Path, base: str) -> None:
+    """Fails with pip's own words, and leaves nothing, when the package requests cannot be had."""
+    shutil.rmtree(path, ignore_errors=True)
+    steps = ((base, "-m", "venv", str(path)), (f"{path}/bin/python", "-m", "pip", "install", "-q", "requests"))
+    for step in steps:
+        done = run(step, seconds=VENV_SECONDS)
+        if not done.is_right:
+            shutil.rmtree(path, ignore_errors=True)
+            module.fail_json(
+                msg=f"The virtual environment {path} could not be made: {done.reason}. See whether pip reaches an index"
+                " (pip.conf), or install python3-requests and set the interpreter to system."
+            )
+    for found in (path, *path.rglob("*")):
+        if not found.is_symlink():
+            own(module, str(found), None, module.params["owner"], module.params["group"])
+
+
+def try_drivers(module: AnsibleModule) -> None:
+    """Fails when a driver would not start under OpenNebula."""
+    params = module.params
+    python, front_end = params["python"] or "", FrontEnd(params["one_location"], params["start_as"])
+    said = {driver: start_problem(driver, python, front_end) for driver in params["start"]}
+    problems = [f"{driver} does not answer INIT: {what}" for driver, what in said.items() if what]
+    if not problems and params["start"] and python:
+        what = loading_problem(python, Path(params["library"]), front_end)
+        problems = [f"{python} cannot load the drivers: {what}"] if what else []
+    if problems:
+        module.fail_json(
+            msg=f"{problems[0]}. OpenNebula would not start with such a driver, so its configuration was not touched;"
+            " the files of the drivers are installed. Put that right and run the play again.",
+        )
 
 
 def present(module: AnsibleModule) -> Dict[str, Any]:
-    entries = wanted(module.params)
+    params = module.params
+    root = Path(params["library"])
+    entries = wanted(params)
     wrong = [entry for entry in entries if not entry.is_right]
-    old = stale(Path(module.params["library"]), entries)
-    diff = [
-        {
-            "before_header": str(entry.path),
-            "after_header": str(entry.path),
-            "before": entry.text() if entry.shown else "",
-            "after": (entry.content or b"").decode("utf-8", "replace") if entry.shown else "(a file of the packages)\n",
-        }
-        for entry in wrong
-        if entry.content is not None
-    ]
+    packages = library_changes(root)
+    old = strangers(params["tree"])
+    diff = [entry.diff() for entry in wrong if entry.content is not None]
+    if packages:
+        names = "".join(f"{path}\n" for path in packages)
+        diff.append({"before_header": str(root), "after_header": str(root), "before": "", "after": names})
     if not module.check_mode:
+        if params["venv_base"] and params["venv"]:
+            Path(params["venv"]).parent.mkdir(parents=True, exist_ok=True)
+            make_venv(module, Path(params["venv"]), params["venv_base"])
         for entry in wrong:
             write(module, entry)
         for path in old:
             path.unlink()
-        # A failure is no failure: the interpreter then compiles at each start.
-        if (wrong or old) and module.params["python"]:
-            module.run_command([module.params["python"], "-m", "compileall", "-q", module.params["library"]])
-    paths = [entry.path for entry in wrong]
-    paths += [entry.path for entry in entries if own(module, entry) and entry not in wrong]
-    return {"changed_paths": [*map(str, paths), *map(str, old)], "diff": diff}
+        if packages:
+            install_library(module, root)
+    paths = [*(entry.path for entry in wrong), *old]
+    for entry in entries:
+        where = str(entry.path)
+        if own(module, where, entry.mode, entry.owner, entry.group) and entry not in wrong:
+            paths.append(entry.path)
+    if not module.check_mode:
+        try_drivers(module)
+    venv = [params["venv"]] if params["venv_base"] else []
+    settings = {file["path"] for file in params["files"] if file["keep"] or file["content"] is None}
+    settings |= {file["path"] for file in zone_files(params)}
+    return {
+        "changed_paths": [*map(str, paths), *map(str, packages), *venv],
+        "programs_changed": bool(packages or venv or {str(path) for path in paths} - settings),
+        "diff": diff,
+    }
 
 
 def absent(module: AnsibleModule) -> Dict[str, Any]:
-    root = Path(module.params["library"])
-    given = [Path(file["path"]) for file in reversed(module.params["files"])]
-    paths = [path for path in (root, *given) if path.exists() or path.is_symlink()]
+    params = module.params
+    root = Path(params["library"])
+    given = [Path(file["path"]) for file in reversed(params["files"])]
+    folders = [params["tree"]["path"]] if params["tree"] else []
+    others = [Path(path) for path in (*folders, *([params["venv"]] if params["venv"] else []), *params["leftovers"])]
+    paths = [path for path in (root, *given, *others) if path.exists() or path.is_symlink()]
     if not module.check_mode:
         for path in paths:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        if root in paths and not any(root.parent.iterdir()):
+        if root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
             root.parent.rmdir()
     names = "".join(f"{path}\n" for path in paths)
     return {"changed_paths": [str(path) for path in paths], "diff": {"before": names, "after": ""}}

@@ -10,8 +10,8 @@ short_description: Look at an OpenNebula installation before the ElasticHosts dr
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
-  - Finds the folders, release and owner of an OpenNebula installation, an interpreter that can run the drivers, and the
-    settings that the drivers have already.
+  - Finds the folders, release, owner and service of an OpenNebula installation, an interpreter that can run the
+    drivers, and the settings that the drivers have already. Tries the accounts of ElasticHosts.
   - It never fails because of what it finds. What stands in the way of the drivers is in RV(problems).
   - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
 options:
@@ -32,8 +32,55 @@ options:
     description:
       - The interpreter of the drivers, as a path.
       - V(system) takes the first in C(PATH) that fits, or else the one that Ansible itself uses on the host.
+      - V(venv) is a virtual environment beside the drivers. RV(venv_base) tells what to make it with if it is missing.
     type: str
     default: system
+  service:
+    description: How OpenNebula is started, if it is not to be found out.
+    type: str
+    choices: [auto, systemd, sysv, one, none]
+    default: auto
+  service_name:
+    description: The name of the unit or init script.
+    type: str
+    default: opennebula
+  endpoint:
+    description: The address of the API. Empty means what C(vmm_ehrc) says.
+    type: str
+    default: ""
+  auth:
+    description: The account, as V(<user uuid>:<secret API key>). Empty means what C(vmm_ehrc) says.
+    type: str
+    default: ""
+  zones:
+    description:
+      - OpenNebula hosts with an endpoint or account of their own. What is not given is taken from the file of the host,
+        then from O(endpoint) and O(auth).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The name of the OpenNebula host.
+        type: str
+        required: true
+      endpoint:
+        description: The address of the API.
+        type: str
+        default: ""
+      auth:
+        description: The account.
+        type: str
+        default: ""
+  ask:
+    description:
+      - What to ask the accounts. With V(form) they are only looked at, with V(access) each is tried with one harmless
+        call.
+      - With V(servers) they, and those of all hosts that have a file of their own, are asked which servers belong to
+        this OpenNebula cloud.
+    type: str
+    choices: [nothing, form, access, servers]
+    default: nothing
 extends_documentation_fragment:
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.info_module
@@ -89,7 +136,54 @@ problems:
   description: One sentence for each thing that stands in the way, empty where nothing does.
   returned: success
   type: dict
-  sample: {installation: "", folders: "", configuration: "", owner: "", release: "", python: "", settings: ""}
+  sample:
+    installation: ""
+    folders: ""
+    configuration: ""
+    owner: ""
+    release: ""
+    python: ""
+    settings: ""
+    account: ""
+account_tried:
+  description: Whether the accounts were tried. They are not when nothing here has the package C(requests) yet.
+  returned: success
+  type: bool
+vms:
+  description: The VM ids of servers that belong to this OpenNebula cloud, as the accounts tell it.
+  returned: success
+  type: list
+  elements: str
+  sample: ["7", "12"]
+venv_base:
+  description: The interpreter to make the virtual environment with, empty when it is there or not asked for.
+  returned: success
+  type: str
+  sample: /usr/bin/python3
+zone_files:
+  description: The settings files of single OpenNebula hosts, by host.
+  returned: success
+  type: list
+  elements: str
+  sample: [eh-london]
+service:
+  description: How OpenNebula is started on this machine.
+  returned: success
+  type: str
+  sample: systemd
+running:
+  description: Whether OpenNebula is running.
+  returned: success
+  type: bool
+commands:
+  description: Whether the front-end's command line (C(onehost)) is there.
+  returned: success
+  type: bool
+scheduler_file:
+  description: The file with the limits of the scheduler, empty when this release has none.
+  returned: success
+  type: str
+  sample: sched.conf
 sections:
   description: The sections of the ElasticHosts drivers in C(oned.conf) and C(monitord.conf), by file.
   returned: success
@@ -98,11 +192,9 @@ sections:
   sample: [{file: oned.conf, kind: VM_MAD, name: vmm_eh}]
 """
 
-import grp
 import os
 import pwd
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
@@ -110,6 +202,8 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bursting.settings import parse_rc
+from ..module_utils.front_end import FrontEnd, Service, group_name, run, user_name
+from ..module_utils.front_end_library import ask_zones
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.layout import Layout, layout
 
@@ -118,6 +212,21 @@ ARGUMENTS = {
     "release": {"type": "str", "default": ""},
     "owner": {"type": "str", "default": ""},
     "python": {"type": "str", "default": "system"},
+    "service": {"type": "str", "choices": ["auto", "systemd", "sysv", "one", "none"], "default": "auto"},
+    "service_name": {"type": "str", "default": "opennebula"},
+    "endpoint": {"type": "str", "default": ""},
+    "auth": {"type": "str", "default": "", "no_log": True},
+    "zones": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "endpoint": {"type": "str", "default": ""},
+            "auth": {"type": "str", "default": "", "no_log": True},
+        },
+    },
+    "ask": {"type": "str", "choices": ["nothing", "form", "access", "servers"], "default": "nothing"},
 }
 
 # opennebula-drivers 1.7: 2.0 to 5.x print a line of copyright before it.
@@ -128,24 +237,23 @@ FITS = (
     "import sys, requests, ssl, zlib, xml.etree.ElementTree; "
     "print(sys.executable if sys.version_info >= (3, 9) else str())"
 )
+CAN_MAKE_VENV = "import sys, venv, ensurepip; print(sys.executable if sys.version_info >= (3, 9) else str())"
 COMMAND_SECONDS = 20
 # Files that may hold them, sections of the drivers, and since when the core does not start without the file.
 CONFIGURATION = (("oned.conf", (2, 0)), ("monitord.conf", (5, 12)))
 SECTIONS = (("IM_MAD", "im_eh"), ("VM_MAD", "vmm_eh"))
+SCHEDULER_IN_CORE = (7, 0)
 UNTOLD = frozenset({"EHAUTH"})
+HOST = re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]*")
+ACCOUNT = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}:\S+")
 
 Finding = Tuple[str, str]  # what was found, what is the problem with it
 
 
 def output_of(*command: str) -> str:
     """What a program prints, empty when it cannot be run or fails."""
-    try:
-        done = subprocess.run(  # noqa: S603 (programs of the installation itself)
-            command, capture_output=True, timeout=COMMAND_SECONDS, check=True, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return (done.stdout + done.stderr).decode("utf-8", "replace")
+    done = run(command, seconds=COMMAND_SECONDS)
+    return done.output + done.errors if done.is_right else ""
 
 
 def installation_problem(one_location: str, folders: Layout) -> str:
@@ -174,20 +282,6 @@ def folders_problem(folders: Layout) -> str:
         f"The folder {closed[0]} is not writable for the user {user_name(os.geteuid())}: run the play as its owner or"
         " as root (become)."
     )
-
-
-def user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)
 
 
 def owner_of(wanted: str, one_location: str, folders: Layout) -> Tuple[str, str, str]:
@@ -224,9 +318,20 @@ def release_of(wanted: str, one_location: str, folders: Layout) -> Finding:
     return "", f"The release of OpenNebula is unknown: neither {program} -v nor {version} tells it. Set the release."
 
 
+def numbers_of(release: str) -> Tuple[int, ...]:
+    return tuple(int(number) for number in release.split(".")) if RELEASE.fullmatch(release) else (0,)
+
+
+def scheduler_file(folders: Layout, release: str) -> str:
+    """Where the scheduler's limits are; in 2.x they are arguments of a script, and no file has them."""
+    if numbers_of(release) >= SCHEDULER_IN_CORE:
+        return "oned.conf"
+    return "sched.conf" if Path(folders.etc, "sched.conf").exists() else ""
+
+
 def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], str]:
     """The sections of the drivers that stand already, and what keeps the files from being edited."""
-    numbers = tuple(int(number) for number in release.split(".")) if RELEASE.fullmatch(release) else (0,)
+    numbers = numbers_of(release)
     sections: List[Dict[str, str]] = []
     for name, since in CONFIGURATION:
         path = Path(folders.etc, name)
@@ -243,16 +348,40 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
     return sections, ""
 
 
-def interpreter_of(wanted: str) -> Finding:
-    candidates = (*INTERPRETERS, sys.executable) if wanted == "system" else (wanted,)
-    for candidate in candidates:
-        path = output_of(candidate, "-c", FITS).strip()
-        if path:
-            return path, ""
+def first_that(code: str, candidates: Tuple[str, ...]) -> str:
+    """The path of the first interpreter that runs ``code`` and prints it."""
+    return next(filter(None, (output_of(candidate, "-c", code).strip() for candidate in candidates)), "")
+
+
+def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
+    """The interpreter of the drivers, the one to make its virtual environment with, and the problem."""
+    candidates = (*INTERPRETERS, sys.executable) if wanted in ("system", "venv") else (wanted,)
+    if wanted == "venv":
+        path = f"{folders.python}/eh_venv/bin/python"
+        if first_that(FITS, (path,)):
+            return path, "", ""
+        base = first_that(CAN_MAKE_VENV, candidates)
+        if base:
+            return path, base, ""
+        return (
+            "",
+            "",
+            (
+                "There is no Python 3.9 or later that can make a virtual environment: install python3-venv, or set the"
+                " interpreter to system."
+            ),
+        )
+    path = first_that(FITS, candidates)
+    if path:
+        return path, "", ""
     where = "in PATH" if wanted == "system" else f"at {wanted}"
-    return "", (
-        f"There is no Python 3.9 or later with the package requests {where}: install python3-requests, or set the"
-        " interpreter to one that has it."
+    return (
+        "",
+        "",
+        (
+            f"There is no Python 3.9 or later with the package requests {where}: install python3-requests, or set the"
+            " interpreter to one that has it, or to venv."
+        ),
     )
 
 
@@ -269,15 +398,85 @@ def settings_of(folders: Layout) -> Tuple[Dict[str, str], str]:
     return values, ""
 
 
-def look(params: Mapping[str, Any]) -> Dict[str, Any]:
+def zone_files(folders: Layout) -> List[str]:
+    names = sorted(path.name for path in Path(folders.etc, "vmm_eh", "hosts").glob("*rc"))
+    return [name[: -len("rc")] for name in names if name != "rc"]
+
+
+def zones_of(params: Mapping[str, Any], settings: Mapping[str, str], folders: Layout) -> List[Dict[str, str]]:
+    """All accounts, each with what the settings say where nothing is given: its own file before the common one."""
+    main = {"EHURI": params["endpoint"], "EHAUTH": params["auth"]}
+    given = {zone["name"]: {"EHURI": zone["endpoint"], "EHAUTH": zone["auth"]} for zone in params["zones"]}
+    if params["ask"] == "servers":
+        given = {"": {}, **{name: {} for name in zone_files(folders)}, **given}
+    zones = []
+    for name, own in (given or {"": {}}).items():
+        filled: Dict[str, str] = {}
+        for values in (settings, main, own_settings(name, folders), own):
+            filled.update({key: value for key, value in values.items() if value})
+        get = filled.get
+        zones.append({"name": name, "endpoint": get("EHURI", ""), "auth": get("EHAUTH", ""), "ca": get("EHCA", "")})
+    return zones
+
+
+def own_settings(host: str, folders: Layout) -> Dict[str, str]:
+    path = Path(folders.etc, "vmm_eh", "hosts", f"{host}rc")
+    if not host or not path.is_file():
+        return {}
+    return parse_rc(path.read_text(encoding="utf-8", errors="surrogateescape"))
+
+
+def account_problem(zone: Mapping[str, str]) -> str:
+    """What is missing before anybody can be asked."""
+    if not HOST.fullmatch(zone["name"]):
+        return f"The OpenNebula host {zone['name']!r} cannot have a file of its own: name it with letters and digits."
+    where = f" of the zone {zone['name']}" if zone["name"] else ""
+    if not re.match(r"https?://[^/]", zone["endpoint"]):
+        return (
+            f"The address{where} of the ElasticHosts API is missing or no URL: set the endpoint, for example to"
+            " https://api-lon-p.elastichosts.com."
+        )
+    if not ACCOUNT.fullmatch(zone["auth"]):
+        return (
+            f"The ElasticHosts account{where} is missing or has not the form <user uuid>:<secret API key>: set the"
+            " account."
+        )
+    return ""
+
+
+def accounts(zones: List[Dict[str, str]], ask: str, cloud: str, python: str, scratch: str) -> Dict[str, Any]:
+    """Try them, if they are whole and something here has the package requests."""
+    result: Dict[str, Any] = {"problem": "", "tried": False, "vms": []}
+    if ask == "servers" and cloud:
+        zones = [{**zone, "cloud": cloud} for zone in zones if not account_problem(zone)]
+    elif ask in ("form", "access"):
+        result["problem"] = next(filter(None, map(account_problem, zones)), "")
+    if ask in ("nothing", "form") or result["problem"] or not zones or (ask == "servers" and not cloud):
+        return result
+    interpreter = first_that(FITS, (python or sys.executable, *INTERPRETERS, sys.executable))
+    if not interpreter:
+        return result
+    answers = ask_zones(interpreter, zones, scratch)
+    refused = [answer for answer in answers if answer.problem]
+    if refused:
+        where = f" of the zone {refused[0].name}" if refused[0].name else ""
+        result["problem"] = f"The ElasticHosts account{where} was tried: {refused[0].problem.rstrip('.')}."
+    return {**result, "tried": True, "vms": sorted({vm for answer in answers for vm in answer.vms})}
+
+
+def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     one_location = params["one_location"]
     folders = layout(one_location)
     owner, group, owner_problem = owner_of(params["owner"], one_location, folders)
     release, release_problem = release_of(params["release"], one_location, folders)
-    python, python_problem = interpreter_of(params["python"])
+    python, venv_base, python_problem = interpreter_of(params["python"], folders)
     settings, settings_problem = settings_of(folders)
     missing = installation_problem(one_location, folders)
     sections, configuration_problem = sections_of(folders, release)
+    zones = zones_of(params, settings, folders)
+    found = accounts(zones, params["ask"], settings.get("EHCLOUD", ""), python, scratch)
+    front_end = FrontEnd(one_location, owner)
+    service = Service(front_end, params["service"], params["service_name"])
     # The order of these is the order in which they are worth telling.
     problems: Dict[str, str] = {
         "installation": missing,
@@ -287,6 +486,7 @@ def look(params: Mapping[str, Any]) -> Dict[str, Any]:
         "release": release_problem,
         "python": python_problem,
         "settings": settings_problem,
+        "account": found["problem"],
     }
     names: List[str] = ["mads", "etc", "var", "log", "python", "remotes"]
     return {
@@ -295,16 +495,24 @@ def look(params: Mapping[str, Any]) -> Dict[str, Any]:
         "owner": owner,
         "group": group,
         "python": python,
+        "venv_base": venv_base,
         "settings": {name: value for name, value in settings.items() if name not in UNTOLD},
         "auth_is_set": bool(settings.get("EHAUTH")),
+        "account_tried": found["tried"],
+        "vms": found["vms"],
+        "zone_files": zone_files(folders),
         "sections": sections,
+        "service": service.kind,
+        "running": service.runs(),
+        "commands": front_end.has("onehost"),
+        "scheduler_file": scheduler_file(folders, release),
         "problems": problems,
     }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    module.exit_json(changed=False, **look(module.params))
+    module.exit_json(changed=False, **look(module.params, module.tmpdir))
 
 
 if __name__ == "__main__":

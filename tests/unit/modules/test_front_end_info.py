@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils import front_end
 from ansible_collections.opennebula.elastichosts.plugins.modules import front_end_info
 
 NOBODY = 65534
+AUTH = "5c7d1e0a-2b3f-4a6d-8e9c-0123456789ab:Geheimnis23"
 
 
 @pytest.fixture
@@ -32,9 +34,11 @@ def tree() -> Iterator[Path]:
         yield root
 
 
-def look(tree: Path, **params: str) -> dict[str, Any]:
-    defaults = {"one_location": str(tree), "release": "", "owner": "", "python": sys.executable}
-    return front_end_info.look({**defaults, **params})
+def look(tree: Path, **params: Any) -> dict[str, Any]:
+    """A look with the options' own defaults; no account is asked unless a test says so."""
+    defaults = {name: option.get("default") for name, option in front_end_info.ARGUMENTS.items()}
+    own = {"one_location": str(tree), "python": sys.executable, "endpoint": "http://127.0.0.1:9", "auth": AUTH}
+    return front_end_info.look({**defaults, **own, **params}, str(tree))
 
 
 def problems(found: dict[str, Any]) -> dict[str, str]:
@@ -84,7 +88,7 @@ def test_an_owner_that_does_not_exist_is_named(tree: Path) -> None:
 def test_the_owner_of_the_tree_is_the_owner(tree: Path) -> None:
     if os.getuid() == 0:
         os.chown(tree / "etc", NOBODY, NOBODY)
-    assert look(tree)["owner"] == front_end_info.user_name((tree / "etc").stat().st_uid)
+    assert look(tree)["owner"] == front_end.user_name((tree / "etc").stat().st_uid)
 
 
 def test_an_interpreter_without_requests_is_none(tree: Path) -> None:

@@ -1,342 +1,301 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role one_eh_driver, played by ansible-playbook on scratch trees of OpenNebula 2.0 and 7.4."""
+"""The role one_eh_driver through the whole life of self-contained front-ends of six releases, 2.0 to 7.4."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
+from tests.front_ends import RELEASES, FrontEnd, version
+from tests.support.endpoint import Endpoint
+from tests.support.plays import Played, Plays
 
 ROOT = Path(__file__).resolve().parents[3]
-SAMPLES = ROOT / "tests" / "samples"
 UTILS = ROOT / "plugins" / "module_utils"
-AUTH = "5c7d1e0a-2b3f-4a6d-8e9c-0123456789ab:Geheimnis23"
-VARIABLES = {
-    "ansible_connection": "local",
-    "ansible_python_interpreter": sys.executable,
-    "one_eh_driver_python": sys.executable,
-    "one_eh_driver_endpoint": "http://127.0.0.1:8099",
-    "one_eh_driver_auth": AUTH,
-}
 FILES = {
     "lib/mads/one_vmm_eh": 0o755,
     "lib/mads/one_vmm_eh.py": 0o644,
     "lib/mads/one_im_eh": 0o755,
     "lib/mads/one_im_eh.py": 0o644,
+    "etc/vmm_eh": 0o750,
     "etc/vmm_eh/vmm_ehrc": 0o600,
     "etc/vmm_eh/vmm_eh.conf": 0o640,
+    "etc/vmm_eh/hosts": 0o750,
+    "etc/vmm_eh/hosts/eh-londonrc": 0o600,
+    "etc/vmm_eh/hosts/eh-sanjoserc": 0o600,
+    "etc/im_eh": 0o750,
     "etc/im_eh/im_ehrc": 0o640,
     "etc/im_eh/im_eh.conf": 0o640,
 }
-ONED = """#!/bin/sh
-echo 'Copyright 2002-2010, OpenNebula Project Leads (OpenNebula.org)'
-echo 'OpenNebula 2.0.1 is distributed and licensed for use under the terms of the'
-"""
-
-
-def make_tree(root: Path, release: str) -> Path:
-    """A self-contained installation as the role finds it. 2.0 has no VERSION, so oned is asked; 7.4 has."""
-    for folder in ("bin", "etc", "lib/mads", "lib/ruby", "var"):
-        (root / folder).mkdir(parents=True)
-    for sample in (SAMPLES / release).glob("*.conf"):
-        shutil.copy(sample, root / "etc")
-    (root / "lib/mads/one_tm").write_text("#!/bin/sh\n")
-    if release == "2.0":
-        (root / "bin/oned").write_text(ONED)
-        (root / "bin/oned").chmod(0o755)
-    else:
-        (root / "var/remotes").mkdir()
-        (root / "var/remotes/VERSION").write_text(f"{release}.0\n")
-    return root
-
-
-def content(root: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file and folder below, with mode and bytes."""
-    return {
-        str(path.relative_to(root)): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
-        for path in root.rglob("*")
-    }
-
-
-class Played(NamedTuple):
-    """What ansible-playbook said."""
-
-    output: str
-
-    def changed(self, host: str) -> int:
-        return self.recap(host)["changed"]
-
-    def failed(self, host: str) -> int:
-        return self.recap(host)["failed"]
-
-    def recap(self, host: str) -> dict[str, int]:
-        line = next(line for line in self.output.splitlines() if re.match(rf"{host}\s*:.*changed=", line))
-        return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
-
-    def message(self, host: str) -> str:
-        """The sentence with which the play failed."""
-        found = re.search(rf"^(?:fatal|failed): \[{host}\].*? => (\{{.*\}})$", self.output, re.MULTILINE)
-        assert found, self.output
-        message: str = json.loads(found.group(1))["msg"]
-        return message
-
-
-def play(inventory: Path, playbook: str, *options: str) -> Played:
-    environment = {name: value for name, value in os.environ.items() if name not in ("EHURI", "EHAUTH")}
-    environment.update(
-        ANSIBLE_PIPELINING="1", ANSIBLE_NOCOLOR="1", ANSIBLE_CALLBACK_RESULT_FORMAT="json", LC_ALL="C.UTF-8"
-    )
-    done = subprocess.run(
-        [
-            Path(sys.executable).parent / "ansible-playbook",
-            "-i",
-            inventory,
-            f"opennebula.elastichosts.{playbook}",
-            *options,
-        ],
-        cwd=inventory.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    return Played(done.stdout + done.stderr)
-
-
-def write_inventory(path: Path, hosts: dict[str, dict[str, object]]) -> Path:
-    path.write_text(json.dumps({"all": {"hosts": hosts, "vars": VARIABLES}}))
-    return path
-
+ZONES = [{"name": "eh-london", "total_memory": 8192}, {"name": "eh-sanjose", "total_cpu": 4.5, "cpu_mhz": 2500}]
+HAS_TRANSFER = (ROOT / "roles/one_eh_driver/files/tm_eh").is_dir()
+TRANSFER = "eh" if HAS_TRANSFER else "dummy"
+SPELLED = {"2.0": "\r\n", "5.10": ""}
+"""releases whose oned.conf is spelled otherwise: with CRLF, without a last newline"""
+FORETOLD = ("2.0", "7.4")
+OURS = "# of the administrator\nTOTAL_MEMORY=65536\nCPU_MHZ='2500'\n"
+STANDING = 'vm_mad=[sunstone_name="Cloud",executable="one_vmm_old" , name="vmm_eh"] # by hand\n'
 
 State = dict[str, dict[str, tuple[int, bytes]]]
 
 
 class Story(NamedTuple):
-    """One front-end of each release, through its whole life; each step played for both at once."""
+    """One front-end of each release through its whole life; each step played for all at once."""
 
+    hosts: dict[str, FrontEnd]
     stock: State
     foretold: Played
     after_foretelling: State
     first: Played
     installed: State
+    first_calls: dict[str, list[str]]
+    states: dict[str, list[str]]
     sources: dict[str, bytes]
     second: Played
+    second_calls: dict[str, list[str]]
     edited: State
     removed: Played
+    removal_calls: dict[str, list[str]]
     after_removal: State
-    removed_again: Played
 
 
-OURS = "# of the administrator\nTOTAL_MEMORY=65536\nCPU_MHZ='2500'\n"
+def name_of(release: str) -> str:
+    return f"one-{release}"
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Story:
     folder = tmp_path_factory.mktemp("front-ends")
-    trees = {f"one{release}": make_tree(folder / f"one {release}", release) for release in ("2.0", "7.4")}
-    hosts: dict[str, dict[str, object]] = {
-        host: {"one_eh_driver_one_location": str(tree)} for host, tree in trees.items()
-    }
-    inventory = write_inventory(folder / "hosts.json", hosts)
+    hosts = {name_of(release): FrontEnd(folder / f"one {release}", release) for release in RELEASES}
+    for release, end in SPELLED.items():
+        oned = hosts[name_of(release)].folders["etc"] / "oned.conf"
+        content = oned.read_bytes()
+        oned.write_bytes(content.replace(b"\n", b"\r\n") if end else content.rstrip(b"\n"))
+    common: dict[str, object] = {"one_eh_driver_hosts": ZONES, "one_eh_driver_wait": 20}
+    limited = {**common, "one_eh_driver_dispatch_per_cycle": 30}
+    special = {name: common if front_end.release == "2.0" else limited for name, front_end in hosts.items()}
+    plays = Plays(folder, endpoint, hosts, special)
 
     def state() -> State:
-        return {host: content(tree) for host, tree in trees.items()}
+        return {host: front_end.files() for host, front_end in hosts.items()}
 
-    def by_hand() -> None:
-        for tree in trees.values():
-            (tree / "etc/im_eh/im_ehrc").write_text(OURS)
+    def calls() -> dict[str, list[str]]:
+        found = {host: front_end.calls() for host, front_end in hosts.items()}
+        for front_end in hosts.values():
+            front_end.forget_calls()
+        return found
 
     stock = state()
-    foretold, after_foretelling = play(inventory, "install_driver", "--check", "--diff"), state()
-    first, installed = play(inventory, "install_driver", "--diff", "-vvv"), state()
+    oldest_and_newest = ",".join(name_of(release) for release in FORETOLD)
+    foretold = plays.play("install_driver", "--check", "--diff", "--limit", oldest_and_newest)
+    after_foretelling = state()
+    assert not any(calls().values())
+    first, installed, first_calls = plays.play("install_driver", "--diff", "-vvv"), state(), calls()
+    states = {host: [one["name"] for one in front_end.state()["hosts"]] for host, front_end in hosts.items()}
     sources = {str(path.relative_to(UTILS)): path.read_bytes() for path in UTILS.glob("*/*.py")}
-    by_hand()
-    second, edited = play(inventory, "install_driver"), state()
-    removed, after_removal = play(inventory, "remove_driver"), state()
-    removed_again = play(inventory, "remove_driver")
+    for front_end in hosts.values():
+        (front_end.folders["etc"] / "im_eh/im_ehrc").write_text(OURS)
+    second, edited, second_calls = plays.play("install_driver"), state(), calls()
+    removed, after_removal, removal_calls = plays.play("remove_driver"), state(), calls()
     return Story(
+        hosts=hosts,
         stock=stock,
         foretold=foretold,
         after_foretelling=after_foretelling,
         first=first,
         installed=installed,
+        first_calls=first_calls,
+        states=states,
         sources=sources,
         second=second,
+        second_calls=second_calls,
         edited=edited,
         removed=removed,
+        removal_calls=removal_calls,
         after_removal=after_removal,
-        removed_again=removed_again,
     )
 
 
-HOSTS = pytest.mark.parametrize("host", ["one2.0", "one7.4"])
+every_release = pytest.mark.parametrize("release", list(RELEASES))
 
 
-@HOSTS
-def test_check_mode_on_a_fresh_tree_foretells_the_same_changes_and_makes_none(story: Story, host: str) -> None:
+@pytest.mark.parametrize("release", FORETOLD)
+def test_check_mode_on_a_fresh_tree_foretells_the_same_changes_and_makes_none(story: Story, release: str) -> None:
+    host = name_of(release)
     assert story.after_foretelling[host] == story.stock[host]
     assert story.foretold.recap(host) == story.first.recap(host)
     assert story.first.changed(host) > 0
     assert story.first.failed(host) == 0
 
 
-@HOSTS
-def test_the_eight_files_are_there_with_their_modes(story: Story, host: str) -> None:
-    new = {
-        name: mode & 0o777 for name, (mode, _content) in story.installed[host].items() if name not in story.stock[host]
-    }
-    assert {name: new.get(name) for name in FILES} == FILES
-    rest = [name for name in new if name not in FILES and not name.startswith("lib/python")]
-    assert rest == ["etc/im_eh", "etc/vmm_eh"] or sorted(rest) == ["etc/im_eh", "etc/vmm_eh"]
+@every_release
+def test_the_files_are_there_with_their_modes_and_no_others(story: Story, release: str) -> None:
+    host = name_of(release)
+    new = {name: mode & 0o777 for name, (mode, _c) in story.installed[host].items() if name not in story.stock[host]}
+    transfer = {name: mode for name, mode in new.items() if name.startswith("var/remotes/tm/eh")}
+    assert bool(transfer) == (HAS_TRANSFER and version(release) >= (3, 6))
+    assert set(transfer.values()) <= {0o755}
+    # The journal is made by the drivers that OpenNebula has started by now.
+    others = ("lib/python", "var/remotes/tm/eh", "var/eh_journal.sqlite")
+    assert {name: mode for name, mode in new.items() if not name.startswith(others)} == FILES
 
 
-@HOSTS
-def test_the_packages_are_the_ones_of_the_collection_and_compiled(story: Story, host: str) -> None:
-    found = [name for name in story.installed[host] if re.match(r"lib/python/one_eh/\w+/\w+\.py$", name)]
+@every_release
+def test_the_packages_are_the_ones_of_the_collection_and_compiled(story: Story, release: str) -> None:
+    installed = story.installed[name_of(release)]
+    found = [name for name in installed if re.match(r"lib/python/one_eh/\w+/\w+\.py$", name)]
     assert {"bursting", "elastichosts", "opennebula"} == {name.split("/")[3] for name in found}
     for name in found:
-        assert story.installed[host][name][1] == story.sources[name.removeprefix("lib/python/one_eh/")]
-    compiled = [name for name in story.installed[host] if name.endswith(".pyc")]
-    assert len(compiled) == len(found) + 1
+        assert installed[name][1] == story.sources[name.removeprefix("lib/python/one_eh/")]
+    assert len([name for name in installed if name.endswith(".pyc")]) == len(found) + 1
+    assert {name.split("/")[2] for name in installed if name.startswith("lib/python/")} == {"one_eh"}
 
 
-@HOSTS
-def test_the_settings_hold_account_and_limits(story: Story, host: str) -> None:
-    vmm = story.installed[host]["etc/vmm_eh/vmm_ehrc"][1].decode()
-    assert re.findall(r"^(EH\w+)=(.+)$", vmm, re.MULTILINE)[:2] == [
-        ("EHURI", "http://127.0.0.1:8099"),
-        ("EHAUTH", AUTH),
-    ]
-    assert re.search(r"^EHCLOUD=[0-9a-f]{12}$", vmm, re.MULTILINE)
-    limits = story.installed[host]["etc/im_eh/im_ehrc"][1].decode()
-    assert "\nTOTAL_MEMORY=2048\nTOTAL_CPU=2\n" in limits
+@every_release
+def test_the_settings_hold_account_limits_and_a_file_for_each_zone(
+    story: Story, release: str, endpoint: Endpoint
+) -> None:
+    installed = story.installed[name_of(release)]
+    vmm = installed["etc/vmm_eh/vmm_ehrc"][1].decode()
+    lines = dict(re.findall(r"^(\w+)=(.+)$", vmm, re.MULTILINE))
+    assert (lines["EHURI"], lines["EHAUTH"]) == (endpoint.url, endpoint.auth)
+    assert re.fullmatch("[0-9a-f]{12}", lines["EHCLOUD"])
+    assert "\nTOTAL_MEMORY=2048\nTOTAL_CPU=2\n" in installed["etc/im_eh/im_ehrc"][1].decode()
+    zones = [installed[f"etc/vmm_eh/hosts/{zone['name']}rc"][1].decode().splitlines()[1:] for zone in ZONES]
+    assert zones == [["TOTAL_MEMORY=8192"], ["TOTAL_CPU=4.5", "CPU_MHZ=2500"]]
 
 
-def test_the_two_clouds_have_different_ids(story: Story) -> None:
-    settings = [story.installed[host]["etc/vmm_eh/vmm_ehrc"][1].decode() for host in ("one2.0", "one7.4")]
-    ids = {line for text in settings for line in text.splitlines() if line.startswith("EHCLOUD=")}
-    assert len(ids) == 2
+def test_no_two_clouds_have_the_same_id(story: Story) -> None:
+    texts = [files["etc/vmm_eh/vmm_ehrc"][1].decode() for files in story.installed.values()]
+    assert len({line for text in texts for line in text.splitlines() if line.startswith("EHCLOUD=")}) == len(texts)
 
 
-def sections(story: Story, host: str, file: str, kind: str) -> list[dict[str, str]]:
-    text = conf.decode(story.installed[host][f"etc/{file}"][1])
-    return [item.mapping() for item in conf.parse(text).sections(kind)]
+def document(story: Story, release: str, file: str) -> conf.Document:
+    return conf.parse(conf.decode(story.installed[name_of(release)][f"etc/{file}"][1]))
 
 
-def test_2_0_gets_the_sections_of_the_original_guide_in_oned_conf(story: Story) -> None:
-    assert sections(story, "one2.0", "oned.conf", "IM_MAD")[-1] == {"NAME": "im_eh", "EXECUTABLE": "one_im_eh"}
-    assert sections(story, "one2.0", "oned.conf", "VM_MAD")[-1] == {
-        "NAME": "vmm_eh",
-        "EXECUTABLE": "one_vmm_eh",
-        "TYPE": "xml",
-    }
+def ours(story: Story, release: str, file: str, kind: str, name: str) -> dict[str, str]:
+    section = document(story, release, file).section(kind, name)
+    return section.mapping() if section else {}
 
 
-def test_7_4_gets_the_information_driver_in_monitord_conf_and_keeps_the_one_of_oned_conf(story: Story) -> None:
-    assert sections(story, "one7.4", "monitord.conf", "IM_MAD")[-1]["EXECUTABLE"] == "one_im_eh"
-    assert [section["NAME"] for section in sections(story, "one7.4", "oned.conf", "IM_MAD")] == ["monitord"]
-    assert sections(story, "one7.4", "oned.conf", "VM_MAD")[-1]["THREADS"] == "0"
+@every_release
+def test_the_virtual_machine_driver_is_in_oned_conf_in_the_form_of_its_release(story: Story, release: str) -> None:
+    section = ours(story, release, "oned.conf", "VM_MAD", "vmm_eh")
+    assert (section["EXECUTABLE"], section["TYPE"]) == ("one_vmm_eh", "xml")
+    assert ("SUNSTONE_NAME" in section) == (version(release) >= (5, 0))
+    assert ("IMPORTED_VMS_ACTIONS" in section) == ((5, 0) <= version(release) < (7, 0))
+    assert section.get("THREADS") == ("0" if version(release) >= (6, 0) else None)
 
 
-@HOSTS
-def test_all_other_bytes_of_the_configuration_are_untouched(story: Story, host: str) -> None:
+@every_release
+def test_the_information_driver_is_where_the_release_looks_for_it(story: Story, release: str) -> None:
+    new = version(release) >= (5, 12)
+    assert ours(story, release, "monitord.conf" if new else "oned.conf", "IM_MAD", "im_eh")["EXECUTABLE"] == "one_im_eh"
+    if new:
+        names = [section.get("NAME") for section in document(story, release, "oned.conf").sections("IM_MAD")]
+        assert names == ["monitord"]
+
+
+def test_2_0_gets_its_commented_transfer_driver_switched_on(story: Story) -> None:
+    section = ours(story, "2.0", "oned.conf", "TM_MAD", "tm_dummy")
+    assert section == {"NAME": "tm_dummy", "EXECUTABLE": "one_tm", "ARGUMENTS": "tm_dummy/tm_dummy.conf"}
+    stock = story.stock[name_of("2.0")]["etc/oned.conf"][1]
+    assert stock.count(b"tm_dummy") == story.installed[name_of("2.0")]["etc/oned.conf"][1].count(b"tm_dummy")
+
+
+@pytest.mark.skipif(not HAS_TRANSFER, reason="the transfer driver is not in the role yet")
+@pytest.mark.parametrize("release", [release for release in RELEASES if version(release) >= (3, 6)])
+def test_the_transfer_driver_is_in_the_lists_of_its_release(story: Story, release: str) -> None:
+    read = document(story, release, "oned.conf")
+    transfer = read.sections("TM_MAD")[0].get("ARGUMENTS")
+    assert transfer is not None
+    assert transfer.endswith(",eh")
+    assert bool(read.named("TM_MAD_CONF", "eh")) == (version(release) >= (4, 4))
+    arguments = read.sections("DATASTORE_MAD")[0].get("ARGUMENTS")
+    assert arguments is not None
+    assert arguments.endswith(",eh") == (version(release) >= (5, 0))
+
+
+@pytest.mark.parametrize(
+    ("release", "file", "attribute"),
+    [
+        ("3.8", "sched.conf", "MAX_HOST"),
+        ("6.10", "sched.conf", "MAX_HOST"),
+        ("7.4", "oned.conf", "MAX_ACTIONS_PER_HOST"),
+    ],
+)
+def test_the_scheduler_may_start_more_than_one_machine_in_a_round(
+    story: Story, release: str, file: str, attribute: str
+) -> None:
+    assert [item.value for item in document(story, release, file).items if item.name == attribute] == ["30"]
+
+
+@every_release
+def test_nothing_else_in_the_configuration_has_another_meaning(story: Story, release: str) -> None:
+    """Items in their order, without what is ours; lists of transfer drivers and limits aside."""
+    host = name_of(release)
+
+    def rest(content: bytes) -> list[object]:
+        return [
+            (item.name, item.mapping() or item.value)
+            for item in conf.parse(conf.decode(content)).items
+            if item.get("NAME") not in ("im_eh", "vmm_eh", "eh", "tm_dummy")
+            and item.name not in ("DATASTORE_MAD", "MAX_HOST", "MAX_ACTIONS_PER_HOST")
+            and not (item.name == "TM_MAD" and item.get("NAME") is None)
+        ]
+
     for name, (mode, stock) in story.stock[host].items():
         if name.endswith(".conf"):
             assert story.installed[host][name][0] == mode
-            assert story.installed[host][name][1].startswith(stock)
+            assert rest(story.installed[host][name][1]) == rest(stock)
 
 
-@HOSTS
-def test_the_second_run_changes_nothing_and_settings_made_by_hand_stay(story: Story, host: str) -> None:
+CREATED = {
+    "2.0": "onehost create {name} im_eh vmm_eh tm_dummy",
+    "3.8": "onehost create {name} -i im_eh -v vmm_eh -n dummy -c eh",
+    "5.10": "onehost create {name} -i im_eh -v vmm_eh -c eh",
+}
+
+
+@every_release
+def test_opennebula_is_restarted_once_and_told_of_the_hosts_in_the_form_of_its_release(
+    story: Story, release: str
+) -> None:
+    calls = story.first_calls[name_of(release)]
+    assert calls[:2] == ["one stop", "one start"]
+    form = CREATED.get(release, CREATED["5.10"])
+    assert calls[-2:] == [form.format(name=zone["name"]) for zone in ZONES]
+    between = [re.sub(r"\S+\.template", "FILE", call) for call in calls[2:-2]]
+    grouped = ["onecluster create eh", "onedatastore create FILE -c eh"] if version(release) >= (3, 6) else []
+    assert between == grouped
+    assert story.states[name_of(release)] == ["eh-london", "eh-sanjose"]
+
+
+@every_release
+def test_the_second_run_changes_nothing_and_settings_made_by_hand_stay(story: Story, release: str) -> None:
+    host = name_of(release)
     assert (story.second.changed(host), story.second.failed(host)) == (0, 0)
+    assert story.second_calls[host] == []
     expected = dict(story.installed[host])
     expected["etc/im_eh/im_ehrc"] = (expected["etc/im_eh/im_ehrc"][0], OURS.encode())
     assert story.edited[host] == expected
 
 
-@HOSTS
-def test_absent_gives_the_tree_back_byte_for_byte_and_the_second_time_changes_nothing(story: Story, host: str) -> None:
-    assert story.removed.changed(host) > 0
+@every_release
+def test_absent_gives_the_tree_back_byte_for_byte(story: Story, release: str) -> None:
+    host = name_of(release)
+    assert story.removed.failed(host) == 0
     assert story.after_removal[host] == story.stock[host]
-    assert (story.removed_again.changed(host), story.removed_again.failed(host)) == (0, 0)
-
-
-def test_the_key_of_the_account_is_in_no_output(story: Story) -> None:
-    secret = AUTH.partition(":")[2]
-    for played in (story.foretold, story.first, story.second, story.removed):
-        assert secret not in played.output
-
-
-BROKEN: dict[str, dict[str, object]] = {
-    "account": {"one_eh_driver_auth": ""},
-    "form": {"one_eh_driver_auth": "user:Geheimnis23"},
-    "endpoint": {"one_eh_driver_endpoint": "api-lon-p"},
-    "release": {"one_eh_driver_release": "1.4"},
-    "python": {"one_eh_driver_python": "/nowhere/python3"},
-    "cloud": {"one_eh_driver_cloud_id": "ba9876543210"},
-    "limits": {"one_eh_driver_total_cpu": 0},
-    "nowhere": {"one_eh_driver_one_location": "/nowhere/one"},
-    "syntax": {},
-    "twice": {},
-    "unknown": {},
-}
-
-
-class Refused(NamedTuple):
-    played: Played
-    stock: State
-    afterwards: State
-
-
-@pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> Refused:
-    """Each front-end has one thing wrong; one play tells them all."""
-    folder = tmp_path_factory.mktemp("broken")
-    trees = {name: make_tree(folder / name, "7.4") for name in BROKEN}
-    oned = trees["syntax"] / "etc/oned.conf"
-    oned.write_text(oned.read_text().replace('TYPE           = "kvm"', 'TYPE           "kvm"'))
-    monitord = trees["twice"] / "etc/monitord.conf"
-    monitord.write_text(monitord.read_text() + "IM_MAD=[NAME=im_eh]\nIM_MAD=[NAME=im_eh]\n")
-    (trees["unknown"] / "var/remotes/VERSION").unlink()
-    (trees["cloud"] / "etc/vmm_eh").mkdir()
-    (trees["cloud"] / "etc/vmm_eh/vmm_ehrc").write_text("EHCLOUD=0123456789ab\n")
-    stock = {name: content(tree) for name, tree in trees.items()}
-    hosts = {name: {"one_eh_driver_one_location": str(trees[name]), **special} for name, special in BROKEN.items()}
-    played = play(write_inventory(folder / "hosts.json", hosts), "install_driver")
-    return Refused(played, stock, {name: content(tree) for name, tree in trees.items()})
-
-
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("syntax", r"oned\.conf: line 166, column 20: expected = after TYPE, found '\"'"),
-        ("twice", r'monitord\.conf: IM_MAD "im_eh" stands more than once, at lines 129 and 130'),
-        ("account", "The ElasticHosts account is missing .* set one_eh_driver_auth"),
-        ("form", "has not the form <user uuid>:<secret API key>"),
-        ("endpoint", "The address of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint"),
-        ("release", r"OpenNebula 1\.4 is not known to the drivers, .* correct one_eh_driver_release"),
-        ("unknown", "The release of OpenNebula is unknown: neither .*/bin/oned -v nor .*/VERSION tells it"),
-        ("python", r"no Python 3\.9 or later with the package requests at /nowhere/python3: install"),
-        ("cloud", "vmm_ehrc says EHCLOUD=0123456789ab, and servers that carry it would be lost"),
-        ("limits", "one_eh_driver_total_cpu .* have to be greater than 0"),
-        ("nowhere", "There is no OpenNebula in /nowhere/one: the folder /nowhere/one/lib/mads does not exist"),
-    ],
-)
-def test_one_sentence_says_what_is_wrong_and_nothing_is_changed(refused: Refused, host: str, words: str) -> None:
-    message = refused.played.message(host)
-    assert re.search(words, message)
-    assert message.endswith("Nothing was changed.")
-    assert "Geheimnis23" not in refused.played.output
-    assert (refused.played.failed(host), refused.played.changed(host)) == (1, 0)
-    assert refused.afterwards[host] == refused.stock[host]
+    calls = story.removal_calls[host]
+    assert calls[:2] == ["onehost delete eh-london", "onehost delete eh-sanjose"]
+    assert calls[-2:] == ["one stop", "one start"]
+    assert story.hosts[host].state()["hosts"] == []
+    assert [one["name"] for one in story.hosts[host].state()["clusters"]] == (
+        ["default"] if version(release) >= (5, 0) else []
+    )

@@ -1,0 +1,171 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An OpenNebula front-end as a machine: its programs, run as the user that OpenNebula runs as, and its service."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+
+from .opennebula.layout import layout
+
+COMMAND_SECONDS = 60
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "ONE_AUTH", "ONE_XMLRPC")
+PID_FILES = ("/run/one/oned.pid", "/var/run/one/oned.pid")
+Call = Tuple[str, ...]
+
+
+class Done(NamedTuple):
+    """What a program said. ``status`` is None when it could not be run or was not ready in time."""
+
+    status: Optional[int]
+    output: str
+    errors: str
+
+    @property
+    def is_right(self) -> bool:
+        return self.status == 0
+
+    @property
+    def reason(self) -> str:
+        """The last thing it said, in one line."""
+        lines = [line.strip() for line in (self.errors or self.output).splitlines() if line.strip()]
+        return lines[-1].rstrip(".") if lines else f"exit status {self.status}"
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
+
+
+def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> Done:
+    """Run a program; ``text`` is its standard input, ``options`` go to subprocess.run."""
+    try:
+        done = subprocess.run(  # noqa: S603 (programs of the installation itself)
+            list(command), input=text.encode(), capture_output=True, timeout=seconds, check=False, **options
+        )
+    except subprocess.TimeoutExpired:
+        return Done(None, "", f"no answer within {seconds:g} s")
+    except OSError as problem:
+        return Done(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
+    return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+class FrontEnd:
+    """One installation.
+
+    :param one_location: value of $ONE_LOCATION, empty for a system-wide installation
+    :param owner: name of the user that runs OpenNebula, empty for whoever runs this
+    """
+
+    def __init__(self, one_location: str, owner: str) -> None:
+        self.one_location = one_location.rstrip("/")
+        self.folders = layout(one_location)
+        self.owner = owner
+
+    def program(self, name: str) -> str:
+        return f"{self.one_location}/bin/{name}" if self.one_location else f"/usr/bin/{name}"
+
+    def has(self, name: str) -> bool:
+        return os.access(self.program(name), os.X_OK)
+
+    def as_owner(self) -> Dict[str, Any]:
+        """Options of subprocess for a program that is to run as OpenNebula's own user, with nothing of ours around."""
+        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        options: Dict[str, Any] = {"env": environment}
+        if self.one_location:
+            environment["ONE_LOCATION"] = self.one_location
+            environment["PATH"] = f"{self.one_location}/bin{os.pathsep}{environment.get('PATH', os.defpath)}"
+        try:
+            entry = pwd.getpwnam(self.owner) if self.owner else pwd.getpwuid(os.geteuid())
+        except KeyError:
+            return options
+        environment.update(HOME=entry.pw_dir, USER=entry.pw_name, LOGNAME=entry.pw_name)
+        if os.geteuid() == 0 and entry.pw_uid != 0:
+            groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
+            options.update(user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups)
+        return options
+
+    def call(self, name: str, *arguments: str, text: str = "", seconds: float = COMMAND_SECONDS) -> Done:
+        """Run a program of OpenNebula, such as ``onehost``, as its user."""
+        folder = self.folders.var if Path(self.folders.var).is_dir() else "/"
+        return run((self.program(name), *arguments), seconds=seconds, text=text, cwd=folder, **self.as_owner())
+
+    def answers(self) -> Done:
+        """Whether the core answers its own command line."""
+        return self.call("onehost", "list")
+
+
+class Service:
+    """How OpenNebula is started and stopped on this machine.
+
+    :param kind: ``systemd``, ``sysv``, ``one`` (the script of that name), ``none``, or ``auto`` to find out
+    :param name: of the unit or the init script
+    """
+
+    def __init__(self, front_end: FrontEnd, kind: str = "auto", name: str = "opennebula") -> None:
+        self.front_end = front_end
+        self.name = name
+        self.kind = self._found() if kind == "auto" else kind
+
+    def _found(self) -> str:
+        if not self.front_end.one_location:
+            if Path("/run/systemd/system").is_dir() and shutil.which("systemctl"):
+                return "systemd"
+            if os.access(f"/etc/init.d/{self.name}", os.X_OK):
+                return "sysv"
+        return "one" if self.front_end.has("one") else "none"
+
+    def runs(self) -> bool:
+        if self.kind == "systemd":
+            return run(("systemctl", "is-active", "--quiet", self.name)).is_right
+        if self.kind == "sysv":
+            return run((f"/etc/init.d/{self.name}", "status")).is_right
+        return any(_lives(path) for path in (f"{self.front_end.folders.var}/oned.pid", *PID_FILES))
+
+    def restart(self, scheduler: bool, seconds: float) -> Done:
+        """Stop and start the core, and the scheduler's own service where it has one and ``scheduler`` is set."""
+        if self.kind == "one":
+            self.front_end.call("one", "stop", seconds=seconds)
+            return self.front_end.call("one", "start", seconds=seconds)
+        if self.kind == "sysv":
+            return run((f"/etc/init.d/{self.name}", "restart"), seconds=seconds)
+        done = run(("systemctl", "restart", self.name), seconds=seconds)
+        unit = f"{self.name}-scheduler"
+        if done.is_right and scheduler and run(("systemctl", "is-active", "--quiet", unit)).is_right:
+            return run(("systemctl", "restart", unit), seconds=seconds)
+        return done
+
+
+def _lives(pid_file: str) -> bool:
+    try:
+        pid = int(Path(pid_file).read_text(encoding="ascii").split()[0])
+        return Path("/proc", str(pid)).exists()
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def wait_until(seconds: float, step: float, ready: Any) -> bool:
+    """Ask ``ready()`` every ``step`` seconds until it says true or ``seconds`` are over."""
+    until = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() + step > until:
+            return False
+        time.sleep(step)
+    return True

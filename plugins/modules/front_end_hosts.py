@@ -1,0 +1,225 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: front_end_hosts
+short_description: Tell OpenNebula of the hosts that burst to ElasticHosts
+version_added: 0.1.0
+author: The opennebula.elastichosts authors (@opennebula)
+description:
+  - Creates the OpenNebula hosts that stand for ElasticHosts, from 3.6 on in a cluster of their own with a system
+    datastore of their own, through the front-end's own commands and in the form of its release. Only what is missing
+    is created.
+  - Removes them again. A host with virtual machines is not removed.
+  - The commands run as the user that runs OpenNebula, with the rights that this user has in it.
+  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The diff lists the commands.
+  idempotent:
+    support: full
+options:
+  one_location:
+    description: The folder of a self-contained installation (C(ONE_LOCATION)). Empty for a system-wide one.
+    type: str
+    default: ""
+  release:
+    description: The OpenNebula release, for example V(7.4).
+    type: str
+    required: true
+  owner:
+    description: The user that runs OpenNebula.
+    type: str
+    default: oneadmin
+  hosts:
+    description: The names of the OpenNebula hosts. With O(state=absent) all hosts with the driver C(vmm_eh) go.
+    type: list
+    elements: str
+    default: [eh]
+  cluster:
+    description: The name of their cluster (3.6 and later).
+    type: str
+    default: eh
+  datastore:
+    description: The name of their system datastore (3.6 and later).
+    type: str
+    default: eh_system
+  transfer:
+    description: The transfer driver of that datastore.
+    type: str
+    default: eh
+  wait:
+    description: How many seconds the hosts get to become C(MONITORED). With V(0) nobody looks.
+    type: float
+    default: 0
+  state:
+    description: Whether OpenNebula is to know them.
+    type: str
+    choices: [present, absent]
+    default: present
+  force:
+    description: Whether a removal goes on when hosts have virtual machines, which stay, or the core does not answer.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - opennebula.elastichosts.attributes
+"""
+
+EXAMPLES = r"""
+- name: One host for each of two zones, and both monitored within a minute
+  opennebula.elastichosts.front_end_hosts:
+    release: "7.4"
+    hosts: [eh-london, eh-sanjose]
+    wait: 60
+"""
+
+RETURN = r"""
+commands:
+  description: The commands that were needed, in their order.
+  returned: success
+  type: list
+  elements: str
+  sample: [onecluster create eh, onehost create eh -i im_eh -v vmm_eh -c eh]
+hosts:
+  description: The hosts and their states at the end, of those that exist.
+  returned: success
+  type: dict
+  sample: {eh: MONITORED}
+"""
+
+import os
+import tempfile
+from typing import Any, Dict, List, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.front_end import Done, FrontEnd, wait_until
+from ..module_utils.opennebula import registry
+from ..module_utils.opennebula.registry import Command, Registry, RegistryError, Wanted
+
+ARGUMENTS = {
+    "one_location": {"type": "str", "default": ""},
+    "release": {"type": "str", "required": True},
+    "owner": {"type": "str", "default": "oneadmin"},
+    "hosts": {"type": "list", "elements": "str", "default": ["eh"]},
+    "cluster": {"type": "str", "default": "eh"},
+    "datastore": {"type": "str", "default": "eh_system"},
+    "transfer": {"type": "str", "default": "eh"},
+    "wait": {"type": "float", "default": 0},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "force": {"type": "bool", "default": False},
+}
+LOOK_SECONDS = 1.0
+
+
+def said(front_end: FrontEnd, program: str, *arguments: str) -> str:
+    """What a command prints. Raises RegistryError with its own words when it fails."""
+    done = front_end.call(program, *arguments)
+    if not done.is_right:
+        raise RegistryError(refusal(f"{program} {' '.join(arguments)}", done))
+    return done.output
+
+
+def refusal(command: str, done: Done) -> str:
+    return f"{command} failed: {done.reason}. See whether OpenNebula runs and its user may do this."
+
+
+def listed_hosts(front_end: FrontEnd) -> Any:
+    """The hosts; a command line of 2010 that has no XML prints a table."""
+    done = front_end.call("onehost", "list", "-x")
+    return registry.read_hosts(done.output if done.is_right else said(front_end, "onehost", "list"))
+
+
+def look(front_end: FrontEnd, grouped: bool) -> Registry:
+    hosts = listed_hosts(front_end)
+    if not grouped:
+        return Registry(hosts)
+    clusters = registry.read_clusters(said(front_end, "onecluster", "list", "-x"))
+    return Registry(hosts, clusters, registry.read_datastores(said(front_end, "onedatastore", "list", "-x")))
+
+
+def execute(front_end: FrontEnd, command: Command) -> None:
+    """Raises RegistryError with the command's own words when it fails."""
+    path: Optional[str] = None
+    try:
+        if command.template:
+            handle, path = tempfile.mkstemp(suffix=".template")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(command.template)
+            os.chmod(path, 0o644)  # noqa: PTH101 (another user reads it; there is no secret in it)
+        arguments = [path if path and word == "FILE" else word for word in command.arguments]
+        done = front_end.call(command.program, *arguments)
+    finally:
+        if path:
+            os.unlink(path)  # noqa: PTH108
+    if not done.is_right:
+        raise RegistryError(refusal(command.line, done))
+
+
+def await_monitored(front_end: FrontEnd, names: List[str], seconds: float) -> None:
+    """Raises RegistryError with the last states when a host does not get there in time."""
+    last: Dict[str, registry.Host] = {}
+
+    def all_monitored() -> bool:
+        last.update({host.name: host for host in listed_hosts(front_end) if host.name in names})
+        return all(name in last and last[name].state == registry.MONITORED for name in names)
+
+    if wait_until(seconds, LOOK_SECONDS, all_monitored):
+        return
+    late = [last[name] for name in names if name in last and last[name].state != registry.MONITORED]
+    states = ", ".join(f"{host.name} is {host.state_name}" for host in late) or "they are not listed"
+    shown = [registry.read_hosts(front_end.call("onehost", "show", "-x", host.name).output) for host in late[:1]]
+    reason = next((f" It says: {host.error}." for hosts in shown for host in hosts if host.error), "")
+    raise RegistryError(
+        f"Not MONITORED within {seconds:g} s: {states}.{reason} Look into {front_end.folders.log}/oned.log."
+    )
+
+
+def run(module: AnsibleModule) -> Dict[str, Any]:
+    params = module.params
+    front_end = FrontEnd(params["one_location"], params["owner"])
+    wanted = Wanted(tuple(params["hosts"]), params["cluster"], params["datastore"], params["transfer"])
+    present = params["state"] == "present"
+    found = look(front_end, registry.form(params["release"]).grouped)
+    if present:
+        commands = registry.plan_present(params["release"], wanted, found)
+    else:
+        commands = registry.plan_absent(params["release"], wanted, found, force=params["force"])
+    lines = [command.line for command in commands]
+    if not module.check_mode:
+        for index, command in enumerate(commands):
+            try:
+                execute(front_end, command)
+            except RegistryError as problem:
+                raise RegistryError(f"{problem} Done before that: {', '.join(lines[:index]) or 'nothing'}.") from None
+        if present and params["wait"] > 0:
+            await_monitored(front_end, params["hosts"], params["wait"])
+    hosts = found.hosts if module.check_mode or (not commands and not params["wait"]) else listed_hosts(front_end)
+    return {
+        "changed": bool(commands),
+        "commands": lines,
+        "hosts": {host.name: host.state_name for host in hosts if host.is_ours or host.name in params["hosts"]},
+        "diff": {"before": "", "after": "".join(f"{line}\n" for line in lines)},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = run(module)
+    except RegistryError as problem:
+        if module.params["state"] == "absent" and module.params["force"]:
+            module.warn(str(problem))
+            module.exit_json(changed=False, commands=[], hosts={})
+        module.fail_json(msg=str(problem))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

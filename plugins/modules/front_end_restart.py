@@ -1,0 +1,125 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: front_end_restart
+short_description: Restart OpenNebula and see that it is there again
+version_added: 0.1.0
+author: The opennebula.elastichosts authors (@opennebula)
+description:
+  - Restarts the core of OpenNebula through the init system of the machine, or the script C(one) of the installation,
+    and waits until it answers its own command line. Actions that are under way in OpenNebula are lost with a restart.
+  - Does nothing when OpenNebula is not running. It reads its configuration when it is started the next time.
+  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it as a handler.
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details: It restarts whenever it is called.
+options:
+  one_location:
+    description: The folder of a self-contained installation (C(ONE_LOCATION)). Empty for a system-wide one.
+    type: str
+    default: ""
+  owner:
+    description: The user that runs OpenNebula.
+    type: str
+    default: oneadmin
+  service:
+    description:
+      - How it is started. V(auto) takes systemd or an init script for a system-wide installation that has them, else
+        the script C(one) of the installation.
+    type: str
+    choices: [auto, systemd, sysv, one, none]
+    default: auto
+  name:
+    description: The name of the unit or init script.
+    type: str
+    default: opennebula
+  scheduler:
+    description: Whether the service of the scheduler (C(opennebula-scheduler)), if it runs, is restarted as well.
+    type: bool
+    default: false
+  timeout:
+    description: How many seconds a stop and start may take, and how many the core then gets to answer.
+    type: float
+    default: 120
+extends_documentation_fragment:
+  - opennebula.elastichosts.attributes
+"""
+
+EXAMPLES = r"""
+- name: OpenNebula reads its configuration again
+  opennebula.elastichosts.front_end_restart:
+"""
+
+RETURN = r"""
+running:
+  description: Whether OpenNebula was running before.
+  returned: success
+  type: bool
+  sample: true
+service:
+  description: How it was restarted.
+  returned: success
+  type: str
+  sample: systemd
+"""
+
+from typing import Any, Dict
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.front_end import FrontEnd, Service, wait_until
+
+ARGUMENTS = {
+    "one_location": {"type": "str", "default": ""},
+    "owner": {"type": "str", "default": "oneadmin"},
+    "service": {"type": "str", "choices": ["auto", "systemd", "sysv", "one", "none"], "default": "auto"},
+    "name": {"type": "str", "default": "opennebula"},
+    "scheduler": {"type": "bool", "default": False},
+    "timeout": {"type": "float", "default": 120},
+}
+LOOK_SECONDS = 0.5
+
+
+def problem_after_restart(front_end: FrontEnd, service: Service, params: Dict[str, Any]) -> str:
+    """Restart; empty when the core is there again, else one sentence."""
+    log = f"{front_end.folders.log}/oned.log"
+    done = service.restart(params["scheduler"], params["timeout"])
+    if not done.is_right:
+        return f"OpenNebula could not be restarted ({service.kind}): {done.reason}. Look into {log}."
+    if not front_end.has("onehost"):
+        return ""
+    last = []
+
+    def answers() -> bool:
+        last[:] = [front_end.answers()]
+        return bool(last[0].is_right)
+
+    if wait_until(params["timeout"], LOOK_SECONDS, answers):
+        return ""
+    return f"OpenNebula does not answer {params['timeout']:g} s after its restart: {last[0].reason}. Look into {log}."
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    front_end = FrontEnd(params["one_location"], params["owner"])
+    service = Service(front_end, params["service"], params["name"])
+    running = service.kind != "none" and service.runs()
+    if running and not module.check_mode:
+        problem = problem_after_restart(front_end, service, params)
+        if problem:
+            module.fail_json(msg=problem)
+    module.exit_json(changed=running, running=running, service=service.kind)
+
+
+if __name__ == "__main__":
+    main()

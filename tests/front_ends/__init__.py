@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Front-ends as the packages of OpenNebula lay them out, with stand-ins for its programs that answer as a release does.
+
+The trees are real folders, and the stand-ins are real programs that the role starts by itself; what each was asked is
+recorded. A system-wide installation has its real paths too (/etc/one, /usr/lib/one, ...), in a mount namespace of its
+own: nothing of it is seen outside, and the role needs no option for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SAMPLES = ROOT / "tests" / "samples"
+STAND_IN = Path(__file__).resolve().parent / "stand_in.py"
+RELEASES = {"2.0": "2.0.1", "3.8": "3.8.5", "5.10": "5.10.5", "5.12": "5.12.12", "6.10": "6.10.0", "7.4": "7.4.0"}
+STOCK_DRIVERS = ("one_im_ssh", "one_vmm_exec", "one_tm", "one_datastore")
+SYSTEM_FOLDERS = {"bin": "usr/bin", "mads": "usr/lib/one/mads", "etc": "etc/one", "var": "var/lib/one"}
+OWN_FOLDERS = {"bin": "bin", "mads": "lib/mads", "etc": "etc", "var": "var"}
+OVERLAID = ("etc", "usr", "var", "run")
+ENTER = """
+set -e
+for name in etc usr var run; do
+    mount -t overlay overlay -o "lowerdir=/$name,upperdir=$1/$name,workdir=$1.work/$name" "/$name"
+done
+shift
+exec "$@"
+"""
+
+
+def version(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split("."))
+
+
+class FrontEnd:
+    """One installation below ``root``, which is $ONE_LOCATION or, for a system-wide one, stands for /.
+
+    :param release: with samples: 2.0, 3.8, 5.10, 5.12, 6.10, 7.4
+    :param running: whether OpenNebula runs at the beginning
+    """
+
+    def __init__(self, root: Path, release: str, *, system_wide: bool = False, running: bool = True) -> None:
+        self.root = root
+        self.release = release
+        self.system_wide = system_wide
+        self.state_folder = root.parent / f"{root.name}.state"
+        self.folders = {name: root / path for name, path in (SYSTEM_FOLDERS if system_wide else OWN_FOLDERS).items()}
+        for folder in (*self.folders.values(), self.state_folder):
+            folder.mkdir(parents=True)
+        self._lay_out()
+        self._add_programs()
+        shown = {name: f"/{path}" for name, path in SYSTEM_FOLDERS.items()}
+        default = {"id": 0, "name": "default", "hosts": [], "datastores": [0]}
+        self.write_state(
+            {
+                "release": RELEASES[release],
+                "folders": shown if system_wide else {name: str(path) for name, path in self.folders.items()},
+                "one_location": "" if system_wide else str(root),
+                "running": running,
+                "hosts": [],
+                "clusters": [default] if version(release) >= (5, 0) else [],
+                "datastores": [{"id": 0, "name": "system", "tm": "shared"}] if version(release) >= (3, 4) else [],
+                "loaded": [],
+                "transfer": [],
+                "next": 100,
+            }
+        )
+        if running:
+            self._pid_file().write_text("1\n")
+
+    def _lay_out(self) -> None:
+        for sample in (SAMPLES / self.release).glob("*.conf"):
+            shutil.copy(sample, self.folders["etc"])
+        for name in STOCK_DRIVERS:
+            (self.folders["mads"] / name).write_text("#!/bin/sh\n")
+        if version(self.release) >= (3, 4):
+            (self.folders["var"] / "remotes/tm/dummy").mkdir(parents=True)
+        if version(self.release) >= (4, 4):
+            (self.folders["var"] / "remotes/VERSION").write_text(f"{RELEASES[self.release]}\n")
+        if self.system_wide:
+            (self.root / "var/log/one").mkdir(parents=True)
+            (self.root / "run/one").mkdir(parents=True)
+            (self.root / "run/systemd/system").mkdir(parents=True)
+            for name in OVERLAID:
+                (self.root.parent / f"{self.root.name}.work" / name).mkdir(parents=True)
+
+    def _add_programs(self) -> None:
+        names = ["oned", "onehost", "onecluster", *(["onedatastore"] if version(self.release) >= (3, 4) else [])]
+        for name in (*names, "systemctl" if self.system_wide else "one"):
+            program = self.folders["bin"] / name
+            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" {name} "{self.state_folder}" "$@"\n')
+            program.chmod(0o755)
+
+    def _pid_file(self) -> Path:
+        return self.root / "run/one/oned.pid" if self.system_wide else self.folders["var"] / "oned.pid"
+
+    # --- what a test sets and sees --------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.state_folder / "state.json").read_text())
+        return found
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        (self.state_folder / "state.json").write_text(json.dumps(state))
+
+    def calls(self) -> list[str]:
+        """What the stand-ins were asked, without the lists and looks, oldest first."""
+        path = self.state_folder / "calls.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        asked = [json.loads(line)["argv"] for line in lines]
+        return [" ".join(argv) for argv in asked if argv[0] != "oned" and argv[1] not in ("list", "show", "is-active")]
+
+    def forget_calls(self) -> None:
+        (self.state_folder / "calls.jsonl").unlink(missing_ok=True)
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """Every file and folder below, with mode and bytes, but for the pid."""
+        return {
+            str(path.relative_to(self.root)): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
+            for path in self.root.rglob("*")
+            if path.name != "oned.pid"
+        }
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What the role has to be told."""
+        return {} if self.system_wide else {"one_eh_driver_one_location": str(self.root)}
+
+    def enter(self) -> list[str]:
+        """Words to put before a command, so that it sees this installation at its real paths."""
+        if not self.system_wide:
+            return []
+        own_users = [] if os.geteuid() == 0 else ["--map-root-user", "--user"]
+        return ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(self.root)]
+
+
+def namespaces_work(scratch: Path) -> bool:
+    """Whether this machine lets us have a mount namespace with overlays."""
+    folders = [scratch / "try" / name for name in OVERLAID] + [scratch / "try.work" / name for name in OVERLAID]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+    own_users = [] if os.geteuid() == 0 else ["--map-root-user", "--user"]
+    command = ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(scratch / "try"), "true"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False

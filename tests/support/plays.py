@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plays of the role one_eh_driver on stand-in front-ends, as ansible-playbook runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.front_ends import FrontEnd
+from tests.support.collection import COLLECTIONS
+from tests.support.endpoint import Endpoint
+
+
+class Played(NamedTuple):
+    """What ansible-playbook said."""
+
+    output: str
+
+    def changed(self, host: str) -> int:
+        return self.recap(host)["changed"]
+
+    def failed(self, host: str) -> int:
+        return self.recap(host)["failed"]
+
+    def recap(self, host: str) -> dict[str, int]:
+        line = next((line for line in self.output.splitlines() if re.match(rf"{host}\s*:.*changed=", line)), "")
+        assert line, self.output
+        return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
+
+    def message(self, host: str) -> str:
+        """The sentence with which the play failed."""
+        found = re.search(rf"^(?:fatal|failed): \[{host}\].*? => (\{{.*\}})$", self.output, re.MULTILINE)
+        assert found, self.output
+        message: str = json.loads(found.group(1))["msg"]
+        return message
+
+
+class Plays:
+    """An inventory of front-ends, and playbooks of the collection on it.
+
+    :param hosts: by inventory name, with the variables that are theirs alone
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cloud: Endpoint,
+        hosts: dict[str, FrontEnd],
+        special: dict[str, dict[str, object]] | None = None,
+    ) -> None:
+        common: dict[str, object] = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "one_eh_driver_python": sys.executable,
+            "one_eh_driver_endpoint": cloud.url,
+            "one_eh_driver_auth": cloud.auth,
+        }
+        own = {name: {**front_end.variables, **(special or {}).get(name, {})} for name, front_end in hosts.items()}
+        self.inventory = folder / "hosts.json"
+        self.inventory.write_text(json.dumps({"all": {"hosts": own, "vars": common}}))
+        self.enter = next(iter(hosts.values())).enter()
+        self.secret = cloud.key
+
+    def play(self, playbook: str, *options: str) -> Played:
+        environment = {name: value for name, value in os.environ.items() if name not in ("EHURI", "EHAUTH")}
+        environment.update(
+            ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS),
+            ANSIBLE_PIPELINING="1",
+            ANSIBLE_FORKS="6",
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            LC_ALL="C.UTF-8",
+        )
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        command = [program, "-i", str(self.inventory), f"opennebula.elastichosts.{playbook}", *options]
+        done = subprocess.run(
+            [*self.enter, *command],
+            cwd=self.inventory.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        played = Played(done.stdout + done.stderr)
+        assert self.secret not in played.output
+        return played
