@@ -10,7 +10,7 @@ names, and whose VM has ended or starts anew, is nobody's, and goes. One that an
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterable, List, Mapping, Set, Tuple
+from typing import Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from ..elastichosts.clock import Deadline
 from ..elastichosts.drives import Drive
@@ -23,8 +23,8 @@ from ..opennebula.errors import TemplateError
 from ..opennebula.template import Image
 from .daemon import Cancelled
 from .journal import Journal
-from .mapping import ATTEMPT_KEY, DEVICE_KEY, LONGEST_NAME
-from .orders import Failure, Order
+from .mapping import ATTEMPT_KEY, DEVICE_KEY, LONGEST_NAME, of_life
+from .orders import Order
 
 BUSY_PAUSE = 0.5
 SHORT = 3.0
@@ -110,20 +110,15 @@ class Copies:
         ]
         return all(results)
 
-    def release(self, order: Order, deadline: Deadline) -> None:
+    def release(self, order: Order, deadline: Deadline, seq: Optional[int] = None) -> None:
         """The VM has ended: destroy all its drives, and wait for those that are busy.
 
-        :raises Failure: one is still there; the journal remembers it
+        :param seq: only those of this life of the VM, and before
+        :raises ElasticHostsError: one is still there, or the cloud could not be asked
         """
-        problems: List[str] = []
-        for drive in self._unnamed(order, order.own_drives(), since=order.plain_clock.monotonic()):
-            try:
-                self._drop(order, drive, deadline)
-            except ElasticHostsError as error:
-                self._remember(order, drive)
-                problems.append(f"Drive {drive.uuid} of VM {order.vm_id} could not be destroyed yet: {error}")
-        if problems:
-            raise Failure(f"{'; '.join(problems)} The driver goes on trying; repeat the action to be sure.")
+        drives = [drive for drive in order.own_drives() if of_life(drive, seq)]
+        for drive in self._unnamed(order, drives, since=order.plain_clock.monotonic()):
+            self._drop(order, drive, deadline)
 
     def _unnamed(self, order: Order, drives: Iterable[Drive], *, since: float) -> List[Drive]:
         """Those that no server names, whoever's it is. One that is named is somebody's, and stays."""

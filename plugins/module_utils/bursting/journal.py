@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS action (
     creates INTEGER NOT NULL, pid INTEGER NOT NULL, begun REAL NOT NULL, ended REAL
 );
 CREATE TABLE IF NOT EXISTS doubt (
-    attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL, state TEXT NOT NULL
+    attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL, state TEXT NOT NULL,
+    seq INTEGER
 );
 """
 
@@ -77,6 +78,8 @@ LEFT = "left"
 """copies were left behind; a server of the same attempt is wanted"""
 GIVEN_UP = "given up"
 """nothing of the attempt is wanted"""
+ENDED = "ended"
+"""the VM has ended for the core, whatever the cloud says: nothing of it is wanted"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,9 @@ class Doubt:
     at: float
     """epoch seconds"""
     state: str
-    """LEFT or GIVEN_UP"""
+    """LEFT, GIVEN_UP or ENDED"""
+    seq: Optional[int] = None
+    """ENDED: of the VM's last history record; None: not known"""
 
 
 def _alive(pid: int) -> bool:
@@ -176,14 +181,30 @@ class Journal:
         """
         self._attempt(attempt, vm, host, GIVEN_UP)
 
-    def _attempt(self, attempt: str, vm: int, host: str, state: str) -> None:
+    def ended(self, vm: int, host: str, seq: Optional[int]) -> None:
+        """The core counts the VM as gone, or is about to; what is left of it has to go.
+
+        :raises JournalError:
+        """
+        self._attempt(f"vm {vm}", vm, host, ENDED, seq)
+
+    def end_of(self, vm: int) -> Optional[Doubt]:
+        """What :meth:`ended` said about the VM, until it is settled.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            row = rows.execute(f"{_DOUBTS} WHERE vm = ? AND state = ?", (vm, ENDED)).fetchone()
+            return Doubt(*row) if row else None
+
+    def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
         with self._change() as rows:
             given_up = rows.execute(
                 "SELECT 1 FROM doubt WHERE attempt = ? AND state = ?", (attempt, GIVEN_UP)
             ).fetchone()
             rows.execute(
-                "INSERT OR REPLACE INTO doubt VALUES (?, ?, ?, ?, ?)",
-                (attempt, vm, host, self._clock.now(), GIVEN_UP if given_up else state),
+                "INSERT OR REPLACE INTO doubt VALUES (?, ?, ?, ?, ?, ?)",
+                (attempt, vm, host, self._clock.now(), GIVEN_UP if given_up else state, seq),
             )
 
     def settle(self, attempt: str) -> None:
@@ -197,10 +218,7 @@ class Journal:
     def doubts(self) -> List[Doubt]:
         """:raises JournalError:"""
         with self._change() as rows:
-            found = rows.execute(
-                "SELECT attempt, vm, host, at, state FROM doubt WHERE state <> ? ORDER BY at", (COPYING,)
-            )
-            return [Doubt(*row) for row in found]
+            return [Doubt(*row) for row in rows.execute(f"{_DOUBTS} WHERE state <> ? ORDER BY at", (COPYING,))]
 
     def prune(self) -> None:
         """Clear out rows that nobody needs any more.
@@ -274,6 +292,7 @@ class Journal:
         return connection
 
 
+_DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
 _SELECT = "SELECT vm, state, verb, host, name, creates, pid, begun, ended FROM action"
 
 

@@ -29,6 +29,8 @@ ATTEMPT_KEY = "user:one-attempt"
 """which DEPLOY made or adopted the server: a call that was given up is told from the one that took its place"""
 HOST_KEY = "user:one-host"
 """OpenNebula host of the server: two hosts may have one account"""
+SEQ_KEY = "user:one-seq"
+"""SEQ of the VM's history when the server was made, adopted or started: tells one life of a VM id from the next"""
 PRIVATE_KEY = "user:one-images"
 """devices whose drives were made for the VM by IMAGE, and go with it"""
 DRIVES_KEY = "user:one-drives"
@@ -89,7 +91,7 @@ def specification(vm: VirtualMachine, host: str, settings: HostSettings, default
         return Specification(_completed(dict(vm.given), vm, (), settings, settings.cloud), (), {})
     vector = with_defaults(eh_vector(vm, host), defaults, host)
     copies = images(vector)
-    drive: Properties = {**ownership(vm.id, settings.cloud, host), **drive_properties(vector)}
+    drive: Properties = {**ownership(vm, settings.cloud, host), **drive_properties(vector)}
     server = server_properties(vector, vm, settings, settings.cloud)
     if server.get("avoid:drives"):
         drive["avoid"] = server["avoid:drives"]
@@ -120,7 +122,7 @@ def _completed(
     if not any(key.startswith("nic:0:") for key in wanted):
         wanted["nic:0:dhcp"] = "auto"
     wanted.setdefault("nic:0:model", "e1000")
-    wanted.update(ownership(vm.id, cloud, settings.host))
+    wanted.update(ownership(vm, cloud, settings.host))
     wanted.update(_devices_marks(plain, private))
     return wanted
 
@@ -160,12 +162,17 @@ def restated(vm: VirtualMachine, host: str, settings: HostSettings, defaults: Ve
     known = DRIVES_KEY in current.properties or PRIVATE_KEY in current.properties or plain or private
     if known:
         wanted.update({DRIVES_KEY: " ".join(plain) or None, PRIVATE_KEY: " ".join(private) or None})
-    return Restated(wanted, copies, {**ownership(vm.id, settings.cloud, host), **drive_properties(vector)})
+    return Restated(wanted, copies, {**ownership(vm, settings.cloud, host), **drive_properties(vector)})
 
 
-def ownership(vm_id: int, cloud: str, host: str) -> Properties:
+def ownership(vm: VirtualMachine, cloud: str, host: str) -> Properties:
     """The keys that say whose server or drive it is."""
-    return {CLOUD_KEY: cloud, VM_KEY: str(vm_id), HOST_KEY: host}
+    return {CLOUD_KEY: cloud, VM_KEY: str(vm.id), HOST_KEY: host, SEQ_KEY: str(vm.history_seq)}
+
+
+def of_life(thing: Union[Server, Drive], seq: Optional[int]) -> bool:
+    """Whether it is of the VM's life that ended at ``seq``, or of one before; None: of any."""
+    return seq is None or (number(thing.properties.get(SEQ_KEY)) or 0) <= seq
 
 
 def size_of(vector: Mapping[str, str], vm: VirtualMachine, settings: HostSettings) -> Properties:

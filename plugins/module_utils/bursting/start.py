@@ -14,6 +14,8 @@ import os
 import sys
 from typing import NoReturn, Optional, Sequence
 
+TRANSFER = "--tm-delete"
+"""first argument when the transfer driver calls: the rest is that of its ``delete``"""
 INIT_REPLY = b"INIT SUCCESS\n"
 _CHUNK = 65536
 
@@ -25,6 +27,11 @@ def run(driver: str, argv: Sequence[str]) -> NoReturn:
     the installation or the settings is said in the answer to each request instead.
     """
     _hold_stderr()
+    if list(argv[:1]) == [TRANSFER]:
+        _unblock_signals()
+        from . import transfer
+
+        sys.exit(transfer.main(argv[1:]))
     early = answer_init()
     if early is None:
         os._exit(0)

@@ -38,12 +38,14 @@ from ..opennebula.errors import OpenNebulaError, TemplateError
 from ..opennebula.vm import Purpose, eh_vector
 from .copies import Copies
 from .daemon import Cancelled
-from .journal import DONE, GIVEN_UP, Doubt, Journal, JournalError
+from .journal import DONE, ENDED, GIVEN_UP, Doubt, Journal, JournalError
 from .mapping import (
     ATTEMPT_KEY,
     HOST_KEY,
     PRIVATE_KEY,
+    SEQ_KEY,
     Specification,
+    of_life,
     ownership,
     restated,
     size_of,
@@ -65,6 +67,8 @@ NOTHING_MADE = (
 """answers to a create call after which there is certainly no server"""
 LOOKS = (0.0, 0.5, 1.0, 2.0)
 """seconds before each look for a server whose create call was not answered; what appears later, is mended later"""
+WAITING_FOR_CANCEL = (12, 13)
+"""LCM_STATEs in which a failed CANCEL makes the VM RUNNING again; in any other it is gone"""
 KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
 """without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
 
@@ -106,6 +110,9 @@ class Verbs:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
         wanted = specification(order.vm, order.host, order.settings, order.defaults)
         self._begin_create(order, wanted.server["name"])
+        before = self._journal.end_of(order.vm_id)
+        if before is not None:
+            self._finish(order, before)
         found = order.one_own()
         if found is not None:
             return self._adopt(order, found, wanted.server)
@@ -197,7 +204,10 @@ class Verbs:
         return True
 
     def mend(self, order: Order, doubt: Doubt) -> bool:
-        """Destroy what nobody wants of an attempt; true when there was something, and it is gone."""
+        """Destroy what nobody wants; true when there was something, and it is gone."""
+        if doubt.state == ENDED:
+            self._finish(order, doubt)
+            return True
         found = order.made_by(doubt.attempt) if doubt.state == GIVEN_UP else None
         if found is not None:
             self._destroy(order, found, order.clean_up())
@@ -208,10 +218,19 @@ class Verbs:
         gone = self._copies.drop(order, doubt.attempt) if there else True
         return gone and (there or found is not None)
 
+    def _finish(self, order: Order, doubt: Doubt) -> None:
+        """Destroy what an end that was interrupted has left; a later life of the same VM id is not meant."""
+        for server in order.own_now():
+            if of_life(server, doubt.seq):
+                self._destroy(order, server, order.clean_up())
+                self._log("W", order.vm_id, f"Server {server.uuid} was left when this VM ended; it is destroyed.")
+        self._copies.release(order, order.clean_up(), doubt.seq)
+        self._journal.settle(doubt.attempt)
+
     def _adopt(self, order: Order, found: Server, wanted: Properties) -> str:
         """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
         attempt = attempt_of(found)
-        marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex}
+        marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex, SEQ_KEY: wanted[SEQ_KEY]}
         desired = marks if found.status == "active" else {**wanted, **marks}
         try:
             # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
@@ -233,7 +252,9 @@ class Verbs:
         found = order.recorded()
         if found is None:
             raise order.gone()
-        marks = {**ownership(order.vm_id, order.cloud, order.host), **KEEP}
+        if order.vm is None:
+            raise order.gone()
+        marks = {**ownership(order.vm, order.cloud, order.host), **KEEP}
         self._bring(order, found, "started", marks, order.deadline())
         return found.uuid
 
@@ -244,6 +265,8 @@ class Verbs:
         server = self._needed(order)
         desired: Dict[str, Optional[str]] = {} if server.status == "active" else self._restated(order, server)
         desired[HOST_KEY] = order.host
+        if order.vm is not None:
+            desired[SEQ_KEY] = str(order.vm.history_seq)
         self._bring(order, server, "started", desired, order.deadline())
         return server.uuid
 
@@ -319,22 +342,52 @@ class Verbs:
 
         CLEANUP also follows an import that failed: the server is then still its owner's.
         """
+        if self._forgotten(order):
+            self._note_end(order)
         found = self._all_own(order)
         strangers = [] if order.request.action != "CLEANUP" else [one for one in found if not order.owns(one)]
         for server in strangers:
             self._log("W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was.")
-        self._end(order, [server for server in found if server not in strangers])
+        if self._end(order, [server for server in found if server not in strangers]):
+            self._settle_end(order)
         return ""
 
-    def _end(self, order: Order, servers: Sequence[Server]) -> None:
+    def _forgotten(self, order: Order) -> bool:
+        """Whether the VM is gone for the core whatever is answered (opennebula-drivers 2.3)."""
+        lcm = order.vm.lcm_state if order.vm else None
+        return order.request.action == "CLEANUP" or lcm not in WAITING_FOR_CANCEL
+
+    def _note_end(self, order: Order) -> None:
+        # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
+        seq = None if order.vm is None else order.vm.history_seq
+        self._journal.ended(order.vm_id, order.host, seq)
+
+    def _settle_end(self, order: Order) -> None:
+        before = self._journal.end_of(order.vm_id)
+        if before is not None:
+            self._journal.settle(before.attempt)
+
+    def _end(self, order: Order, servers: Sequence[Server]) -> bool:
         """Destroy the servers of a VM, then the drives that were made for it.
 
-        A server says whether it had any; where there is none, a deploy may have ended between drive and server.
+        A server says whether it had any; where there is none, a deploy may have ended between drive and server. Once
+        the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
         """
         for server in servers:
             self._destroy(order, server, order.deadline())
-        if not servers or any(PRIVATE_KEY in server.properties for server in servers):
+        if servers and not any(PRIVATE_KEY in server.properties for server in servers):
+            return True
+        try:
             self._copies.release(order, order.deadline())
+        except (ElasticHostsError, Failure) as error:
+            if not servers:
+                raise
+            self._note_end(order)
+            self._log(
+                "W", order.vm_id, f"A drive of this VM is left over and is destroyed as soon as it can be: {error}"
+            )
+            return False
+        return True
 
     def reboot(self, order: Order) -> str:
         """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
@@ -400,7 +453,13 @@ class Verbs:
     def _power_off(self, order: Order, server: Server) -> None:
         deadline = order.deadline("SHUTDOWN_TIMEOUT")
         try:
-            self._bring(order, server, "shutdown", KEEP if server.status == "active" else {}, deadline)
+            try:
+                self._bring(order, server, "shutdown", KEEP if server.status == "active" else {}, deadline)
+            except ElasticHostsError as error:
+                # A FAILURE would make the VM RUNNING again while its guest may be going off (opennebula-drivers 7.10).
+                if not error.maybe_done:
+                    raise
+                wait_status(order.zone.client, server.uuid, "stopped", deadline)
         except WaitTimeout as error:
             raise Failure(
                 f"The guest of server {server.uuid} did not switch off within {deadline.seconds:g} s of the ACPI power "

@@ -50,6 +50,8 @@ ENDS_BEFORE_HARD = (Purpose.TERMINATE, Purpose.SHUTDOWN, Purpose.SAVE, Purpose.S
 HOLD = 10.0
 """seconds that the answer to a cancelled action waits for the action that follows"""
 MEND_PERIOD = 30.0
+MEND_SOON = 1.0
+"""seconds until a doubt is looked after again, twice as many each time, up to MEND_PERIOD"""
 MEND_FOR = 3600.0
 """seconds after a lost create call during which its server may still appear"""
 POLL_WAIT = 10.0
@@ -95,6 +97,7 @@ class VmmService:
         send: Callable[[bytes], None],
         options: Arguments,
         clock: Clock,
+        lanes: Optional[Lanes] = None,
     ) -> None:
         self._place = place
         self._settings = settings
@@ -102,7 +105,7 @@ class VmmService:
         self._zones = zones
         self._send = send
         self._clock = clock
-        self._lanes = Lanes(options.threads)
+        self._lanes = lanes or Lanes(options.threads)
         self._verbs = Verbs(journal, self._log)
         self._generation = ""
         self._held: Dict[int, List[Ticket]] = {}
@@ -314,26 +317,34 @@ class VmmService:
     # --- doubts
 
     def mend(self) -> None:
-        """Look after the create calls that were given up, and keep the journal small; runs until the driver stops."""
+        """Look after what was given up or left behind, and keep the journal small; runs until the driver stops."""
+        self.take_over()
+        pause = MEND_SOON
+        while True:
+            left = self.mend_once()
+            pause = min(2 * pause, MEND_PERIOD) if left else MEND_SOON
+            if self._stopping.wait(pause if left else MEND_PERIOD):
+                return
+
+    def take_over(self) -> None:
+        """What an earlier driver left is this one's."""
         try:
             for entry in self._journal.take_over():
                 log(f"{entry.verb} VM {entry.vm} was under way when an earlier driver ended; the core may ask again.")
         except JournalError as error:
             log(str(error))
-        while True:
-            self._mend_once()
-            if self._stopping.wait(MEND_PERIOD):
-                return
 
-    def _mend_once(self) -> None:
+    def mend_once(self) -> int:
+        """Submit a look after everything that the journal has doubts about; how much that is."""
         try:
             self._journal.prune()
             doubts = self._journal.doubts()
         except JournalError:
-            return
+            return 0
         for doubt in doubts:
             nobody = Ticket(lambda _line: None, lambda _ok, _text: b"")
             self._lanes.submit(doubt.vm, Job(nobody, partial(self._mend, doubt)))
+        return len(doubts)
 
     def _mend(self, doubt: Doubt, job: Job) -> None:
         try:

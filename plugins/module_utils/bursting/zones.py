@@ -75,7 +75,8 @@ class Listing(Generic[Thing]):
         :raises ElasticHostsError: the cloud could not be asked
         """
         with self._news:
-            until = self._clock.monotonic() + wait
+            now = self._clock.monotonic()
+            moment, until = min(moment, now), now + wait
             while True:
                 if self.last is not None and self.last.begun >= moment:
                     return self.last
@@ -83,6 +84,7 @@ class Listing(Generic[Thing]):
                     raise self._failed[1]
                 if all(begun < moment for begun in self._flights) and len(self._flights) < AT_ONCE:
                     self._launch()
+                    continue
                 left = until - self._clock.monotonic()
                 if left <= 0 or not self._news.wait(left):
                     raise ListingLate

@@ -1,0 +1,200 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""No orphan, no duplicate: whatever befalls whichever call of whichever action."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.core import Vm
+from tests.unit.bursting.simulation import FAULTS, KILLS, World
+
+INTERLEAVINGS = int(os.environ.get("EH_INTERLEAVINGS", "500"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is such a place: thousands of small databases come and go."""
+    memory = Path("/dev/shm")  # noqa: S108
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def world(folder: Path) -> Iterator[World]:
+    made = World(folder)
+    yield made
+    made.close()
+
+
+def deployed(world: World, *, image: bool) -> Vm:
+    vm = world.create(image=image)
+    world.deploy(vm, world.host)
+    world.settle()
+    assert vm.state == "RUNNING"
+    return vm
+
+
+def off_and_terminate(world: World, vm: Vm) -> None:
+    events, world.events = world.events, lambda _call: "fine"
+    world.poweroff(vm, hard=True)
+    world.settle()
+    assert vm.state == "POWEROFF"
+    del world.calls[world.deployed :]
+    world.events = events
+    world.terminate(vm)
+
+
+ACTIONS: dict[str, tuple[Callable[[World, Vm], None], bool]] = {
+    "deploy": (lambda world, vm: world.deploy(vm, world.host), False),
+    "shutdown": (lambda world, vm: world.terminate(vm), True),
+    "cancel": (lambda world, vm: world.terminate(vm, hard=True), True),
+    "power-off": (lambda world, vm: world.poweroff(vm), True),
+    "power-off hard": (lambda world, vm: world.poweroff(vm, hard=True), True),
+    "terminate while off": (off_and_terminate, True),
+    "delete": (lambda world, vm: world.delete(vm), True),
+    "recreate": (lambda world, vm: world.recreate(vm), True),
+}
+
+
+def finish(world: World, vm: Vm) -> None:
+    """The core's own retries, then peace."""
+    for _unused in range(6):
+        world.settle()
+        if vm.state not in ("RUNNING", "POWEROFF", "DONE", "PENDING"):
+            world.again(vm)
+    world.settle(4)
+    world.judge()
+
+
+@pytest.mark.parametrize("image", [False, True], ids=["plain", "with-image"])
+@pytest.mark.parametrize("action", list(ACTIONS))
+def test_every_fault_at_every_call_leaves_one_server_or_none(folder: Path, action: str, image: bool) -> None:
+    """Each call of the action in turn, with each fault in turn; then everything works again, and the core retries."""
+    wish, exists = ACTIONS[action]
+    number, cells = 0, 0
+    while True:
+        reached = False
+        for event in (*KILLS, *FAULTS):
+            world = World(folder / f"{number}-{event}")
+            vm = deployed(world, image=image) if exists else world.create(image=image)
+            first = world.deployed = len(world.calls)
+            hit: list[str] = []
+
+            def events(
+                call: str, world: World = world, first: int = first, hit: list[str] = hit, event: str = event
+            ) -> str:
+                if len(world.calls) - 1 - first == number and not hit:
+                    hit.append(call)
+                    return event
+                return "fine"
+
+            world.events = events
+            wish(world, vm)
+            finish(world, vm)
+            world.close()
+            reached = reached or bool(hit)
+            cells += bool(hit)
+        if not reached:
+            break
+        number += 1
+    assert cells >= 2 * len((*KILLS, *FAULTS)) - 2
+
+
+def test_an_error_that_lasts_is_answered_in_bounded_time_and_leaves_nothing(world: World) -> None:
+    for event in ("401", "429", "500 before", "cut before"):
+        vm = world.create(image=True)
+        world.events = lambda call, event=event: event if call.startswith("POST") else "fine"
+        before = world.clock.monotonic()
+        world.deploy(vm, world.host)
+        world.run()
+        assert vm.state == "BOOT_FAILURE"
+        assert world.clock.monotonic() - before < 200
+        world.events = lambda _call: "fine"
+        world.delete(vm)
+        world.settle(4)
+        world.judge()
+
+
+def wishes(world: World, vm: Vm) -> list[Callable[[], None]]:
+    """What the administrator may want of a VM in its state."""
+    if world.waits(vm) and vm.state in ("BOOT",):
+        return [lambda: world.delete(vm), lambda: world.recreate(vm)]
+    if world.waits(vm) and vm.state in ("SHUTDOWN", "SHUTDOWN_POWEROFF", "SHUTDOWN_UNDEPLOY"):
+        hard = {"SHUTDOWN": world.terminate, "SHUTDOWN_POWEROFF": world.poweroff, "SHUTDOWN_UNDEPLOY": world.undeploy}
+        return [lambda: hard[vm.state](vm, hard=True)] if world.asked["CANCEL", vm.id] == 0 else []
+    if world.waits(vm):
+        return []
+    if vm.state == "PENDING":
+        return [lambda: world.deploy(vm, world.host)]
+    if vm.state == "RUNNING":
+        return [
+            lambda: world.terminate(vm), lambda: world.terminate(vm, hard=True), lambda: world.poweroff(vm),
+            lambda: world.poweroff(vm, hard=True), lambda: world.suspend(vm), lambda: world.undeploy(vm),
+            lambda: world.reboot(vm), lambda: world.recreate(vm),
+        ]  # fmt: skip
+    if vm.state in ("POWEROFF", "SUSPENDED", "UNDEPLOYED"):
+        return [
+            lambda: world.resume(vm),
+            lambda: world.resume(vm),
+            lambda: world.terminate(vm),
+            lambda: world.delete(vm),
+        ]
+    if vm.state == "DONE":
+        return []
+    return [lambda: world.again(vm), lambda: world.again(vm), lambda: world.delete(vm)]
+
+
+def interleave(folder: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    world = World(folder, chance.choice(["7.4.0", "7.4.0", "5.10.5", "4.2.0"]))
+    world.create(image=chance.random() < 0.5)
+    world.create(image=chance.random() < 0.3)
+
+    def events(_call: str) -> str:
+        dice = chance.random()
+        if dice < 0.06:
+            return chance.choice(FAULTS)
+        if dice < 0.09:
+            return chance.choice(KILLS)
+        return "wish" if dice < 0.13 else "fine"
+
+    def wish() -> None:
+        vm = chance.choice(list(world.model.vms.values()))
+        possible = wishes(world, vm)
+        if possible:
+            chance.choice(possible)()
+
+    world.events, world.wish = events, wish
+    for _unused in range(chance.randint(3, 14)):
+        wish()
+        if chance.random() < 0.8 and world.lanes.queues:
+            world.run(chance.choice(list(world.lanes.queues)))
+        if chance.random() < 0.05:
+            world.kill()
+        world.clock.sleep(chance.choice([0.1, 1, 40]))
+    world.events = lambda _call: "fine"
+    for _unused in range(8):
+        world.settle()
+        for vm in world.model.vms.values():
+            stable = ("RUNNING", "POWEROFF", "DONE", "PENDING", "SUSPENDED", "UNDEPLOYED")
+            if vm.state not in stable and not world.waits(vm):
+                world.again(vm)
+    world.settle(4)
+    world.judge()
+    world.close()
+
+
+@pytest.mark.parametrize("part", range(10))
+def test_random_interleavings_of_wishes_faults_and_crashes(folder: Path, part: int) -> None:
+    for seed in range(part * INTERLEAVINGS // 10, (part + 1) * INTERLEAVINGS // 10):
+        try:
+            interleave(folder / str(seed), seed)
+        except BaseException as error:
+            raise AssertionError(f"seed {seed}: {error}") from error

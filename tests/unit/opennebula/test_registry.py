@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which commands tell an OpenNebula of its burst hosts, by release and by what it knows already."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import registry
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.registry import (
+    Datastore,
+    Group,
+    Host,
+    Registry,
+    RegistryError,
+    Wanted,
+    plan_absent,
+    plan_present,
+)
+
+WANTED = Wanted(("eh",))
+OURS = ("im_eh", "vmm_eh")
+GROUPED = ["onecluster create eh", "onedatastore create FILE -c eh"]
+
+
+def lines(commands: list[registry.Command]) -> list[str]:
+    return [command.line for command in commands]
+
+
+def known(*, vms: int = 0, extra: tuple[str, ...] = ()) -> Registry:
+    """All that the plan makes, as the core lists it afterwards."""
+    return Registry(
+        (Host("7", "eh", 2, OURS, vms),),
+        (Group("100", "eh", ("7", *extra), ("101",)),),
+        (Datastore("0", "system", "shared"), Datastore("101", "eh_system", "eh")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("release", "grouped", "create"),
+    [
+        ("2.0", [], "onehost create eh im_eh vmm_eh tm_dummy"),
+        ("3.0", [], "onehost create eh im_eh vmm_eh tm_dummy"),
+        ("3.2.1", [], "onehost create eh im_eh vmm_eh tm_dummy dummy"),
+        ("3.4", [], "onehost create eh -i im_eh -v vmm_eh -n dummy"),
+        ("3.6", GROUPED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
+        ("4.14.2", GROUPED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
+        ("5.0", GROUPED, "onehost create eh -i im_eh -v vmm_eh -c eh"),
+        ("7.4.0", GROUPED, "onehost create eh -i im_eh -v vmm_eh -c eh"),
+    ],
+)
+def test_a_fresh_core_is_told_in_the_words_of_its_release(release: str, grouped: list[str], create: str) -> None:
+    assert lines(plan_present(release, WANTED, Registry())) == [*grouped, create]
+
+
+@pytest.mark.parametrize(("release", "line"), [("3.8", 'SYSTEM = "YES"'), ("4.0", 'TYPE = "SYSTEM_DS"')])
+def test_what_makes_a_datastore_a_system_one_depends_on_the_release(release: str, line: str) -> None:
+    template = plan_present(release, WANTED, Registry())[1].template
+    assert template.splitlines() == ['NAME = "eh_system"', line, 'TM_MAD = "eh"']
+
+
+@pytest.mark.parametrize("release", ["3.8", "7.4"])
+def test_what_is_there_is_not_made_again(release: str) -> None:
+    assert plan_present(release, WANTED, known()) == []
+
+
+def test_what_is_in_another_cluster_is_moved() -> None:
+    found = known()
+    elsewhere = Registry(found.hosts, (Group("100", "eh"), Group("0", "default", ("7",), ("101",))), found.datastores)
+    commands = lines(plan_present("7.4", WANTED, elsewhere))
+    assert commands == ["onecluster adddatastore eh eh_system", "onecluster addhost eh eh"]
+
+
+def test_a_host_or_datastore_of_somebody_else_is_refused() -> None:
+    with pytest.raises(RegistryError, match="a host eh already, with the drivers kvm and kvm"):
+        plan_present("7.4", WANTED, Registry((Host("1", "eh", 2, ("kvm", "kvm")),)))
+    with pytest.raises(RegistryError, match="a datastore eh_system already, with the transfer driver ssh"):
+        plan_present("7.4", WANTED, Registry((), (), (Datastore("3", "eh_system", "ssh"),)))
+
+
+def test_removal_takes_all_of_it_and_nothing_else() -> None:
+    assert lines(plan_absent("7.4", WANTED, known())) == [
+        "onehost delete eh",
+        "onedatastore delete eh_system",
+        "onecluster delete eh",
+    ]
+    assert lines(plan_absent("2.0", WANTED, known())) == ["onehost delete eh"]
+    assert plan_absent("7.4", WANTED, Registry((Host("1", "node1", 2, ("kvm", "kvm")),))) == []
+
+
+def test_a_cluster_with_members_of_somebody_else_stays() -> None:
+    assert lines(plan_absent("7.4", WANTED, known(extra=("9",)))) == [
+        "onehost delete eh",
+        "onedatastore delete eh_system",
+    ]
+
+
+def test_hosts_with_virtual_machines_stop_a_removal_unless_it_is_forced_and_then_stay() -> None:
+    with pytest.raises(RegistryError, match=r"Virtual machines still run .*: eh \(3\)\. Terminate them first"):
+        plan_absent("7.4", WANTED, known(vms=3))
+    assert plan_absent("7.4", WANTED, known(vms=3), force=True) == []
+
+
+@pytest.mark.parametrize("release", ["1.4", "newest", "7", ""])
+def test_what_is_no_release_of_ours_is_refused(release: str) -> None:
+    with pytest.raises(RegistryError):
+        registry.form(release)
+
+
+class TestReading:
+    def test_xml_of_old_and_new_releases(self) -> None:
+        text = (
+            "<HOST_POOL><HOST><ID>3</ID><NAME>eh</NAME><STATE>3</STATE><IM_MAD>im_eh</IM_MAD><VM_MAD>vmm_eh</VM_MAD>"
+            "<HOST_SHARE><RUNNING_VMS>2</RUNNING_VMS></HOST_SHARE><TEMPLATE><ERROR>no</ERROR></TEMPLATE></HOST>"
+            "<HOST><ID>4</ID><NAME>n</NAME><STATE>2</STATE><VMS><ID>1</ID></VMS></HOST></HOST_POOL>"
+        )
+        first, second = registry.read_hosts(text)
+        assert first == Host("3", "eh", 3, OURS, 2, "no")
+        assert (first.state_name, second.vms, second.is_ours) == ("ERROR", 1, False)
+
+    def test_the_table_of_a_command_line_without_xml(self) -> None:
+        text = "  HID NAME   CLUSTER  RVM   TCPU   FCPU   ACPU    TMEM    FMEM STAT\n    0 eh  default    1    200    200    200  2G   2G   on\n"
+        assert registry.read_hosts(text) == (Host("0", "eh", 2, (), 1),)
+
+    @pytest.mark.parametrize(
+        "text", ["", "Connection refused", "<HOST_POOL>", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>']
+    )
+    def test_what_is_neither_is_said(self, text: str) -> None:
+        with pytest.raises(RegistryError, match="printed neither XML nor its table"):
+            registry.read_hosts(text)
+        with pytest.raises(RegistryError, match="printed no XML"):
+            registry.read_clusters(text)
