@@ -119,7 +119,10 @@ class TestReading:
         assert (first.state_name, second.vms, second.is_ours) == ("ERROR", 1, False)
 
     def test_the_table_of_a_command_line_without_xml(self) -> None:
-        text = "  HID NAME   CLUSTER  RVM   TCPU   FCPU   ACPU    TMEM    FMEM STAT\n    0 eh  default    1    200    200    200  2G   2G   on\n"
+        text = (
+            "  HID NAME   CLUSTER  RVM   TCPU   FCPU   ACPU    TMEM    FMEM STAT\n"
+            "    0 eh     default    1    200    200    200      2G      2G   on\n"
+        )
         assert registry.read_hosts(text) == (Host("0", "eh", 2, (), 1),)
 
     @pytest.mark.parametrize(

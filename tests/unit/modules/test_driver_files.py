@@ -1,0 +1,144 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What driver_files does to files that stand already: lines of settings, packages in use, trees of programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.opennebula.elastichosts.plugins.modules import driver_files
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_module(**options: Any) -> dict[str, Any]:
+        arguments = {"library": str(tmp_path / "python/one_eh"), **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            driver_files.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    return run_module
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("", "A='b c'\n"),
+        ("A=\n", "A='b c'\n"),
+        ("# A=x\nA=1\nB=2", "# A=x\nA='b c'\nB=2"),
+        ("A=1\nexport A=2\n", "A=1\nA='b c'\n"),
+        ('A="b c"  # as it is\n', 'A="b c"  # as it is\n'),
+        ("AA=1", "AA=1\nA='b c'\n"),
+    ],
+)
+def test_a_line_of_settings_is_edited_in_place_or_added(text: str, result: str) -> None:
+    assert driver_files.with_line(text, "A", "b c") == result
+
+
+def settings(path: Path, **lines: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"path": str(path), "content": "EHURI=\nEHCLOUD=\n", "mode": "0600", "keep": True, **lines}]
+
+
+def test_settings_are_made_once_and_then_only_what_is_given_changes(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "vmm_ehrc"
+    given = {
+        "values": {"EHURI": "http://a", "NONE": ""},
+        "secrets": {"EHAUTH": "u:geheim"},
+        "defaults": {"EHCLOUD": "1"},
+    }
+    first = run(files=settings(path, **given), _ansible_diff=True)
+    assert path.read_text() == "EHURI=http://a\nEHCLOUD=1\nEHAUTH=u:geheim\n"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "geheim" not in json.dumps(first)
+    path.write_text("# mine\nEHCLOUD=2\nEHURI=http://a\nEHAUTH=u:geheim\n")
+    assert not run(files=settings(path, **given))["changed"]
+    again = run(files=settings(path, **{**given, "secrets": {"EHAUTH": "u:strenggeheim"}}), _ansible_diff=True)
+    assert again["changed"]
+    assert not again["programs_changed"]
+    assert "geheim" not in json.dumps(again)
+    assert path.read_text() == "# mine\nEHCLOUD=2\nEHURI=http://a\nEHAUTH=u:strenggeheim\n"
+
+
+def test_packages_are_exchanged_as_a_whole_and_never_missing_meanwhile(run: Run, tmp_path: Path) -> None:
+    library = tmp_path / "python/one_eh"
+    run(python=sys.executable)
+    old = library.stat().st_ino
+    (library / "bursting/start.py").write_text("# older\n")
+    (library / "bursting/gone.py").write_text("# not ours any more\n")
+    seen: list[bool] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            seen.append((library / "bursting/vmm.py").is_file())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    result = run(python=sys.executable)
+    over.set()
+    watcher.join()
+    assert len(seen) > 10
+    assert all(seen)
+    assert result["programs_changed"]
+    assert library.stat().st_ino != old
+    assert [entry.name for entry in library.parent.iterdir()] == ["one_eh"]
+    assert not (library / "bursting/gone.py").exists()
+    assert "answer_init" in (library / "bursting/start.py").read_text()
+    assert not run(python=sys.executable)["changed"]
+
+
+def test_what_is_compiled_names_the_place_where_it_is(run: Run, tmp_path: Path) -> None:
+    run(python=sys.executable)
+    compiled = next((tmp_path / "python/one_eh/bursting/__pycache__").glob("start.*.pyc"))
+    assert str(tmp_path / "python/one_eh/bursting/start.py").encode() in compiled.read_bytes()
+
+
+def test_a_tree_holds_its_files_and_no_others(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "tm/eh"
+    tree = {"path": str(folder), "files": {"delete": "#!/bin/sh\n", "ln": "#!/bin/sh\nexit 0\n"}}
+    assert run(tree=tree)["changed"]
+    (folder / "old").write_text("")
+    assert str(folder / "old") in run(tree=tree)["changed_paths"]
+    assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {"delete": 0o755, "ln": 0o755}
+    run(tree=tree, state="absent")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("exit 3", "it said nothing"),
+        ("echo hello", "it said 'hello"),
+        ("read line; echo INIT FAILURE no", "it said 'INIT FAILURE no"),
+        (None, "it cannot be started"),
+    ],
+)
+def test_a_driver_that_would_stop_opennebula_is_a_failure(
+    run: Run, tmp_path: Path, body: str | None, words: str
+) -> None:
+    driver = tmp_path / "one_vmm_eh"
+    if body is not None:
+        driver.write_text(f"#!/bin/sh\n{body}\n")
+        driver.chmod(0o755)
+    message = run(start=[str(driver)])["msg"]
+    assert f"{driver} does not answer INIT: {words}" in message
+    assert message.endswith("Put that right and run the play again.")
+
+
+def test_a_driver_that_answers_is_ended_at_once(run: Run, tmp_path: Path) -> None:
+    driver = tmp_path / "one_vmm_eh"
+    driver.write_text(f"#!/bin/sh\nread line\necho INIT SUCCESS\nsleep 1\ntouch {tmp_path}/too-long\nsleep 60\n")
+    driver.chmod(0o755)
+    assert "msg" not in run(start=[str(driver)])
+    assert not (tmp_path / "too-long").exists()
