@@ -26,6 +26,8 @@ class Endpoint:
     same port, so that a client's endpoint address stays true.
     """
 
+    PYTHON = sys.executable
+
     def __init__(self, state: Path, *arguments: str, user: str = USER, key: str = KEY, start: bool = True) -> None:
         self.state = state
         self.user = user
@@ -53,7 +55,7 @@ class Endpoint:
 
     def start(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "eh_endpoint", "--listen", f"127.0.0.1:{self.port}"]
+        command = [self.PYTHON, "-m", "eh_endpoint", "--listen", f"127.0.0.1:{self.port}"]
         # Our end of its standard input closes with this process however that ends, and then the endpoint ends too.
         command += ["--exit-on-eof", "--state", str(self.state), "--auth", self.auth, *self.arguments]
         with self.log.open("ab") as log:

@@ -69,13 +69,18 @@ def domain(guest: Guest, machine: Machine) -> str:
     features = _add(root, "features")
     _add(features, "acpi")
     _add(features, "apic")
-    if machine.type == "kvm":
-        _add(root, "cpu", mode="host-passthrough", check="none")
+    _processor(root, machine)
     _add(root, "clock", offset="utc")
     for event, action in (("poweroff", "destroy"), ("reboot", "restart"), ("crash", "destroy")):
         _add(root, f"on_{event}", text=action)
     _devices(_add(root, "devices"), guest, machine)
     return ET.tostring(root, encoding="unicode")
+
+
+def _processor(root: ET.Element, machine: Machine) -> None:
+    """With KVM the machine's own processor; QEMU emulates what it is best at."""
+    if machine.type == "kvm":
+        _add(root, "cpu", mode="host-passthrough", check="none")
 
 
 def _devices(devices: ET.Element, guest: Guest, machine: Machine) -> None:
@@ -152,6 +157,7 @@ def trial(machine: Machine) -> str:
     system = _add(root, "os")
     _add(system, "type", text="hvm", arch=machine.arch)
     _add(system, "bios", rebootTimeout="0")
+    _processor(root, machine)
     _add(root, "on_reboot", text="destroy")
     devices = _add(root, "devices")
     _add(devices, "controller", type="usb", model="none")

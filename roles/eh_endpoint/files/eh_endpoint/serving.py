@@ -128,7 +128,7 @@ class Endpoint:
             return SimulatedHypervisor(clock, options.acpi_delay)
         folders = [options.state / name for name in ("drives", "standard")]
         try:
-            return LibvirtHypervisor(
+            hypervisor = LibvirtHypervisor(
                 uri=options.libvirt,
                 state=options.state,
                 folders=folders,
@@ -139,6 +139,8 @@ class Endpoint:
             )
         except CannotUse as error:
             raise CannotServe(f"--hypervisor libvirt:{options.libvirt}: {error}") from None
+        sys.stderr.write(f"guests of type {hypervisor.type} on {options.libvirt}\n")
+        return hypervisor
 
     def _advance(self) -> None:
         """Let happen what time has brought."""
