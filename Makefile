@@ -47,7 +47,7 @@ lint: setup ## ruff, ansible-lint, licences
 	$(BIN)/reuse lint --quiet || $(BIN)/reuse lint
 
 types: setup ## mypy --strict
-	$(BIN)/mypy --strict $(PACKAGES)
+	$(BIN)/mypy --strict $(PACKAGES) plugins/plugin_utils
 	$(BIN)/mypy --strict roles/eh_endpoint/files/eh_endpoint
 
 unit: setup ## pytest

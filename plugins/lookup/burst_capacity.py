@@ -79,12 +79,12 @@ _raw:
   elements: str
 """
 
-from typing import Any, Dict, List, Mapping, Optional  # noqa: E402
+from typing import Any, Dict, List, Mapping, Optional
 
-from ansible.errors import AnsibleError  # type: ignore[import-untyped] # noqa: E402
-from ansible.plugins.lookup import LookupBase  # type: ignore[import-untyped] # noqa: E402
+from ansible.errors import AnsibleError  # type: ignore[import-untyped]
+from ansible.plugins.lookup import LookupBase  # type: ignore[import-untyped]
 
-from ..plugin_utils.capacity import KINDS, CapacityError, Number, amounts, times  # noqa: E402
+from ..plugin_utils.capacity import KINDS, CapacityError, Number, amounts, times
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
