@@ -28,6 +28,8 @@ LONG_CHUNK = 16 * 1024 * 1024
 """Bytes of one write call where such a call takes no quarter of a second."""
 WORKERS = 4
 """Chunks that are packed and sent at the same time."""
+SLICE = 512 * 1024
+"""Bytes that are read and added to the checksum at a time: they are still in the processor's cache then."""
 PROBE = 4096
 CHECKSUM_KEY = "user:sha256"
 PROGRESS_KEY = "user:upload"
@@ -274,7 +276,7 @@ def _chunk_size(job: _Sending) -> int:
     """Small as long as nothing is known of the line, long where the line is fast."""
     if job.chunk is not None:
         return job.chunk
-    if job.lanes.rate is None:
+    if job.lanes.rate is None or not job.lanes.settled:
         return PROBE_CHUNK
     return LONG_CHUNK if job.lanes.rate * 0.25 > LONG_CHUNK else CHUNK
 
@@ -322,12 +324,12 @@ def _read(job: _Sending, buffer: bytearray, size: int) -> memoryview:
     view = memoryview(buffer)[:size]
     got = 0
     while got < size:
-        more = job.file.readinto(view[got:])  # type: ignore[attr-defined]
+        more = job.file.readinto(view[got : got + SLICE])  # type: ignore[attr-defined]
         if not more:
             break
+        job.digest.update(view[got : got + more])
         got += more
     _check_unchanged(job.image, job.file)
-    job.digest.update(view)
     return view
 
 

@@ -47,6 +47,8 @@ class Lanes:
         self._writing = 0
         self.rate: Optional[float] = None
         """Bytes per second that travel; None until one chunk has."""
+        self.settled = workers == 1
+        """Is it known whether the cloud takes writes side by side? Until then short chunks cost less."""
 
     def write(self, offset: int, data: memoryview) -> Future[None]:
         """Begin to write `data` at byte `offset`. The memory must stay as it is until the future is done."""
@@ -71,12 +73,13 @@ class Lanes:
             return
         try:
             self._write(offset, data, packed, retry=not self._crowded)
+            self.settled = self.settled or self._crowded
             return
         except (BusyError, AnswerLost):
             if not self._crowded:
                 raise
             # Ours were in each other's way, or one was hung up on for it.
-            self._alone = True
+            self._alone = self.settled = True
         finally:
             with self._quiet:
                 self._writing -= 1

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.connection import address
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drive_forms import drive_desired
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.compare import server_changes
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption, wanted
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import CONNECTION, connection_of
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.progress import by_steps
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_forms import (
     named_drives,
     server_desired,
@@ -227,7 +230,7 @@ def test_a_size_that_is_none_is_refused(given_size: str) -> None:
 
 
 def test_the_keys_of_an_upload_cannot_be_set_by_hand() -> None:
-    for key in ("sha256", "upload"):
+    for key in ("sha256", "upload", "image", "copying"):
         with pytest.raises(InvalidOption, match="is reserved"):
             drive_desired({"user_keys": {key: "0"}}, ["user_keys"])
 
@@ -243,3 +246,61 @@ def test_a_uuid_in_the_place_of_a_name_is_refused() -> None:
     with pytest.raises(InvalidOption, match=r"^uuid: 'web' is not a UUID"):
         wanted({"uuid": "web", "name": None})
     assert wanted({"uuid": DRIVE.upper(), "name": "web"}) == DRIVE
+
+
+def test_a_container_s_folders_are_a_complete_list() -> None:
+    current = {"fs:0": DRIVE, "fs:0:mount": "/", "fs:1": OTHER, "fs:1:mount": "/srv"}
+    task = [{"folder": f"{DRIVE.upper()}/etc", "mount": "/etc"}]
+    assert desired(current, folders=task) == {
+        "fs:0": f"{DRIVE}/etc",
+        "fs:0:mount": "/etc",
+        "fs:1": None,
+        "fs:1:mount": None,
+    }
+    assert desired(current, folders=[]) == dict.fromkeys(current)
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        ({"folders": [{"folder": "x", "mount": "/"}]}, "folders[0].folder: 'x' is not a UUID"),
+        ({"folders": [{"folder": f"{DRIVE}/../x", "mount": "/"}]}, "is not a folder with a path in it"),
+        ({"folders": [{"folder": DRIVE, "mount": "srv"}]}, "folders[0].mount: 'srv' is not a mount point such as /srv"),
+        ({"folders": [{"folder": DRIVE, "mount": "/"}] * 9}, "folders: more than 8 folders"),
+        ({"vnc_ip": "192.0.2.1"}, "vnc_ip: '192.0.2.1' is not possible, the old platform knows auto only"),
+        ({"ssh_key": "two\nlines"}, "ssh_key: contains a control character"),
+        ({"extra": {"ssh:0:key": "x"}}, "extra: 'ssh:0:key' has an option of its own, use ssh_key"),
+    ],
+)
+def test_an_impossible_value_of_a_container_gives_one_sentence(task: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        desired(**task)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("total", [1, 19, 100, 12_345, 10**12])
+def test_progress_is_a_line_per_five_per_cent(total: int) -> None:
+    told: list[int] = []
+    progress = by_steps(told.append)
+    step = max(1, total // 1000)
+    for done in [*range(0, total, step), total, total]:
+        progress(done, total)
+    assert told[-1] == 100
+    assert told == sorted(set(told))
+    assert all(percent % 5 == 0 for percent in told)
+    assert len(told) == (20 if total >= 20 else len(told)) <= 20
+
+
+def test_a_zone_is_an_endpoint_and_never_beside_another() -> None:
+    assert address({"zone": "lon-p"}) == "https://api-lon-p.elastichosts.com"
+    assert address({"endpoint": "http://x", "zone": None}) == "http://x"
+    with pytest.raises(InvalidOption, match=r"^zone: 'lon-p' is given beside endpoint 'http://x'; give one of the two"):
+        address({"endpoint": "http://x", "zone": "lon-p"})
+    with pytest.raises(InvalidOption, match=r"^endpoint: not given; .* or give a zone"):
+        address({})
+
+
+def test_a_zone_in_the_task_goes_before_an_endpoint_of_the_environment() -> None:
+    params = {**dict.fromkeys(CONNECTION), "zone": "lon-p", "endpoint": "http://from.environment"}
+    assert connection_of(params, ["zone"])["endpoint"] is None
+    assert connection_of(params, ["zone", "endpoint"])["endpoint"] == "http://from.environment"
