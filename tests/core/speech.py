@@ -14,7 +14,7 @@ from .grammar import Item
 from .model import LCM, STATES, Host, Vm
 from .releases import Release
 
-RESERVED = ("CPU", "VCPU", "MEMORY", "NAME", "DISK", "NIC", "OS", "CONTEXT", "GRAPHICS", "DEPLOY_ID")
+RESERVED = ("CPU", "VCPU", "MEMORY", "NAME", "DISK", "NIC", "OS", "CONTEXT", "GRAPHICS", "DEPLOY_ID", "IMPORTED")
 """attributes that stay in TEMPLATE; from 4.0 on the others are the user's"""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -44,7 +44,7 @@ from .daemon import (
     log_exception,
 )
 from .journal import Journal, JournalError
-from .mapping import host_facts, state_of, template_defaults, vm_facts
+from .mapping import elsewhere, host_facts, import_template, state_of, template_defaults, vm_facts
 from .settings import HostSettings, Settings, SettingsError
 from .watch import HostWatch
 from .zones import ListingLate, Snapshot, Zones
@@ -78,10 +78,12 @@ class ImService:
         self._generation = ""
         self._lanes = Lanes(options.threads)
         self._watches: Dict[int, Watcher] = {}
+        self._hosts: Dict[int, str] = {}
+        """names of the OpenNebula hosts that are monitored, by id"""
         self._actions: Mapping[str, Callable[[ImRequest], None]] = {
             "INIT": lambda _request: send(INIT_REPLY),
             "MONITOR": self._monitor,
-            "STOPMONITOR": lambda request: send(vmm_reply("STOPMONITOR", True, request.id)),
+            "STOPMONITOR": self._stop,
             "START_MONITOR": self._start_monitor,
             "STOP_MONITOR": self._stop_monitor,
         }
@@ -126,9 +128,18 @@ class ImService:
         if self._generation:
             self._send(im_log(self._generation, level, host_id, text, int(self._clock.now())))
 
+    def _neighbours(self) -> FrozenSet[str]:
+        return frozenset(self._hosts.values())
+
     # --- I1 to I3
 
+    def _stop(self, request: ImRequest) -> None:
+        self._hosts.pop(request.id, None)
+        self._send(vmm_reply("STOPMONITOR", True, request.id))
+
     def _monitor(self, request: ImRequest) -> None:
+        self._hosts[request.id] = request.host
+
         def line(ok: bool, text: str) -> bytes:
             return im_host_failure(request.generation, request.id, text)
 
@@ -181,22 +192,28 @@ class ImService:
         if any(entry.host == request.host and entry.outdates(snapshot.begun) for entry in entries.values()):
             return None
         found: List[VmFacts] = []
-        for vm_id, servers in sorted(snapshot.of(settings.cloud).items()):
+        neighbours = self._neighbours()
+        for vm_id, listed in sorted(snapshot.of(settings.cloud).items()):
+            servers = [server for server in listed if not elsewhere(server, request.host, neighbours)]
+            if not servers:
+                continue
             if len(servers) != 1:
                 return None
             server = servers[0]
             facts = {"STATE": state_of(server).letter, **vm_facts(server, settings)}
             found.append(VmFacts(vm_id, server.uuid, facts))
-        return found + [
-            VmFacts(-1, s.uuid, {"STATE": state_of(s).letter}, s.name) for s in snapshot.wild(settings.cloud)
-        ]
+        for wild in snapshot.wild(settings.cloud):
+            importable = import_template(wild, request.host) if request.generation == "I3" else ""
+            found.append(VmFacts(-1, wild.uuid, {"STATE": state_of(wild).letter}, wild.name, importable))
+        return found
 
     # --- I4
 
     def _start_monitor(self, request: ImRequest) -> None:
+        self._hosts[request.id] = request.host
         watcher = self._watches.get(request.id)
         if watcher is None:
-            watch = HostWatch(request, self._settings, self._zones, self._journal, self._clock)
+            watch = HostWatch(request, self._settings, self._zones, self._journal, self._clock, self._neighbours)
             watcher = self._watches[request.id] = Watcher(watch, self._send)
             self._send(watch.started())
             watcher.start()
@@ -204,6 +221,7 @@ class ImService:
             self._send(watcher.restart(request))
 
     def _stop_monitor(self, request: ImRequest) -> None:
+        self._hosts.pop(request.id, None)
         watcher = self._watches.pop(request.id, None)
         if watcher is not None:
             watcher.stop()

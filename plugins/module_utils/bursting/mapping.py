@@ -10,7 +10,7 @@ KB (monitoring). One core is CPU_MHZ.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ..elastichosts.drives import Drive
 from ..elastichosts.servers import DEVICE, Server, number
@@ -230,6 +230,15 @@ def owner(thing: Union[Server, Drive], cloud: str) -> Optional[int]:
     return number(thing.properties.get(VM_KEY))
 
 
+def elsewhere(server: Server, host: str, neighbours: FrozenSet[str]) -> bool:
+    """Whether the server is another host's to report: its mark names one that is monitored, too.
+
+    A mark that names no monitored host counts for nothing: the host may have been renamed.
+    """
+    mark = server.properties.get(HOST_KEY, host)
+    return mark != host and mark in neighbours
+
+
 def vm_facts(server: Server, settings: HostSettings) -> Facts:
     """What monitoring says about one server: CPU (% of one core), MEMORY (KB), counters (bytes), addresses.
 
@@ -246,7 +255,12 @@ def vm_facts(server: Server, settings: HostSettings) -> Facts:
         "DISKRDIOPS": _devices(server, "read:requests"),
         "DISKWRIOPS": _devices(server, "write:requests"),
     }
-    texts = {"GUEST_IP": server.address, "EH_UUID": server.uuid, "EH_VNC": server.vnc_address}
+    texts = {
+        "GUEST_IP": server.address,
+        "EH_UUID": server.uuid,
+        "EH_VNC": server.vnc_address,
+        "EH_ZONE": settings.zone,
+    }
     facts.update({key: text for key, text in texts.items() if text})
     if len(server.addresses) > 1:
         facts["GUEST_IP_ADDRESSES"] = ",".join(server.addresses)

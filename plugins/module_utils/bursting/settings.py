@@ -4,8 +4,9 @@
 
 """What the administrator decided: environment, vmm_ehrc, im_ehrc, the host's own file, the template defaults.
 
-A later source wins: environment, then ``etc/vmm_eh/vmm_ehrc`` and ``etc/im_eh/im_ehrc``, then
-``etc/vmm_eh/hosts/<HOST>rc`` for one OpenNebula host. Every file is read again when it has changed.
+A later source wins: environment, then ``etc/im_eh/im_eh.conf`` (numbers only, in the template language), then
+``etc/vmm_eh/vmm_ehrc`` and ``etc/im_eh/im_ehrc``, then ``etc/vmm_eh/hosts/<HOST>rc`` for one OpenNebula host.
+Every file is read again when it has changed.
 
 ============== ======== =====================================================================================
 EHURI                   endpoint of the API
@@ -30,7 +31,9 @@ import os
 import re
 import threading
 from typing import Callable, Dict, Generic, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from urllib.parse import urlsplit
 
+from ..opennebula.conf import ConfError, parse
 from ..opennebula.layout import Layout
 
 T = TypeVar("T")
@@ -80,6 +83,22 @@ def parse_rc(text: str) -> Values:
         value = _shell_word(found.group(2)) if found else None
         if found and value is not None:
             values[found.group(1)] = value
+    return values
+
+
+def parse_limits(text: str) -> Values:
+    """The numbers of im_eh.conf, which is written in the template language.
+
+    :raises ValueError: a syntax error, with its place, or a name that is none of NUMBERS
+    """
+    values: Values = {}
+    try:
+        for item in parse(text).items:
+            if item.is_vector or item.name.upper() not in NUMBERS:
+                raise ValueError(f"{item.name} is none of {', '.join(NUMBERS)}: take it out, or correct its name.")
+            values.setdefault(item.name.upper(), item.value or "")
+    except ConfError as error:
+        raise ValueError(f"{error} Correct it, for instance TOTAL_MEMORY=2048.") from None
     return values
 
 
@@ -184,6 +203,11 @@ class HostSettings:
         return self.text("EHURI", "https://api-lon-p.elastichosts.com")
 
     @property
+    def zone(self) -> str:
+        """Name of the endpoint's machine, by which people know the zone; empty where EHURI is not set."""
+        return urlsplit(self.optional("EHURI")).hostname or ""
+
+    @property
     def auth(self) -> str:
         return self.text("EHAUTH", "<user uuid>:<secret API key>")
 
@@ -222,9 +246,8 @@ class Settings:
     def __init__(self, layout: Layout, environment: Mapping[str, str], defaults: Callable[[str], Vectors]) -> None:
         self._hosts = f"{layout.etc}/vmm_eh/hosts"
         self._main = f"{layout.etc}/vmm_eh/vmm_ehrc"
-        self._rc: List[Watched[Values]] = [
-            Watched(path, parse_rc, {}) for path in (self._main, f"{layout.etc}/im_eh/im_ehrc")
-        ]
+        self._rc: List[Watched[Values]] = [Watched(f"{layout.etc}/im_eh/im_eh.conf", parse_limits, {})]
+        self._rc += [Watched(path, parse_rc, {}) for path in (self._main, f"{layout.etc}/im_eh/im_ehrc")]
         self._own: Dict[str, Watched[Values]] = {}
         self._defaults: Watched[Vectors] = Watched(f"{layout.etc}/vmm_eh/vmm_eh.conf", defaults, ())
         self._lock = threading.Lock()

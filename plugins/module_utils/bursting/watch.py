@@ -10,7 +10,7 @@ write and the seconds until it wants to be called again. It starts no thread and
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -28,7 +28,7 @@ from ..opennebula.messages import (
     wild_text,
 )
 from .journal import Entry, Journal, JournalError
-from .mapping import Facts, host_facts, import_template, state_of, vm_facts
+from .mapping import Facts, elsewhere, host_facts, import_template, state_of, vm_facts
 from .settings import HostSettings, Settings, SettingsError
 from .zones import ListingLate, Snapshot, Zones
 
@@ -63,7 +63,16 @@ class Seen(NamedTuple):
 class HostWatch:
     """A host between START_MONITOR and STOP_MONITOR."""
 
-    def __init__(self, request: ImRequest, settings: Settings, zones: Zones, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        request: ImRequest,
+        settings: Settings,
+        zones: Zones,
+        journal: Journal,
+        clock: Clock,
+        neighbours: Callable[[], FrozenSet[str]] = frozenset,
+    ) -> None:
+        self._neighbours = neighbours
         self.id = request.id
         self._settings = settings
         self._zones = zones
@@ -155,7 +164,7 @@ class HostWatch:
         return lines + self._about_vms(snapshot, settings, cloud)
 
     def _about_vms(self, snapshot: Snapshot[Server], settings: HostSettings, cloud: str) -> List[bytes]:
-        own = snapshot.of(cloud)
+        own = self._own(snapshot, cloud)
         outdated = self._outdated(snapshot)
         clear = {vm: found[0] for vm, found in own.items() if len(found) == 1 and vm not in outdated}
         states = {vm: VmState(vm, server.uuid, state_of(server).word) for vm, server in clear.items()}
@@ -174,6 +183,16 @@ class HostWatch:
             facts = [VmFacts(vm, clear[vm].uuid, vm_facts(clear[vm], settings)) for vm in sorted(told)]
             lines.append(self._message("MONITOR_VM", True, monitor_vm_text(facts)))
         return lines
+
+    def _own(self, snapshot: Snapshot[Server], cloud: str) -> Dict[int, List[Server]]:
+        """This host's servers: another host may have the same account."""
+        neighbours = self._neighbours()
+        found: Dict[int, List[Server]] = {}
+        for vm, servers in snapshot.of(cloud).items():
+            here = [server for server in servers if not elsewhere(server, self.host, neighbours)]
+            if here:
+                found[vm] = here
+        return found
 
     def _outdated(self, snapshot: Snapshot[Server]) -> Set[int]:
         """VMs about which the listing may be older than what the VM driver did (opennebula-drivers 7.5)."""

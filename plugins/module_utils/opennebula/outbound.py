@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from typing import Iterable, Mapping, Optional
+from typing import Dict, Iterable, Mapping, Optional
 
 from .generations import IM, VMM, ImGeneration
 from .texts import Value, VmFacts, assignment, attribute_name, free_text, plain_value, poll_data, template_text
@@ -87,19 +87,17 @@ def im_host_reply(
         return f"MONITOR SUCCESS {host_id} {body}\n".encode()
     lines = template_text(facts)
     if vms is not None:
-        lines += "VM_POLL=YES\n" + "".join(
-            assignment(
-                "VM",
-                {
-                    "ID": vm.id,
-                    "DEPLOY_ID": vm.deploy_id,
-                    **({"VM_NAME": vm.name} if vm.name else {}),
-                    "POLL": poll_data("V2", vm.facts, monitoring=monitoring),
-                },
-            )
-            for vm in vms
-        )
+        lines += "VM_POLL=YES\n" + "".join(_listed(vm, monitoring) for vm in vms)
     return f"MONITOR SUCCESS {host_id} {_packed(row, lines)}\n".encode()
+
+
+def _listed(vm: VmFacts, monitoring: bool) -> str:
+    facts: Dict[str, Value] = {"ID": vm.id, "DEPLOY_ID": vm.deploy_id}
+    if vm.name:
+        facts["VM_NAME"] = vm.name
+    if vm.import_template:
+        facts["IMPORT_TEMPLATE"] = base64.b64encode(vm.import_template.encode("utf-8", "replace")).decode("ascii")
+    return assignment("VM", {**facts, "POLL": poll_data("V2", vm.facts, monitoring=monitoring)})
 
 
 def im_host_failure(generation: str, host_id: int, text: str) -> bytes:

@@ -40,6 +40,8 @@ class VmFacts(NamedTuple):
     facts: Mapping[str, Value]
     """see :func:`poll_data`"""
     name: str = ""
+    import_template: str = ""
+    """OpenNebula template text that imports a server which is not OpenNebula's (4.14 to 5.10)"""
 
 
 class VmState(NamedTuple):

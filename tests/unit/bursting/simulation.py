@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import requests
 import requests.adapters
 import urllib3
+
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import (
     Arguments,
@@ -57,7 +58,6 @@ from eh_endpoint.resources import Resources
 from eh_endpoint.servers import Servers
 from eh_endpoint.standard import StandardDrives
 from eh_endpoint.store import Store
-
 from tests.core import Host, Vm
 from tests.core.administrator import Administrator
 from tests.core.judge import judge_vmm
@@ -169,6 +169,13 @@ class InProcessCloud:
         return requests.models.complexjson.loads(content) if content else None
 
 
+RETRIES = {
+    "BOOT_SUSPENDED": "RESTORE",
+    "BOOT_STOPPED": "RESTORE",
+    "SHUTDOWN": "SHUTDOWN",
+    "SHUTDOWN_POWEROFF": "CANCEL",
+    "SHUTDOWN_UNDEPLOY": "CANCEL",
+}
 FAULTS = ("cut before", "cut after", "late", "500 before", "500 after", "503 after", "429", "401")
 """what may befall a call, beside ``fine`` and ``wish``: the core wants something in the middle of it"""
 KILLS = ("kill before", "kill after")
@@ -511,7 +518,7 @@ class World(Administrator):
 
     def again(self, vm: Vm) -> None:
         """``recover --retry`` of whatever hangs, as 2.7 tells; delete where there is no retry."""
-        actions = {"BOOT_SUSPENDED": "RESTORE", "BOOT_STOPPED": "RESTORE", "SHUTDOWN": "SHUTDOWN", "SHUTDOWN_POWEROFF": "CANCEL", "SHUTDOWN_UNDEPLOY": "CANCEL"}  # fmt: skip
+        actions = RETRIES
         if vm.state == "BOOT_UNDEPLOY_FAILURE":
             vm.state = "BOOT_UNDEPLOY"
         if vm.state == "BOOT_STOPPED_FAILURE":

@@ -21,7 +21,7 @@ INTERLEAVINGS = int(os.environ.get("EH_INTERLEAVINGS", "500"))
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """In memory where there is such a place: thousands of small databases come and go."""
-    memory = Path("/dev/shm")  # noqa: S108
+    memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as name:
         yield Path(name)
 
@@ -88,7 +88,12 @@ def test_every_fault_at_every_call_leaves_one_server_or_none(folder: Path, actio
             hit: list[str] = []
 
             def events(
-                call: str, world: World = world, first: int = first, hit: list[str] = hit, event: str = event
+                call: str,
+                world: World = world,
+                first: int = first,
+                hit: list[str] = hit,
+                event: str = event,
+                number: int = number,
             ) -> str:
                 if len(world.calls) - 1 - first == number and not hit:
                     hit.append(call)
@@ -124,7 +129,7 @@ def test_an_error_that_lasts_is_answered_in_bounded_time_and_leaves_nothing(worl
 
 def wishes(world: World, vm: Vm) -> list[Callable[[], None]]:
     """What the administrator may want of a VM in its state."""
-    if world.waits(vm) and vm.state in ("BOOT",):
+    if world.waits(vm) and vm.state == "BOOT":
         return [lambda: world.delete(vm), lambda: world.recreate(vm)]
     if world.waits(vm) and vm.state in ("SHUTDOWN", "SHUTDOWN_POWEROFF", "SHUTDOWN_UNDEPLOY"):
         hard = {"SHUTDOWN": world.terminate, "SHUTDOWN_POWEROFF": world.poweroff, "SHUTDOWN_UNDEPLOY": world.undeploy}

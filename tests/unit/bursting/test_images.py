@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
-
 from tests.core import Core, Vm
 from tests.unit.bursting.conftest import Site, until
 from tests.unit.bursting.proxy import Proxy

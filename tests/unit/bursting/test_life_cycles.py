@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.core import Core, speech
+from tests.core import Core, administrator
 from tests.support.endpoint import Endpoint
 from tests.unit.bursting.conftest import Installation, Site
 
@@ -205,13 +208,6 @@ def test_a_server_of_another_vm_is_left_alone(site: Site) -> None:
         assert site.states() == {first.deploy_id: "active", mine: "active"}
 
 
-@pytest.fixture
-def importing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The core itself marks an imported VM, in TEMPLATE (9.4)."""
-    monkeypatch.setattr(speech, "RESERVED", (*speech.RESERVED, "IMPORTED"))
-
-
-@pytest.mark.usefixtures("importing")
 def test_a_server_that_was_there_before_is_imported_marked_and_managed(site: Site) -> None:
     wild = site.endpoint.call("/servers/create", {"name": "mail", "cpu": 1000, "mem": 512}).json()["server"]
     with site.core("7.4.0") as core:
@@ -230,7 +226,6 @@ def test_a_server_that_was_there_before_is_imported_marked_and_managed(site: Sit
         assert site.servers() == []
 
 
-@pytest.mark.usefixtures("importing")
 def test_a_server_whose_import_failed_stays_its_owner_s(site: Site) -> None:
     wild = site.endpoint.call("/servers/create", {"name": "mail", "cpu": 1000, "mem": 512}).json()["server"]
     good = site.settings["EHAUTH"]
@@ -252,3 +247,73 @@ def test_the_drivers_leave_when_the_core_is_killed(site: Site) -> None:
     core.start_vmm()
     core.start_im()
     core.shut_down(finalize=False)
+
+
+def test_a_deployment_file_in_key_value_form_makes_the_server_it_describes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """2.0 with the core patch of the original guide, ``type = "eh"``."""
+    written = administrator.write_deployment_file
+
+    def patched(*arguments: Any) -> Path:
+        path: Path = written(*arguments)
+        path.write_text(f"name bitrot\ncpu 500\nmem 512\nide:0:0 {site.drive}\nboot ide:0:0\nnic:0:dhcp auto\n")
+        return path
+
+    monkeypatch.setattr(administrator, "write_deployment_file", patched)
+    with site.core("2.0.1") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        (server,) = site.servers()
+        assert (server["name"], server["cpu"], server["mem"]) == ("bitrot", 500, 512)
+        assert (server["ide:0:0"], server["user:one-vm"]) == (site.drive, str(vm.id))
+        core.terminate(vm)
+        core.wait(vm, "DONE")
+        assert site.servers() == []
+
+
+def test_cpu_is_resized_live_and_memory_only_while_off(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        template = {key: value for key, value in site.template().items() if key not in ("CPUMHZ", "MEMORY")}
+        vm = site.running(core, template, cpu=0.5, memory=512)
+        vm.template = tuple((k, {"CPU": "1.5"}.get(k, v)) for k, v in vm.template)
+        core.request("RESIZE", vm)
+        core.answered()
+        assert core.replies("RESIZE", vm)[-1].ok
+        assert (site.servers()[0]["cpu"], site.servers()[0]["status"]) == (3000, "active")
+        vm.template = tuple((k, {"MEMORY": "1024"}.get(k, v)) for k, v in vm.template)
+        core.request("RESIZE", vm)
+        core.answered()
+        assert "can only change while it is stopped" in core.replies("RESIZE", vm)[-1].text
+        assert site.servers()[0]["mem"] == 512
+
+
+def test_a_vm_moves_between_two_hosts_of_one_account_and_never_to_another(site: Site) -> None:
+    (site.installation.etc / "vmm_eh" / "hosts" / "farrc").write_text("EHURI=http://127.0.0.1:9\n")
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        core.request("MIGRATE", vm, {"MIGR_HOST": "far"})
+        core.answered()
+        assert "they are separate clouds" in core.replies("MIGRATE", vm)[-1].text
+        core.request("MIGRATE", vm, {"MIGR_HOST": "near"})
+        core.answered()
+        assert core.replies("MIGRATE", vm)[-1].ok
+        assert site.servers()[0]["user:one-host"] == "near"
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["ATTACHDISK", "DETACHDISK", "ATTACHNIC", "DETACHNIC", "SNAPSHOTCREATE", "SNAPSHOTREVERT", "SNAPSHOTDELETE",
+     "DISKSNAPSHOTCREATE", "RESIZEDISK", "BACKUP", "EXEC"],
+)  # fmt: skip
+def test_each_refusal_says_what_to_do_instead(site: Site, action: str) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = core.create_vm(site.template())
+        core.request(action, vm)
+        core.answered()
+        (answer,) = core.replies(action, vm)
+        assert not answer.ok
+        assert answer.text.startswith(f"{action} is not possible for a server at ElasticHosts, and nothing was done: ")

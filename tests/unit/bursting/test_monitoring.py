@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterator
 
@@ -193,3 +194,40 @@ def test_a_line_that_cannot_be_read_is_logged_and_the_driver_goes_on(site: Site,
         core.monitor(host)
         core.answered()
         core.check()
+
+
+@pytest.mark.parametrize("release", ["5.10.5", "6.10.5"])
+def test_a_wild_server_can_be_imported(site: Site, release: str) -> None:
+    wild = site.endpoint.call("/servers/create", {"name": "mail", "cpu": 1000, "mem": 512}).json()["server"]
+    with site.core(release) as core:
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_for(lambda: host.wilds == (wild,), "the wild server")
+        (line,) = [answer for answer in core.answers if answer.vectors("VM")][:1]
+        (vector,) = line.vectors("VM")
+        template = base64.b64decode(vector["IMPORT_TEMPLATE"]).decode()
+        for words in (f'DEPLOY_ID="{wild}"', 'NAME="mail"', "MEMORY=512", "CPUMHZ=1000"):
+            assert words in template
+
+
+def test_two_hosts_of_one_account_each_report_their_own_servers(site: Site) -> None:
+    with site.core("7.4.0", grace=0.0) as core:
+        core.start_vmm()
+        core.start_im()
+        here, there = core.create_host("here"), core.create_host("there")
+        vms = []
+        for host in (here, there):
+            vm = core.create_vm(site.template(site.new_drive()))
+            core.deploy(vm, host)
+            vms.append(core.wait(vm, "RUNNING"))
+        core.wait_for(lambda: all(vm.address for vm in vms), "both addresses")
+        assert (here.zombies, there.zombies) == ((), ())
+
+
+def test_limits_may_stand_in_im_eh_conf(site: Site) -> None:
+    (site.installation.etc / "im_eh" / "im_eh.conf").write_text('# limits\nTOTAL_MEMORY = "4096"\nTOTAL_CPU=8\n')
+    with site.core("7.4.0") as core:
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        assert (host.facts["TOTALCPU"], host.facts["TOTALMEMORY"]) == ("800", str(4096 * 1024))

@@ -216,6 +216,7 @@ def test_what_the_template_leaves_out_is_sent_all_the_same() -> None:
         "user:one-cloud": "c1",
         "user:one-vm": "7",
         "user:one-host": "eh",
+        "user:one-seq": "0",
         "user:one-drives": "block:0 block:1",
     }
 

@@ -1,0 +1,168 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transfer driver ``eh``, run as one_tm runs it, with a core that tells of its VMs by XML-RPC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
+
+import pytest
+
+from tests.core import Core, Vm
+from tests.core.speech import vm_document
+from tests.unit.bursting.conftest import FILES, Site
+
+
+class Teller:
+    """``one.vm.info`` of a core, on a loopback port."""
+
+    def __init__(self, site: Site, core: Core) -> None:
+        self.site = site
+        self.core = core
+        self.lcm = 0
+        self.home = site.installation.root / "home"
+        (self.home / ".one").mkdir(parents=True)
+        (self.home / ".one" / "one_auth").write_text("oneadmin:secret\n")
+
+        class Quiet(SimpleXMLRPCRequestHandler):
+            rpc_paths = ("/RPC2",)
+
+            def log_message(self, *_arguments: object) -> None:
+                pass
+
+        self._server = SimpleXMLRPCServer(("127.0.0.1", 0), Quiet, allow_none=True)
+        self._server.register_function(self._info, "one.vm.info")
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        (self.home / ".one" / "one_endpoint").write_text(f"http://127.0.0.1:{self._server.server_address[1]}/RPC2\n")
+        self.scripts = site.installation.var / "remotes" / "tm" / "eh"
+        shutil.copytree(FILES / "tm_eh", self.scripts)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _info(self, session: str, number: int) -> list[Any]:
+        if session != "oneadmin:secret" or number not in self.core.model.vms:
+            return [False, "no such VM", 0x400]
+        document = vm_document(self.core.release, self.core.model.vms[number], int(time.time()))
+        if self.lcm:
+            document = document.replace("<STATE>8</STATE><LCM_STATE>0<", f"<STATE>3</STATE><LCM_STATE>{self.lcm}<")
+        return [True, document, 0]
+
+    def delete(self, vm: Vm, path: str = "", host: str = "eh", **environment: str) -> subprocess.CompletedProcess[str]:
+        where = path or f"/var/lib/one/datastores/100/{vm.id}"
+        root = str(self.site.installation.root)
+        known = {"PATH": os.environ["PATH"], "HOME": str(self.home), "ONE_LOCATION": root}
+        return subprocess.run(
+            [self.scripts / "delete", f"{host}:{where}", str(vm.id), "100"],
+            env={**known, **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+
+@pytest.fixture
+def core(site: Site) -> Iterator[Core]:
+    with site.core("7.4.0") as running:
+        running.start_vmm()
+        yield running
+
+
+@pytest.fixture
+def teller(site: Site, core: Core) -> Iterator[Teller]:
+    made = Teller(site, core)
+    yield made
+    made.close()
+
+
+def off(site: Site, core: Core) -> Vm:
+    image = site.endpoint.call("/drives/create", {"name": f"golden {time.time_ns()}", "size": "4M"}).json()
+    vm = site.running(core, {"CPUMHZ": "500", "MEMORY": "256", "IMAGE": f"ide:0:0 {image['drive']}"})
+    core.poweroff(vm, hard=True)
+    return core.wait(vm, "POWEROFF")
+
+
+def drives_of(site: Site, vm: Vm) -> list[str]:
+    found = site.endpoint.call("/drives/info").json()
+    return [
+        one["drive"]
+        for one in found
+        if one.get("user:one-vm") == str(vm.id) and one.get("user:one-cloud") == site.cloud
+    ]
+
+
+def test_the_server_and_drives_of_a_vm_that_is_terminated_while_off_are_released(
+    site: Site, core: Core, teller: Teller
+) -> None:
+    vm = off(site, core)
+    assert len(drives_of(site, vm)) == 1
+    teller.lcm = 11
+    done = teller.delete(vm, host="front-end-of-the-core")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.servers() == []
+    assert drives_of(site, vm) == []
+    assert teller.delete(vm).returncode == 0, "a second time there is nothing to do"
+
+
+@pytest.mark.parametrize("lcm", [0, 10, 20, 30, 3])
+def test_a_vm_that_does_not_end_keeps_its_server(site: Site, core: Core, teller: Teller, lcm: int) -> None:
+    """POWEROFF, EPILOG_STOP, BOOT_POWEROFF, EPILOG_UNDEPLOY, RUNNING."""
+    vm = off(site, core)
+    teller.lcm = lcm
+    assert teller.delete(vm).returncode == 0
+    assert site.states() == {vm.deploy_id: "stopped"}
+
+
+def test_a_disk_in_the_folder_is_not_the_vm(site: Site, core: Core, teller: Teller) -> None:
+    vm = off(site, core)
+    teller.lcm = 11
+    assert teller.delete(vm, f"/var/lib/one/datastores/100/{vm.id}/disk.0").returncode == 0
+    assert site.states() == {vm.deploy_id: "stopped"}
+
+
+def test_without_the_core_s_word_nothing_is_reclaimed_and_the_error_says_why(
+    site: Site, core: Core, teller: Teller
+) -> None:
+    vm = off(site, core)
+    failed = teller.delete(vm, ONE_AUTH="/nowhere")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("ERROR MESSAGE --8<------\nOpenNebula cannot be asked about its VM")
+    assert f"VM {vm.id} still has {vm.deploy_id}" in failed.stderr
+    assert "secret" not in failed.stderr
+    assert site.states() == {vm.deploy_id: "stopped"}
+    core.delete(vm)
+    teller.delete(vm)
+    assert site.servers() == []
+    assert teller.delete(vm, ONE_AUTH="/nowhere").returncode == 0, "where nothing is, nobody has to be asked"
+
+
+def test_a_cloud_that_does_not_answer_is_an_error_that_can_be_retried(site: Site, core: Core, teller: Teller) -> None:
+    vm = off(site, core)
+    teller.lcm = 11
+    good = site.settings["EHAUTH"]
+    site.configure(EHAUTH="11111111-2222-4333-8444-555555555555:wrong")
+    failed = teller.delete(vm)
+    assert failed.returncode == 1
+    assert "refused user" in failed.stderr
+    site.configure(EHAUTH=good)
+    assert teller.delete(vm).returncode == 0
+    assert site.servers() == []
+
+
+def test_every_other_action_of_a_transfer_driver_succeeds_without_doing_anything(teller: Teller) -> None:
+    for script in sorted(teller.scripts.iterdir()):
+        if script.name != "delete":
+            assert subprocess.run([script, "a", "b"], capture_output=True, check=False).returncode == 0, script
+    said = subprocess.run([teller.scripts / "monitor"], capture_output=True, text=True, check=True).stdout
+    assert "FREE_MB=1048576" in said.split()
+    assert os.access(Path(teller.scripts / "delete"), os.X_OK)
