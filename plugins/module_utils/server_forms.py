@@ -170,7 +170,7 @@ def server_desired(
     given: Collection[str],
     current: Optional[Mapping[str, str]],
     drive_uuids: Mapping[str, str],
-    reserved: Mapping[str, str] = {},
+    reserved: Optional[Mapping[str, str]] = None,
 ) -> Desired:
     """The properties that the options ask for; None unsets. Options that are not given are not mentioned.
 
@@ -189,7 +189,7 @@ def server_desired(
         desired.update(_nic_properties(params.get("nics") or (), have))
     if "folders" in given:
         desired.update(_folder_properties(params.get("folders") or (), have))
-    desired.update(encode_user_keys(params.get("user_keys"), reserved))
+    desired.update(encode_user_keys(params.get("user_keys"), reserved or {}))
     desired.update(encode_extra(params.get("extra"), _OWN_OPTION, desired))
     return desired
 

@@ -81,7 +81,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 used:
-  description: What all servers and drives take, RV(used.storage) in GB with two decimals.
+  description: What all servers and drives take, C(storage) in GB with two decimals.
   returned: success
   type: dict
   sample: {"servers": 3, "cores": 4, "cpu": 4000, "mem": 3072, "drives": 3, "storage": 30.0}

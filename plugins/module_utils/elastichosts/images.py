@@ -123,8 +123,7 @@ def upload(
         _check_unchanged(image, file)
         digest, mark = _begin(image, file, drive, fresh)
         client.drives.set(drive.uuid, {CHECKSUM_KEY: None, PROGRESS_KEY: mark.text()})
-        lanes = Lanes(client, drive.uuid, workers)
-        with _Recorder(client, drive.uuid, mark) as recorder, lanes:
+        with Lanes(client, drive.uuid, workers) as lanes, _Recorder(client, drive.uuid, mark) as recorder:
             sent = _send(_Sending(image, file, digest, lanes, recorder, workers, chunk, progress), client, drive)
     done = client.drives.set(drive.uuid, {CHECKSUM_KEY: digest.hexdigest(), PROGRESS_KEY: None})
     return Uploaded(done, True, sent)

@@ -96,7 +96,7 @@ def apply_group(
     a member that is half made is undone.
     """
     jobs = _Jobs(concurrency)
-    jobs.run(plan.leftovers, lambda thing: _destroy(client, thing, deadline), lambda thing: _label(thing))
+    jobs.run(plan.leftovers, lambda thing: _destroy(client, thing, deadline), _label)
     changes = [(member, step) for member, step in plan.keep if step.changed]
     changed = jobs.run(
         changes,

@@ -142,5 +142,5 @@ def test_options_of_plain_types_stay_as_they_are(value: Any) -> None:
 
 
 def test_options_lose_their_tags() -> None:
-    assert type(plain({"a": [Tagged("x")]})["a"][0]) is str
+    assert not isinstance(plain({"a": [Tagged("x")]})["a"][0], Tagged)
     assert plain((Tagged("x"),)) == ["x"]
