@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import ipaddress
 import os
 import sys
@@ -15,6 +16,8 @@ from .platform import PLATFORMS
 
 DESCRIPTION = "An ElasticHosts API server, with simulated guests or with real ones by libvirt."
 EPILOG = """\
+status: a browser finds a page at /, with the same account. It changes nothing.
+
 accounts: give at least one, by --auth, --auth-file, --accounts or the environment variable EH_ENDPOINT_AUTH. A command
 line can be read by every user of the machine, so outside of tests use a file with mode 0600 or the environment. The
 file of --accounts is JSON and can limit what an account may have; beyond a limit the answer is 402 billing:
@@ -63,6 +66,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         default="127.0.0.1",
         help="libvirt: where the consoles of guests listen (default: %(default)s)",
+    )
+    add(
+        "--novnc",
+        metavar="DIR",
+        type=Path,
+        help="libvirt: folder of the npm package @novnc/novnc, for consoles on the status page",
     )
     add("--tls-cert", metavar="FILE", type=Path, help="serve HTTPS with this certificate (PEM, with its chain)")
     add("--tls-key", metavar="FILE", type=Path, help="the key of the certificate")
@@ -123,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
                 libvirt=_libvirt(given.hypervisor),
                 forward=given.forward,
                 vnc_listen=_ip("--vnc-listen", given.vnc_listen),
+                novnc=_novnc(given.novnc),
                 tls=_tls(given.tls_cert, given.tls_key),
                 addresses=_network(given.addresses, given.hypervisor),
                 acpi_delay=None if given.acpi_delay == "never" else _seconds("--acpi-delay", given.acpi_delay),
@@ -169,6 +179,16 @@ def _ip(name: str, text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise BadOption(f"{name} {text!r} is not an IP address") from None
+
+
+def _novnc(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    if not (folder / "core" / "rfb.js").is_file():
+        raise BadOption(f"--novnc {folder} has no core/rfb.js: unpack the npm package @novnc/novnc there")
+    if importlib.util.find_spec("wsproto") is None:
+        raise BadOption("--novnc needs the Python package wsproto: install roles/eh_endpoint/files/requirements.txt")
+    return folder
 
 
 def _tls(certificate: Path | None, key: Path | None) -> tuple[Path, Path] | None:

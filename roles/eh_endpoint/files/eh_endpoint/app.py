@@ -24,6 +24,7 @@ from .drives import Body
 from .errors import ApiError, Method, SystemFault, Unauthorised, Usage
 from .faults import FINE, Faults, Rule, Verdict
 from .formats import TEXT, Reply
+from .pages import Pages
 
 BODY_LIMIT = 1 << 20
 CLIENT_LEFT = 499
@@ -51,6 +52,7 @@ class Application:
         faults: Faults,
         hide_address: Hide,
         log: RequestLog,
+        pages: Pages,
     ) -> None:
         self._accounts = accounts
         self._table = table
@@ -58,8 +60,11 @@ class Application:
         self._faults = faults
         self._hide_address = hide_address
         self._log = log
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._pages.socket(scope, receive, send)
         if scope["type"] != "http":
             return
         began = time.monotonic()
@@ -101,6 +106,9 @@ class Application:
         self._log(entry)
 
     async def _reply(self, user: str, request: Request, verdict: Verdict) -> Response:
+        page = await self._pages.find(request.method, request.scope["path"], user)
+        if page is not None:
+            return page
         call, arguments = self._table.find(request.scope["path"])
         if request.method not in call.methods:
             raise Method(f"{call.path} is called with {' or '.join(sorted(call.methods))}, not {request.method[:20]}")

@@ -61,6 +61,17 @@ class Quotas:
             used = sum(one.type == kind for one in self._cloud.resources.of(user))
             self._check(user, f"{kind}s", used, 1)
 
+    def use(self, user: str) -> tuple[dict[str, float], Quota]:
+        """What a user has of each measure, and the limits."""
+        servers = self._cloud.servers.of(user)
+        used: dict[str, float] = {"servers": len(servers)}
+        for measure, amount in POWER.items():
+            used[measure] = sum(amount(server) for server in servers if server.active)
+        used["gb"] = sum(drive.size for drive in self._cloud.drives.of(user)) / GIB
+        for resource in self._cloud.resources.of(user):
+            used[f"{resource.type}s"] = used.get(f"{resource.type}s", 0) + 1
+        return used, self._limits.get(user, {})
+
     def _check(self, user: str, measure: str, used: int, more: int, unit: int = 1) -> None:
         limit = self._limits[user].get(measure)
         if limit is not None and used + more > limit * unit:

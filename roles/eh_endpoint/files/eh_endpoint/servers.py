@@ -16,7 +16,7 @@ from .drives import Drives
 from .errors import ApiError, Busy, Failed, Missing, Usage
 from .folders import Folders
 from .formats import Given, Properties, Value
-from .hypervisor import Adopted, Counters, Disk, Guest, Hypervisor, HypervisorError
+from .hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
 from .platform import Platform
 from .properties import DEVICE_COUNTERS, DEVICES, MOUNTS, SERVER_KEYS, changes, merged
 from .quotas import Quotas
@@ -88,6 +88,10 @@ class Servers:
     async def _shown(self, server: Server) -> Properties:
         stats = await self._hypervisor.stats([server.uuid]) if server.active else {}
         return self._describe(server, stats.get(server.uuid, {}))
+
+    def console(self, user: str, uuid: str) -> Console | None:
+        """Where the screen of a user's guest is to be had. Raises Missing."""
+        return self._hypervisor.console(self._own(user, uuid).uuid)
 
     def _own(self, user: str, uuid: str) -> Server:
         server = self._cloud.servers.get(uuid.lower())

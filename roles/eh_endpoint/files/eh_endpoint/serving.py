@@ -37,6 +37,7 @@ from .hypervisor import Hypervisor, SimulatedHypervisor
 from .imaging import Imaging
 from .libvirt_hypervisor import LibvirtHypervisor
 from .libvirt_link import CannotUse
+from .pages import Pages
 from .platform import PLATFORMS
 from .quotas import Quotas
 from .resources import Resources
@@ -54,7 +55,7 @@ class Options:
     """What the command line asked for. acpi_delay, address_delay and imaging_seconds in seconds.
 
     libvirt: the URI of the libvirt that runs guests, empty for simulated ones; forward and vnc_listen are for it.
-    tls: the files of a certificate and its key.
+    tls: the files of a certificate and its key. novnc: the folder of the npm package @novnc/novnc.
     """
 
     host: str
@@ -66,6 +67,7 @@ class Options:
     forward: str
     vnc_listen: str
     tls: tuple[Path, Path] | None
+    novnc: Path | None
     addresses: ipaddress.IPv4Network
     acpi_delay: float | None
     address_delay: float
@@ -112,13 +114,15 @@ class Endpoint:
         self._servers = Servers(cloud, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
+        accounts = Accounts(options.accounts)
         self._application = Application(
-            Accounts(options.accounts),
+            accounts,
             Table(calls(drives, folders, self._servers, resources, platform)),
             self._advance,
             faults,
             self._servers.hide_address,
             _request_log(options, requests),
+            Pages(accounts, drives, self._servers, quotas, options.novnc),
         )
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
@@ -184,7 +188,7 @@ class Endpoint:
             self,
             loop="asyncio",
             http="h11",
-            ws="none",
+            ws="wsproto" if self._options.novnc else "none",
             lifespan="off",
             log_config=None,
             access_log=False,
