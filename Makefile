@@ -16,7 +16,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
-.PHONY: help setup demo test bench format lint types unit sanity integration docs package clean
+.PHONY: help setup demo test test-kvm bench format lint types unit sanity integration docs package clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -26,6 +26,10 @@ demo: setup ## the main job on loopback: endpoint, ad hoc server, drivers under 
 	@$(BIN)/python -m tests.demo
 
 test: lint types unit sanity integration docs package ## everything that must hold
+
+test-kvm: setup ## real guests by libvirt, as root: installs packages, boots guests of its own, bursts to them
+	tests/tools/install_kvm.sh .cache/kvm
+	$(BIN)/pytest -q tests/kvm
 
 bench: setup ## the performance ratios
 	@$(BIN)/python -m tests.bench

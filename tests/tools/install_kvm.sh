@@ -49,8 +49,11 @@ fi
 # With a service manager these run already. Otherwise by hand, their log folders first.
 if ! virsh --quiet --connect qemu:///system version >/dev/null 2>&1; then
     mkdir -p /var/log/libvirt/qemu /run/libvirt /var/lib/libvirt /var/cache/libvirt
+    # As the service units of the distribution have it: the members of the group libvirt may use it.
+    printf '%s\n' 'unix_sock_group = "libvirt"' 'unix_sock_rw_perms = "0770"' 'auth_unix_rw = "none"' \
+        >"$folder/libvirtd.conf"
     virtlogd --daemon 2>/dev/null || true
-    libvirtd --daemon
+    libvirtd --daemon --config "$(cd "$folder" && pwd)/libvirtd.conf"
     tries=0
     until virsh --quiet --connect qemu:///system version >/dev/null 2>&1; do
         tries=$((tries + 1))
@@ -69,4 +72,14 @@ if ! cmp -s "$root/roles/eh_endpoint/files/requirements.txt" "$folder/venv/requi
     "$folder/venv/bin/python" -m pip install -qq --disable-pip-version-check \
         --requirement "$root/roles/eh_endpoint/files/requirements.txt"
     cp "$root/roles/eh_endpoint/files/requirements.txt" "$folder/venv/requirements.txt"
+fi
+
+# The browser of the status page's test, and what the page needs beside the endpoint.
+if [ ! -x "$folder/browser/bin/python" ]; then
+    /usr/bin/python3 -m venv "$folder/browser"
+    "$folder/browser/bin/python" -m pip install -qq --disable-pip-version-check playwright==1.65.2
+fi
+if [ ! -f "$folder/console/node_modules/@novnc/novnc/core/rfb.js" ]; then
+    command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null
+    npm install --silent --prefix "$folder/console" --ignore-scripts --no-audit --no-fund --no-save @novnc/novnc@1.7.0
 fi

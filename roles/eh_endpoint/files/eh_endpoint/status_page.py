@@ -185,7 +185,8 @@ def _text(value: object) -> str:
 def _page(title: str, body: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title} - ElasticHosts endpoint</title><link rel="stylesheet" href="/status.css"></head>
+<title>{title} - ElasticHosts endpoint</title><link rel="icon" href="data:,">
+<link rel="stylesheet" href="/status.css"></head>
 <body><a class="skip" href="#main">To the content</a><main id="main" tabindex="-1">
 {body}
 </main></body></html>
