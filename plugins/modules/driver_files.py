@@ -139,11 +139,15 @@ options:
     default: ""
   start:
     description:
-      - Drivers to start once, as OpenNebula does, after the files are there. One that does not answer C(INIT) is a
+      - Drivers to start once, as OpenNebula does, after programs have changed. One that does not answer C(INIT) is a
         failure, because it would keep OpenNebula from starting. It is stopped as soon as it has answered.
     type: list
     elements: path
     default: []
+  start_always:
+    description: Whether they are started even when no program has changed.
+    type: bool
+    default: true
   start_as:
     description: The user that runs OpenNebula, and so the drivers.
     type: str
@@ -257,6 +261,7 @@ ARGUMENTS = {
     "venv": {"type": "path"},
     "venv_base": {"type": "str", "default": ""},
     "start": {"type": "list", "elements": "path", "default": []},
+    "start_always": {"type": "bool", "default": True},
     "start_as": {"type": "str", "default": ""},
     "one_location": {"type": "str", "default": ""},
     "leftovers": {"type": "list", "elements": "path", "default": []},
@@ -495,14 +500,15 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
         where = str(entry.path)
         if own(module, where, entry.mode, entry.owner, entry.group) and entry not in wrong:
             paths.append(entry.path)
-    if not module.check_mode:
-        try_drivers(module)
     venv = [params["venv"]] if params["venv_base"] else []
     settings = {file["path"] for file in params["files"] if file["keep"] or file["content"] is None}
     settings |= {file["path"] for file in zone_files(params)}
+    programs_changed = bool(packages or venv or {str(path) for path in paths} - settings)
+    if not module.check_mode and (programs_changed or params["start_always"]):
+        try_drivers(module)
     return {
         "changed_paths": [*map(str, paths), *map(str, packages), *venv],
-        "programs_changed": bool(packages or venv or {str(path) for path in paths} - settings),
+        "programs_changed": programs_changed,
         "diff": diff,
     }
 

@@ -453,7 +453,7 @@ def accounts(zones: List[Dict[str, str]], ask: str, cloud: str, python: str, scr
         result["problem"] = next(filter(None, map(account_problem, zones)), "")
     if ask in ("nothing", "form") or result["problem"] or not zones or (ask == "servers" and not cloud):
         return result
-    interpreter = first_that(FITS, (python or sys.executable, *INTERPRETERS, sys.executable))
+    interpreter = python or first_that(FITS, (*INTERPRETERS, sys.executable))
     if not interpreter:
         return result
     answers = ask_zones(interpreter, zones, scratch)
@@ -474,7 +474,8 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     missing = installation_problem(one_location, folders)
     sections, configuration_problem = sections_of(folders, release)
     zones = zones_of(params, settings, folders)
-    found = accounts(zones, params["ask"], settings.get("EHCLOUD", ""), python, scratch)
+    usable = "" if venv_base else python
+    found = accounts(zones, params["ask"], settings.get("EHCLOUD", ""), usable, scratch)
     front_end = FrontEnd(one_location, owner)
     service = Service(front_end, params["service"], params["service_name"])
     # The order of these is the order in which they are worth telling.

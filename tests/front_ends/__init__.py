@@ -95,7 +95,9 @@ class FrontEnd:
         names = ["oned", "onehost", "onecluster", *(["onedatastore"] if version(self.release) >= (3, 4) else [])]
         for name in (*names, "systemctl" if self.system_wide else "one"):
             program = self.folders["bin"] / name
-            program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{STAND_IN}" {name} "{self.state_folder}" "$@"\n')
+            program.write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" -S -E "{STAND_IN}" {name} "{self.state_folder}" "$@"\n'
+            )
             program.chmod(0o755)
 
     def _pid_file(self) -> Path:

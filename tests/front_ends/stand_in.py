@@ -10,15 +10,12 @@ its own and starts the ElasticHosts drivers that it finds there: one that does n
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
-from xml.sax.saxutils import escape
 
 State = dict[str, Any]
 TOKEN = re.compile(r'\s+|#[^\n]*\n?|"((?:[^"\\]|\\.)*)"|([A-Za-z0-9_./:-]+)|([=\[\],])')
@@ -60,6 +57,8 @@ def vectors(text: str) -> list[tuple[str, dict[str, str]]]:
 
 def load(state: State) -> None:
     """What oned does when it starts: its drivers, and the transfer drivers that it lets datastores have."""
+    import subprocess
+
     etc, mads = Path(state["folders"]["etc"]), Path(state["folders"]["mads"])
     sections = vectors((etc / "oned.conf").read_text())
     release = number(state["release"])
@@ -174,7 +173,7 @@ def host_state(state: State, host: State) -> int:
 
 def host_xml(state: State, host: State) -> str:
     return (
-        f"<HOST><ID>{host['id']}</ID><NAME>{escape(host['name'])}</NAME><STATE>{host_state(state, host)}</STATE>"
+        f"<HOST><ID>{host['id']}</ID><NAME>{host['name']}</NAME><STATE>{host_state(state, host)}</STATE>"
         f"<IM_MAD><![CDATA[{host['im']}]]></IM_MAD><VM_MAD><![CDATA[{host['vm']}]]></VM_MAD>"
         f"<HOST_SHARE><RUNNING_VMS>{host['vms']}</RUNNING_VMS></HOST_SHARE><TEMPLATE/></HOST>"
     )
@@ -321,8 +320,7 @@ PROGRAMS = {
 def main() -> NoReturn:
     program, folder, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     with (folder / "calls.jsonl").open("a") as file:
-        user = getpass.getuser()
-        file.write(json.dumps({"argv": [program, *words], "user": user, "home": os.environ.get("HOME", "")}) + "\n")
+        file.write(json.dumps({"argv": [program, *words], "user": os.geteuid(), "home": os.environ.get("HOME")}) + "\n")
     path = folder / "state.json"
     state = json.loads(path.read_text())
     try:

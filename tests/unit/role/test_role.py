@@ -33,8 +33,7 @@ FILES = {
     "etc/im_eh/im_eh.conf": 0o640,
 }
 ZONES = [{"name": "eh-london", "total_memory": 8192}, {"name": "eh-sanjose", "total_cpu": 4.5, "cpu_mhz": 2500}]
-HAS_TRANSFER = (ROOT / "roles/one_eh_driver/files/tm_eh").is_dir()
-TRANSFER = "eh" if HAS_TRANSFER else "dummy"
+TRANSFER = {path.name: path.read_bytes() for path in (ROOT / "roles/one_eh_driver/files/tm_eh").iterdir()}
 SPELLED = {"2.0": "\r\n", "5.10": ""}
 """releases whose oned.conf is spelled otherwise: with CRLF, without a last newline"""
 FORETOLD = ("2.0", "7.4")
@@ -137,9 +136,6 @@ def test_check_mode_on_a_fresh_tree_foretells_the_same_changes_and_makes_none(st
 def test_the_files_are_there_with_their_modes_and_no_others(story: Story, release: str) -> None:
     host = name_of(release)
     new = {name: mode & 0o777 for name, (mode, _c) in story.installed[host].items() if name not in story.stock[host]}
-    transfer = {name: mode for name, mode in new.items() if name.startswith("var/remotes/tm/eh")}
-    assert bool(transfer) == (HAS_TRANSFER and version(release) >= (3, 6))
-    assert set(transfer.values()) <= {0o755}
     # The journal is made by the drivers that OpenNebula has started by now.
     others = ("lib/python", "var/remotes/tm/eh", "var/eh_journal.sqlite")
     assert {name: mode for name, mode in new.items() if not name.startswith(others)} == FILES
@@ -209,9 +205,12 @@ def test_2_0_gets_its_commented_transfer_driver_switched_on(story: Story) -> Non
     assert stock.count(b"tm_dummy") == story.installed[name_of("2.0")]["etc/oned.conf"][1].count(b"tm_dummy")
 
 
-@pytest.mark.skipif(not HAS_TRANSFER, reason="the transfer driver is not in the role yet")
 @pytest.mark.parametrize("release", [release for release in RELEASES if version(release) >= (3, 6)])
-def test_the_transfer_driver_is_in_the_lists_of_its_release(story: Story, release: str) -> None:
+def test_the_transfer_driver_is_there_and_in_the_lists_of_its_release(story: Story, release: str) -> None:
+    folder = "var/remotes/tm/eh/"
+    found = {name: what for name, what in story.installed[name_of(release)].items() if name.startswith(folder)}
+    assert {name.removeprefix(folder): content for name, (_mode, content) in found.items()} == TRANSFER
+    assert {mode & 0o777 for mode, _content in found.values()} == {0o755}
     read = document(story, release, "oned.conf")
     transfer = read.sections("TM_MAD")[0].get("ARGUMENTS")
     assert transfer is not None

@@ -78,7 +78,7 @@ class Story(NamedTuple):
     installed: State
     calls: list[str]
     burst: str
-    second: Played
+    second: Played | None
     removed: Played
     after_removal: State
 
@@ -93,7 +93,8 @@ def story(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     stock = front_end.files()
     first, installed, calls = plays.play("install_driver"), front_end.files(), front_end.calls()
     output = burst(front_end, folder, endpoint)
-    second = plays.play("install_driver")
+    # The second run of an old release differs from that of a new one in nothing that depends on the paths.
+    second = plays.play("install_driver") if request.param == "7.4" else None
     removed = plays.play("remove_driver")
     return Story(front_end, stock, first, installed, calls, output, second, removed, front_end.files())
 
@@ -119,7 +120,8 @@ def test_the_installed_drivers_deploy_and_destroy_a_virtual_machine(story: Story
 
 
 def test_the_second_run_changes_nothing_and_absent_gives_the_tree_back(story: Story) -> None:
-    assert (story.second.changed("one"), story.second.failed("one")) == (0, 0)
+    if story.second:
+        assert (story.second.changed("one"), story.second.failed("one")) == (0, 0)
     assert story.removed.failed("one") == 0
     # The core keeps the deployment files of its machines.
     kept = {name: what for name, what in story.after_removal.items() if not name.startswith("var/lib/one/vms")}
