@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
+from ansible import constants  # type: ignore[import-untyped]
+from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # type: ignore[import-untyped]
 from ansible.module_utils.common.parameters import remove_values  # type: ignore[import-untyped]
 from ansible.module_utils.errors import UnsupportedError  # type: ignore[import-untyped]
@@ -45,7 +47,7 @@ class InProcess(ActionBase):  # type: ignore[misc]
         if not self._can_be_here(environment):
             return self._module(task_vars)
         with overlaid(environment):
-            return self._here()
+            return self._here(task_vars or {})
 
     def _environment(self) -> Dict[str, str]:
         found: Dict[str, str] = {}
@@ -70,7 +72,7 @@ class InProcess(ActionBase):  # type: ignore[misc]
             if not wrap_async:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
 
-    def _here(self) -> Dict[str, Any]:
+    def _here(self, task_vars: Mapping[str, Any]) -> Dict[str, Any]:
         given = plain(self._task.args)
         constraints = self.definition.constraints
         validated = ArgumentSpecValidator(self.definition.argument_spec, **constraints).validate(given)
@@ -91,7 +93,8 @@ class InProcess(ActionBase):  # type: ignore[misc]
                     client_for=pooled,
                 ),
             )
-        result["invocation"] = {"module_args": params}
+        if tells_options(task_vars):
+            result["invocation"] = {"module_args": params}
         return public(result, secrets, warnings)
 
     def _sentence(self, validated: Any) -> str:
@@ -99,6 +102,14 @@ class InProcess(ActionBase):  # type: ignore[misc]
         if isinstance(validated.errors[0], UnsupportedError):
             return f"Unsupported parameters for ({self._task.resolved_action}) module: {message}"
         return message
+
+
+def tells_options(task_vars: Mapping[str, Any]) -> bool:
+    """Are the options part of the result? Since ansible-core 2.20 that is a setting, before it they always were."""
+    try:
+        return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
+    except AnsibleError:
+        return True
 
 
 def public(result: Dict[str, Any], secrets: Any, warnings: List[str]) -> Dict[str, Any]:

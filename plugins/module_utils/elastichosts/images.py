@@ -187,9 +187,11 @@ class _Recorder:
         """All before it is recorded, or could not be: a mark that is late costs bytes, never correctness."""
         return self._tried.offset
 
-    def done(self, offset: int, sha256: str) -> None:
-        """All bytes before `offset` are acknowledged; `sha256` is their checksum."""
+    def done(self, offset: int, sha256: str, step: int) -> None:
+        """All bytes before `offset` are acknowledged; `sha256` is their checksum. `step` bytes are worth a record."""
         self.mark = self.mark._replace(offset=offset, sha256=sha256)
+        if offset - self._tried.offset < step:
+            return
         if self._pending is None or self._pending.done():
             self._pending = self._pool.submit(self._record, self.mark)
 
@@ -296,7 +298,7 @@ def _land(job: _Sending, flights: Deque[_Flight], free: Deque[bytearray]) -> Non
         flight.sent.result()
     flights.popleft()
     free.append(flight.buffer)
-    job.recorder.done(flight.end, flight.sha256)
+    job.recorder.done(flight.end, flight.sha256, job.workers // 2 * flight.size)
     if job.progress is not None:
         job.progress(flight.end, job.image.size)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.support.endpoint import Endpoint
-from tests.unit.action.plays import PREFIX, Play, Result, Task
+from tests.unit.action.plays import NO_INTERPRETER, PREFIX, Play, Result, Task
 
 WEB = {"name": "web", "cpu": 1000, "mem": 512}
 IN_CHECK_MODE = {"check_mode": True, "diff": True}
@@ -71,21 +71,24 @@ def comparable(result: Result) -> Any:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[list[Result], list[Result]]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], list[Result]]:
     """The results of TASKS in a process of their own, and in the controller's."""
     folder = tmp_path_factory.mktemp("doors")
-    found = []
-    for door, keywords in (
-        ("module", {"environment": {"NOT_OURS": "1"}, "interpreter": sys.executable}),
-        ("action", {"environment": {}, "interpreter": "/no/such/python"}),
-    ):
+
+    def through(door: str) -> list[Result]:
+        # A variable that is not ours keeps a task from being done in the controller's process.
+        environment, interpreter = ({"NOT_OURS": "1"}, sys.executable) if door == "module" else ({}, NO_INTERPRETER)
         with Endpoint(folder / f"{door}-state", "--acpi-delay", "0") as endpoint:
             defaults = {"group/opennebula.elastichosts.elastichosts": {"endpoint": endpoint.url, "auth": endpoint.auth}}
-            play = Play(folder / door, module_defaults=defaults, environment=keywords["environment"])
-            found.append(play.run(TASKS, interpreter=str(keywords["interpreter"])))
+            play = Play(folder / door, module_defaults=defaults, environment=environment)
+            found = play.run(TASKS, interpreter=interpreter)
             assert "geheim12" not in play.output
             assert endpoint.key not in play.output
-    yield found[0], found[1]
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        by_module, by_action = pool.map(through, ("module", "action"))
+    return by_module, by_action
 
 
 @pytest.mark.parametrize("number", range(len(TASKS)))
