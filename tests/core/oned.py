@@ -75,6 +75,7 @@ class Core(Administrator):
         self.one_location = Path(one_location)
         self.var = self.one_location / "var"
         self.var.mkdir(parents=True, exist_ok=True)
+        self._leave_traces()
         self.model = Model(self.release, grace)
         self.problems: list[str] = []
         """what the real core would not have borne, in order"""
@@ -90,6 +91,16 @@ class Core(Administrator):
         self.interval = interval
         self.changed = threading.Condition()
         self._judges: dict[str, Callable[[Release, bytes], Answer]] = {"vmm": judge_vmm, "im": judge_im}
+
+    def _leave_traces(self) -> None:
+        """What oned writes at its start, and what its installation brings: the only things that tell releases (1.7)."""
+        version = tuple(int(part) for part in self.release.name.split(".")[:2])
+        key = "HOST_MONITORING_INTERVAL" if version < (4, 0) else "MONITORING_INTERVAL"
+        (self.var / "config").write_text(f"MANAGER_TIMER=15\n{key}=60\n")
+        if version >= (4, 4):
+            remotes = self.var / "remotes"
+            remotes.mkdir(exist_ok=True)
+            (remotes / "VERSION").write_text(self.release.name)
 
     # --- drivers ----------------------------------------------------------------------------------------------------
 

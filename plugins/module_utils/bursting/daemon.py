@@ -11,6 +11,8 @@ A job that only waits (for a guest to shut down, say) gives its place away meanw
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import select
 import shlex
@@ -31,6 +33,10 @@ WAITING = 240
 LAST_MOMENTS = 0.7
 """seconds that running jobs get when the core has ended the conversation; it kills after 1 s (1.4)"""
 _CHUNK = 65536
+_PIPE = 1 << 20
+"""bytes: a long line then goes out at once, and the old cores see no pause in it (1.3)"""
+_F_SETPIPE_SZ = 1031
+"""of Linux; the fcntl module of Python 3.9 does not name it"""
 
 
 class Cancelled(Exception):
@@ -44,6 +50,8 @@ class Outlet:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self.closed = threading.Event()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE)
 
     def send(self, line: bytes) -> None:
         """Write one line, which ends in a newline; silently nothing when the core is gone."""

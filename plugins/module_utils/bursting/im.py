@@ -156,7 +156,8 @@ class ImService:
             log(f"MONITOR host {request.id}: {error}")
             job.ticket.answer(False, str(error))
             return
-        job.ticket.redeem(im_host_reply(request.generation, request.id, facts, vms))
+        packed = request.generation == "I3" and release(self._place.remotes) >= (5, 0)
+        job.ticket.redeem(im_host_reply(request.generation, request.id, facts, vms, packed=packed))
 
     def _snapshot(self, settings: HostSettings) -> Snapshot[Server]:
         """The last good listing: a new one if the cloud is quick, an older one while it is silent for a short time."""
@@ -273,6 +274,16 @@ class Watcher:
             log_exception(error)
             log(internal_error(error))
             return [], FAULT_PAUSE
+
+
+def release(remotes: str) -> Tuple[int, ...]:
+    """The core's release as its remotes name it, such as (5, 10); (0,) where they do not: before 4.4 (1.7)."""
+    try:
+        with open(f"{remotes}/VERSION", encoding="ascii", errors="replace") as file:  # noqa: PTH123
+            parts = file.read(64).strip().split(".")[:2]
+    except OSError:
+        return (0,)
+    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
 
 
 def three_word_generation(var: str) -> str:

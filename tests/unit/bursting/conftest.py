@@ -112,10 +112,6 @@ class Site:
         self.installation.configure(**self.settings)
 
     def core(self, release: str, **options: Any) -> Core:
-        # As oned dumps it at each start; it is the only thing that tells 4.0 and 4.2 from the releases before (1.7).
-        old = release < "4"
-        key = "HOST_MONITORING_INTERVAL" if old else "MONITORING_INTERVAL"
-        (self.installation.var / "config").write_text(f"MANAGER_TIMER=15\n{key}=60\n")
         return Core(release, one_location=self.installation.root, **options)
 
     @property

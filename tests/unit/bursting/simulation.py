@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-import ipaddress
+import os
 import random
 import threading
+import unittest.mock
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -41,23 +42,8 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_payload
-from eh_endpoint.accounts import Account, Accounts
-from eh_endpoint.addresses import AddressPool
-from eh_endpoint.app import Application
-from eh_endpoint.blocks import Blocks
-from eh_endpoint.calls import Table, calls
-from eh_endpoint.cloud import Cloud
-from eh_endpoint.drives import Drives
-from eh_endpoint.faults import Faults
-from eh_endpoint.folders import Folders
-from eh_endpoint.hypervisor import SimulatedHypervisor
-from eh_endpoint.imaging import Imaging
-from eh_endpoint.platform import PLATFORMS
-from eh_endpoint.quotas import Quotas
-from eh_endpoint.resources import Resources
-from eh_endpoint.servers import Servers
-from eh_endpoint.standard import StandardDrives
-from eh_endpoint.store import Store
+from eh_endpoint import serving
+from eh_endpoint.__main__ import main
 from tests.core import Host, Vm
 from tests.core.administrator import Administrator
 from tests.core.judge import judge_vmm
@@ -96,37 +82,29 @@ class SimulatedClock:
 
 
 class InProcessCloud:
-    """The endpoint's own parts, without its sockets."""
+    """The endpoint's own program, called where its sockets would be; the clock is ours."""
 
     def __init__(self, state: Path, clock: SimulatedClock) -> None:
         state.mkdir(parents=True)
         self._loop = asyncio.new_event_loop()
-        self._store = Store(state / "state.sqlite")
-        self._cloud = Cloud(self._store, clock, AddressPool(ipaddress.ip_network("10.20.0.0/16")))
-        blocks, standard = Blocks(state / "drives"), StandardDrives(state / "standard")
-        quotas = Quotas(self._cloud, {})
-        self._imaging = Imaging(self._cloud, blocks, standard, COPY_SECONDS)
-        platform = PLATFORMS["new"]
-        drives = Drives(self._cloud, blocks, standard, self._imaging, quotas, platform)
-        folders, resources = Folders(self._cloud, 1.0), Resources(self._cloud, quotas)
-        hypervisor = SimulatedHypervisor(clock, ACPI_SECONDS)
-        self._servers = Servers(self._cloud, drives, folders, resources, hypervisor, quotas, platform, 0.0)
-        self._application = Application(
-            Accounts((Account(USER, KEY, None),)),  # type: ignore[arg-type]
-            Table(calls(drives, folders, self._servers, resources, platform)),
-            self._advance,
-            Faults(clock),
-            self._servers.hide_address,
-            lambda _entry: None,
-        )
-
-    def _advance(self) -> None:
-        self._servers.advance()
-        self._imaging.advance()
+        options: list[serving.Options] = []
+        mask = os.umask(0o077)
+        with (
+            unittest.mock.patch.object(serving, "serve", options.append),
+            unittest.mock.patch.object(serving, "SystemClock", lambda: clock),
+        ):
+            words = ["--listen", "127.0.0.1:0", "--state", str(state), "--auth", f"{USER}:{KEY}", "--quiet"]
+            words += ["--acpi-delay", str(ACPI_SECONDS), "--imaging-seconds", str(COPY_SECONDS)]
+            assert main(words) == 0
+            self._endpoint = serving.Endpoint(options[0])
+        os.umask(mask)
+        self._imaging = self._endpoint._imaging
 
     def close(self) -> None:
         self._imaging.close()
-        self._store.close()
+        self._endpoint._store.close()
+        self._endpoint._lock.close()
+        self._endpoint._listening.close()
         self._loop.close()
 
     def call(
@@ -153,7 +131,7 @@ class InProcessCloud:
             "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
             "headers": raw, "http_version": "1.1", "scheme": "http", "client": None, "server": ("cloud", 80),
         }  # fmt: skip
-        await self._application(scope, receive, send)
+        await self._endpoint(scope, receive, send)
         while any(job.began is not None and not job.copied for job in self._imaging._jobs.values()):
             await asyncio.sleep(0.0002)  # the copying thread's work is done at once; its end waits for the clock
         head = sent[0]
