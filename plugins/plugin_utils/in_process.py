@@ -39,7 +39,6 @@ class InProcess(ActionBase):  # type: ignore[misc]
     definition: Definition
     _supports_async = True
     _supports_check_mode = True
-    _requires_connection = False
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         super().run(None, task_vars)
