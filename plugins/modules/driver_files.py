@@ -276,7 +276,8 @@ SETTINGS = {
     "cpu_mhz": "CPU_MHZ",
 }
 ZONE_TOP = "# Settings of one OpenNebula host, before those of vmm_ehrc and im_ehrc. It may hold a secret.\n"
-AT_FDCWD, RENAME_EXCHANGE = -100, 2
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 SECRET_LINE = re.compile(r"^([ \t]*(?:export[ \t]+)?EHAUTH=).+$", re.MULTILINE)
 
 

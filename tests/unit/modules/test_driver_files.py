@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,3 +144,38 @@ def test_a_driver_that_answers_is_ended_at_once(run: Run, tmp_path: Path) -> Non
     driver.chmod(0o755)
     assert "msg" not in run(start=[str(driver)])
     assert not (tmp_path / "too-long").exists()
+
+
+def wheel_of_requests(folder: Path) -> Path:
+    """The least that pip takes for the package requests."""
+    path = folder / "requests-9.0-py3-none-any.whl"
+    name = "requests-9.0.dist-info"
+    files = {
+        "requests.py": "",
+        f"{name}/METADATA": "Metadata-Version: 2.1\nName: requests\nVersion: 9.0\n",
+        f"{name}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(path, "w") as wheel:
+        for file, content in files.items():
+            wheel.writestr(file, content)
+        wheel.writestr(f"{name}/RECORD", "".join(f"{file},,\n" for file in [*files, f"{name}/RECORD"]))
+    return path
+
+
+def test_a_virtual_environment_is_made_or_leaves_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = tmp_path / "python/eh_venv"
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    broken = tmp_path / "python-without-pip"
+    broken.write_text('#!/bin/sh\nmkdir -p "$3"\necho No module named ensurepip >&2\nexit 1\n')
+    broken.chmod(0o755)
+    message = run(venv=str(venv), venv_base=str(broken))["msg"]
+    assert f"The virtual environment {venv} could not be made: No module named ensurepip. See whether pip" in message
+    assert not venv.exists()
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel_of_requests(tmp_path).parent))
+    assert run(venv=str(venv), venv_base=sys.executable)["programs_changed"]
+    subprocess.run([venv / "bin/python", "-c", "import requests"], check=True)
+    assert str(venv) in run(venv=str(venv), state="absent")["changed_paths"]
+    assert not venv.exists()
