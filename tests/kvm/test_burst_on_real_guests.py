@@ -57,7 +57,7 @@ def test_a_vm_bursts_to_a_real_guest_and_leaves_nothing(box: Box, programs: Prog
 
         core.poweroff(vm)
         core.wait(vm, "POWEROFF", PATIENCE)
-        assert box.domains() == []
+        until(lambda: box.domains() == [], "libvirt has cleared up", seconds=15)
         assert box.call(f"/servers/{vm.deploy_id}/info").json()["status"] == "stopped"
 
         server = vm.deploy_id
@@ -69,7 +69,7 @@ def test_a_vm_bursts_to_a_real_guest_and_leaves_nothing(box: Box, programs: Prog
 
         core.terminate(vm)
         core.wait(vm, "DONE", PATIENCE)
-    assert box.domains() == []
+    until(lambda: box.domains() == [], "nothing is left in libvirt", seconds=15)
     assert box.call("/servers/list").json() == []
     assert "claimed" not in box.call(f"/drives/{drive}/info").json()
     assert box.call(f"/drives/{drive}/destroy").status_code == 204

@@ -35,7 +35,7 @@ def server(box: Box, boot_drive: str) -> Any:
         yield made
     finally:
         box.call(f"/servers/{uuid}/destroy")
-        assert uuid not in box.domains()
+        until(lambda: uuid not in box.domains(), "libvirt has cleared up", seconds=15)
 
 
 def status(box: Box, uuid: str) -> str:
@@ -70,7 +70,7 @@ def test_the_power_button_turns_it_off_and_start_on_again(box: Box, server: dict
     uuid = server["server"]
     assert box.call(f"/servers/{uuid}/shutdown").status_code == 204
     until(lambda: status(box, uuid) == "stopped", "a persistent server whose guest went off is stopped")
-    assert box.domains() == []
+    until(lambda: box.domains() == [], "libvirt has cleared up", seconds=15)
     again = box.call(f"/servers/{uuid}/start").json()
     assert again["server"] == uuid
     until(lambda: hello(again["nic:0:dhcp:ip"]), "it answers again")

@@ -19,11 +19,19 @@ from .addresses import AddressPool
 from .domain_xml import Machine
 from .hypervisor import Adopted, Console, Counters, Guest, HypervisorError
 from .libvirt_link import CannotUse, Link
+from .process_watch import ProcessWatch, processes
 
 LOG = logging.getLogger("eh_endpoint")
 TRIAL_SECONDS = {"kvm": 3.0, "qemu": 30.0}
 """By type of guest, how long a BIOS without a disk may take. Emulation needs a third of a second on an idle machine;
 KVM that needs ten times as long is emulated itself, and there emulation at first hand is faster."""
+
+
+STATS_SECONDS = 0.5
+"""How long a listing waits for counters before it shows the last known ones: libvirt can hold them back for seconds
+while it clears up after a single guest."""
+CLEARED_SECONDS = 15.0
+"""How long libvirt may take to clear up after a guest."""
 
 
 class LibvirtHypervisor:
@@ -50,8 +58,10 @@ class LibvirtHypervisor:
         self._zone = _zone(state)
         self._guests: dict[str, Guest] = {}
         self._consoles: dict[str, Console] = {}
+        self._counted: dict[str, Counters] = {}
         self._off: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._watch = ProcessWatch(self._ended)
         self._link = Link(uri, self._stopped, self._returned)
         self._api = self._link.api
         try:
@@ -81,21 +91,23 @@ class LibvirtHypervisor:
         self._guests[guest.uuid] = guest
         try:
             xml = await self._link.work(lambda link: self._run(link, guest))
+            found = await self._link.work(lambda _link: processes())
         except BaseException:
             self._guests.pop(guest.uuid, None)
             await self._quietly(self._cut(guest.uuid))
             await self._leave(guest)
             raise
-        self._remember(guest.uuid, xml)
+        self._remember(guest.uuid, xml, found)
 
     async def adopt(self, running: Iterable[Adopted]) -> None:
         self._link.listen()
         expected = {one.guest.uuid: one.guest for one in running}
         domains = await self._link.work(self._domains)
+        found = await self._link.work(lambda _link: processes())
         for uuid, xml in domains.items():
             if uuid in expected:
                 self._guests[uuid] = expected.pop(uuid)
-                self._remember(uuid, xml)
+                self._remember(uuid, xml, found)
             else:
                 LOG.error("domain %s belongs to no server of this zone any more: it is ended", uuid)
                 await self._quietly(self._cut(uuid))
@@ -104,6 +116,7 @@ class LibvirtHypervisor:
 
     async def stop(self, uuid: str) -> None:
         guest = self._guests.pop(uuid, None)
+        self._watch.forget(uuid)
         try:
             await self._cut(uuid)
         except HypervisorError:
@@ -131,13 +144,21 @@ class LibvirtHypervisor:
         wanted = {uuid: self._guests[uuid] for uuid in uuids if uuid in self._guests}
         if not wanted:
             return {}
+        asked = asyncio.ensure_future(self._count(wanted))
+        # It goes on beyond the limit, for the next listing.
+        await asyncio.wait([asked], timeout=STATS_SECONDS)
+        return {uuid: self._counted[uuid] for uuid in wanted if uuid in self._counted}
+
+    async def _count(self, wanted: Mapping[str, Guest]) -> None:
         try:
             records = await self._link.work(lambda link: self._records(link, wanted))
         except HypervisorError as error:
-            # A listing without counters is worth more than none.
+            # A listing with the counters of before is worth more than none.
             LOG.error("no counters: %s", error)
-            return {}
-        return {uuid: domain_xml.counters(wanted[uuid], record) for uuid, record in records.items() if uuid in wanted}
+            return
+        for uuid, record in records.items():
+            if uuid in self._guests:
+                self._counted[uuid] = domain_xml.counters(self._guests[uuid], record)
 
     def powered_off(self) -> Iterable[str]:
         gone, self._off = self._off, []
@@ -149,6 +170,7 @@ class LibvirtHypervisor:
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+        self._watch.close()
         await asyncio.get_running_loop().run_in_executor(None, self._link.close)
 
     # ---- events, in the event loop
@@ -164,11 +186,16 @@ class LibvirtHypervisor:
         except HypervisorError as error:
             LOG.error("domain %s: %s", uuid, error)
             return
-        guest = None if active else self._guests.pop(uuid, None)
+        if not active:
+            self._ended(uuid)
+
+    def _ended(self, uuid: str) -> None:
+        guest = self._guests.pop(uuid, None)
         if guest is not None:
+            self._watch.forget(uuid)
             self._off.append(uuid)
             self._noticed()
-            await self._leave(guest)
+            self._later(self._leave(guest))
 
     def _returned(self) -> None:
         for uuid in list(self._guests):
@@ -181,7 +208,9 @@ class LibvirtHypervisor:
 
     # ---- guests
 
-    def _remember(self, uuid: str, xml: str) -> None:
+    def _remember(self, uuid: str, xml: str, running: Mapping[str, int]) -> None:
+        if uuid in self._guests:
+            self._watch.watch(uuid, running.get(f"{self._zone}-{uuid}"))
         found = domain_xml.console(xml)
         if found is not None:
             self._consoles[uuid] = Console(*found)
@@ -189,6 +218,10 @@ class LibvirtHypervisor:
     def _run(self, link: Any, guest: Guest) -> str:
         for name in self._vlans(guest):
             self._have_isolated(link, name)
+        # A guest whose process has just ended may be cleared up by libvirt still.
+        limit = time.monotonic() + CLEARED_SECONDS
+        while self._active(link, guest.uuid) and time.monotonic() < limit:
+            time.sleep(0.05)
         return str(link.createXML(domain_xml.domain(guest, self._machine), 0).XMLDesc(0))
 
     async def _cut(self, uuid: str) -> None:
@@ -231,11 +264,13 @@ class LibvirtHypervisor:
 
     def _records(self, link: Any, wanted: Mapping[str, Guest]) -> dict[str, Mapping[str, int | str]]:
         """Statistics by UUID: one call to libvirt, for one guest as for all."""
+        # A guest that is being started or cleared up is passed over: it would hold up the listing of all others.
+        now = self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         kinds = self._api.VIR_DOMAIN_STATS_BLOCK | self._api.VIR_DOMAIN_STATS_INTERFACE
         if len(wanted) == 1:
-            records = link.domainListGetStats([link.lookupByUUIDString(next(iter(wanted)))], kinds, 0)
+            records = link.domainListGetStats([link.lookupByUUIDString(next(iter(wanted)))], kinds, now)
         else:
-            records = link.getAllDomainStats(kinds, self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE)
+            records = link.getAllDomainStats(kinds, self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | now)
         return {domain.UUIDString(): record for domain, record in records}
 
     def _share_files(self, guest: Guest) -> None:
@@ -258,6 +293,7 @@ class LibvirtHypervisor:
     async def _leave(self, guest: Guest) -> None:
         """Undo what a guest needed beside itself."""
         self._consoles.pop(guest.uuid, None)
+        self._counted.pop(guest.uuid, None)
         for name in self._vlans(guest):
             if not any(name in self._vlans(other) for other in list(self._guests.values())):
                 await self._quietly(self._drop_network(name))
