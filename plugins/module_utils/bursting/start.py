@@ -31,7 +31,9 @@ def run(driver: str, argv: Sequence[str]) -> NoReturn:
         _unblock_signals()
         from . import transfer
 
-        sys.exit(transfer.main(argv[1:]))
+        status = transfer.main(argv[1:])
+        sys.stdout.flush()
+        os._exit(status)
     early = answer_init()
     if early is None:
         os._exit(0)

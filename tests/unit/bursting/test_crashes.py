@@ -73,6 +73,18 @@ def finish(world: World, vm: Vm) -> None:
     world.judge()
 
 
+def strike(world: World, number: int, event: str, hit: list[str]) -> Callable[[str], str]:
+    """``event`` at the call of that number, once; what was hit is noted."""
+
+    def events(call: str) -> str:
+        if len(world.calls) - 1 != number or hit:
+            return "fine"
+        hit.append(call)
+        return event
+
+    return events
+
+
 @pytest.mark.parametrize("image", [False, True], ids=["plain", "with-image"])
 @pytest.mark.parametrize("action", list(ACTIONS))
 def test_every_fault_at_every_call_leaves_one_server_or_none(folder: Path, action: str, image: bool) -> None:
@@ -86,21 +98,7 @@ def test_every_fault_at_every_call_leaves_one_server_or_none(folder: Path, actio
             vm = deployed(world, image=image) if exists else world.create(image=image)
             first = world.deployed = len(world.calls)
             hit: list[str] = []
-
-            def events(
-                call: str,
-                world: World = world,
-                first: int = first,
-                hit: list[str] = hit,
-                event: str = event,
-                number: int = number,
-            ) -> str:
-                if len(world.calls) - 1 - first == number and not hit:
-                    hit.append(call)
-                    return event
-                return "fine"
-
-            world.events = events
+            world.events = strike(world, first + number, event, hit)
             wish(world, vm)
             finish(world, vm)
             world.close()
