@@ -156,7 +156,7 @@ def measure_download(
         ours.append(seconds(lambda: downloads.download(client, drive, target)))
         for file in folder.glob("back.raw*"):
             file.unlink()
-    report.line(f"download of {size} MiB, against curl", min(ours) * 1000, min(theirs) * 1000, 1.5)
+    report.line(f"download of {size} MiB, against curl", min(ours) * 1000, min(theirs) * 1000, 2)
 
 
 def curl(endpoint: Endpoint, path: Path, drive: Drive, url: str = "") -> None:

@@ -24,9 +24,7 @@ from .lanes import PROBE_CHUNK, Lanes
 
 CHUNK = 4 * 1024 * 1024
 """Bytes of one write call, as the vendor's own tool has it (elastichosts-api 1.7)."""
-LONG_CHUNK = 16 * 1024 * 1024
-"""Bytes of one write call where such a call takes no quarter of a second."""
-WORKERS = 4
+WORKERS = 6
 """Chunks that are packed and sent at the same time."""
 SLICE = 512 * 1024
 """Bytes that are read and added to the checksum at a time: they are still in the processor's cache then."""
@@ -109,10 +107,10 @@ def upload(
     """Write an image file to the start of a drive; nothing when the drive holds it already.
 
     `fresh` says that nothing was ever written to the drive: chunks of zeros are left out then, if the drive does read
-    as zeros. `anew` says that the caller knows already that the drive does not hold the image. `chunk` fixes the bytes
-    of a write call; it follows the speed of the line otherwise. A cut upload is resumed by calling again, with whatever
-    `fresh`, and resends at most `workers` chunks. Raises Refused when the file cannot be read, does not fit, changes
-    meanwhile, or the drive is in use; and the errors of the calls.
+    as zeros. `anew` says that the caller knows already that the drive does not hold the image. `chunk` is the bytes of
+    a write call. A cut upload is resumed by calling again, with whatever `fresh`, and resends at most `workers` chunks.
+    Raises Refused when the file cannot be read, does not fit, changes meanwhile, or the drive is in use; and the errors
+    of the calls.
     """
     if not isinstance(image, Image):
         image = inspect(image)
@@ -248,10 +246,11 @@ def _send(job: _Sending, client: ElasticHosts, drive: Drive) -> int:
     zeros_are_there: Optional[bool] = None if job.recorder.mark.fresh else False
     flights: Deque[_Flight] = deque()
     free: Deque[bytearray] = deque()
+    travelled: Deque[int] = deque()
     offset = job.recorder.mark.offset
     try:
         while offset < job.image.size:
-            _make_room(job, flights, free)
+            _make_room(job, flights, free, travelled)
             size = min(_chunk_size(job), job.image.size - offset)
             buffer = _buffer(free, size)
             data = _read(job, buffer, size)
@@ -262,11 +261,13 @@ def _send(job: _Sending, client: ElasticHosts, drive: Drive) -> int:
             offset += size
             flights.append(_Flight(offset, job.digest.copy().hexdigest(), size, buffer, sent))
             if sent is not None:
+                travelled.append(offset)
                 if not total:
                     sent.result()  # by itself: it shows whether the drive can be written to, and how fast
                 total += size
         while flights:
             _land(job, flights, free)
+        _check_unchanged(job.image, job.file)
     except BaseException:
         _land_what_can(job, flights, free)
         raise
@@ -274,20 +275,18 @@ def _send(job: _Sending, client: ElasticHosts, drive: Drive) -> int:
 
 
 def _chunk_size(job: _Sending) -> int:
-    """Small as long as nothing is known of the line, long where the line is fast."""
-    if job.chunk is not None:
-        return job.chunk
-    if job.lanes.rate is None or not job.lanes.settled:
-        return PROBE_CHUNK
-    return LONG_CHUNK if job.lanes.rate * 0.25 > LONG_CHUNK else CHUNK
+    """Small as long as nothing is known of the line."""
+    known = job.lanes.rate is not None and job.lanes.settled
+    return job.chunk or (CHUNK if known else PROBE_CHUNK)
 
 
-def _make_room(job: _Sending, flights: Deque[_Flight], free: Deque[bytearray]) -> None:
-    """Never more chunks open than `workers`: not acknowledged, or acknowledged and not recorded on the drive."""
+def _make_room(job: _Sending, flights: Deque[_Flight], free: Deque[bytearray], travelled: Deque[int]) -> None:
+    """Never more than `workers` chunks that a cut would cost: under way, or arrived and not recorded on the drive."""
     while len(flights) >= job.workers:
         _land(job, flights, free)
-    first = flights[0].end - flights[0].size if flights else job.recorder.mark.offset
-    if first - job.recorder.offset > (job.workers - len(flights) - 1) * _chunk_size(job):
+    while travelled and travelled[0] <= job.recorder.offset:
+        travelled.popleft()
+    if len(travelled) >= job.workers:
         job.recorder.catch_up()
 
 

@@ -121,12 +121,15 @@ class Lanes:
         """Does packing take less time than it saves on the line? Noise never shrinks; a fast line needs no packing."""
         if self.rate is None and len(data) >= PROBE_CHUNK:
             return False
+        packing = 1 / (self._pack_rate * self._packers)
+        if self.rate is not None and 1 / self.rate <= packing:
+            return False
         middle = max(0, (len(data) - SAMPLE) // 2)
         sample = data[middle : middle + SAMPLE]
         part = len(gzipped(sample)) / len(sample)
         if part > HARDLY:
             return False
-        return self.rate is None or (1 - part) / self.rate > 1 / (self._pack_rate * self._packers)
+        return self.rate is None or (1 - part) / self.rate > packing
 
     def _packed(self, data: memoryview) -> bytes:
         begin = time.monotonic()
