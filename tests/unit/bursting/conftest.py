@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import compileall
+import functools
 import shutil
 import sys
 import time
@@ -35,6 +37,14 @@ def until(seen: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
         time.sleep(0.02)
 
 
+@functools.cache
+def compiled(package: str) -> Path:
+    """The sources of a package, compiled as the role compiles them: a driver then starts in half the time."""
+    folder = ROOT / "plugins" / "module_utils" / package
+    compileall.compile_dir(folder, quiet=2)
+    return folder
+
+
 class Installation:
     """A self-contained OpenNebula with nothing in it but our drivers."""
 
@@ -46,11 +56,7 @@ class Installation:
         for folder in (self.mads, self.etc / "vmm_eh" / "hosts", self.etc / "im_eh", self.var):
             folder.mkdir(parents=True)
         for package in PACKAGES:
-            shutil.copytree(
-                ROOT / "plugins" / "module_utils" / package,
-                root / "lib" / "python" / "one_eh" / package,
-                ignore=shutil.ignore_patterns("__pycache__"),
-            )
+            shutil.copytree(compiled(package), root / "lib" / "python" / "one_eh" / package)
         (root / "lib" / "python" / "one_eh" / "__init__.py").touch()
         for driver in ("vmm", "im"):
             shutil.copy(FILES / f"one_{driver}_eh.py", self.mads)
