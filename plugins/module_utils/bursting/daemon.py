@@ -291,6 +291,8 @@ class Arguments:
     threads: int = THREADS
     generation: str = ""
     """wire generation, where the lines alone do not tell (``--generation I2``)"""
+    one_version: str = ""
+    """release of OpenNebula (``--one-version 4.2``)"""
 
 
 def arguments(argv: Sequence[str]) -> Arguments:
@@ -299,11 +301,13 @@ def arguments(argv: Sequence[str]) -> Arguments:
         words = shlex.split(" ".join(argv))
     except ValueError:
         words = " ".join(argv).split()
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     values = dict(zip(words, words[1:]))
     threads = values.get("-t", values.get("--threads", ""))
     return Arguments(
         threads=min(int(threads), 128) if threads.isdigit() and int(threads) else THREADS,
-        generation=values.get("--generation", ""),
+        generation=values.get("--generation", "").upper(),
+        one_version=values.get("--one-version", ""),
     )
 
 

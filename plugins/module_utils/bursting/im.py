@@ -10,7 +10,6 @@ I1 to I3 ask (MONITOR) and are answered from the account's last listing; I4 want
 from __future__ import annotations
 
 import os
-import re
 import threading
 from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
@@ -44,7 +43,8 @@ from .daemon import (
     log_exception,
 )
 from .journal import Journal, JournalError
-from .mapping import elsewhere, host_facts, import_template, state_of, template_defaults, vm_facts
+from .mapping import elsewhere, host_facts, import_template, poll_facts, state_of, template_defaults
+from .release import IMPORTABLE, PACKED, PLAIN_WORDS, CoreRelease, Number, three_word_generation
 from .settings import HostSettings, Settings, SettingsError
 from .watch import HostWatch
 from .zones import ListingLate, Snapshot, Zones
@@ -52,7 +52,8 @@ from .zones import ListingLate, Snapshot, Zones
 MONITOR_WAIT = 5.0
 """seconds that the answer to MONITOR may wait for the cloud"""
 FAULT_PAUSE = 5.0
-_KEY_OF_4 = re.compile(r"^MONITORING_INTERVAL=", re.MULTILINE)
+OLDEST: Number = (2, 0)
+"""taken for a release that nothing tells: the old words harm no newer core"""
 
 
 class ImService:
@@ -74,7 +75,7 @@ class ImService:
         self._zones = zones
         self._send = send
         self._clock = clock
-        self._options = options
+        self._core = CoreRelease(place, options.one_version, options.generation)
         self._generation = ""
         self._lanes = Lanes(options.threads)
         self._watches: Dict[int, Watcher] = {}
@@ -91,7 +92,7 @@ class ImService:
     def accept(self, line: bytes) -> None:
         """Take one line; returns at once."""
         try:
-            request = parse_im(line, self._options.generation or three_word_generation(self._place.var))
+            request = parse_im(line, lambda: three_word_generation(self._core()))
         except MalformedLine as error:
             self._malformed(error)
             return
@@ -121,7 +122,7 @@ class ImService:
     def _failure(self, action: str, host_id: int, sentence: str) -> bytes:
         if action == "START_MONITOR":
             return im_message(action, False, host_id, int(self._clock.now()), sentence)
-        return im_host_failure(self._generation or three_word_generation(self._place.var), host_id, sentence)
+        return im_host_failure(self._generation or three_word_generation(self._core()) or "I1", host_id, sentence)
 
     def _say(self, level: str, host_id: int, text: str) -> None:
         log(f"{level} host {host_id}: {text}")
@@ -151,13 +152,22 @@ class ImService:
             settings = self._settings.host(request.host)
             snapshot = self._snapshot(settings)
             facts = host_facts(request.host, snapshot.things, settings)
-            vms = None if request.generation == "I1" else self._vms(request, snapshot, settings)
+            release = self._core() or OLDEST
+            vms = None if request.generation == "I1" else self._vms(request, snapshot, settings, release)
         except (SettingsError, ElasticHostsError) as error:
             log(f"MONITOR host {request.id}: {error}")
             job.ticket.answer(False, str(error))
             return
-        packed = request.generation == "I3" and release(self._place.remotes) >= (5, 0)
-        job.ticket.redeem(im_host_reply(request.generation, request.id, facts, vms, packed=packed))
+        job.ticket.redeem(
+            im_host_reply(
+                request.generation,
+                request.id,
+                facts,
+                vms,
+                monitoring=release >= PLAIN_WORDS,
+                packed=request.generation == "I3" and release >= PACKED,
+            )
+        )
 
     def _snapshot(self, settings: HostSettings) -> Snapshot[Server]:
         """The last good listing: a new one if the cloud is quick, an older one while it is silent for a short time."""
@@ -184,7 +194,9 @@ class ImService:
         except JournalError:
             return 0.0
 
-    def _vms(self, request: ImRequest, snapshot: Snapshot[Server], settings: HostSettings) -> Optional[List[VmFacts]]:
+    def _vms(
+        self, request: ImRequest, snapshot: Snapshot[Server], settings: HostSettings, release: Number
+    ) -> Optional[List[VmFacts]]:
         """Every server of the host; None (no word about VMs) while one of them is in doubt: absent means lost (3.3)."""
         try:
             entries = self._journal.entries()
@@ -200,11 +212,10 @@ class ImService:
                 continue
             if len(servers) != 1:
                 return None
-            server = servers[0]
-            facts = {"STATE": state_of(server).letter, **vm_facts(server, settings)}
-            found.append(VmFacts(vm_id, server.uuid, facts))
+            facts = poll_facts(servers[0], settings, plain=release >= PLAIN_WORDS)
+            found.append(VmFacts(vm_id, servers[0].uuid, facts))
         for wild in snapshot.wild(settings.cloud):
-            importable = import_template(wild, request.host) if request.generation == "I3" else ""
+            importable = import_template(wild, request.host) if release >= IMPORTABLE else ""
             found.append(VmFacts(-1, wild.uuid, {"STATE": state_of(wild).letter}, wild.name, importable))
         return found
 
@@ -274,25 +285,6 @@ class Watcher:
             log_exception(error)
             log(internal_error(error))
             return [], FAULT_PAUSE
-
-
-def release(remotes: str) -> Tuple[int, ...]:
-    """The core's release as its remotes name it, such as (5, 10); (0,) where they do not: before 4.4 (1.7)."""
-    try:
-        with open(f"{remotes}/VERSION", encoding="ascii", errors="replace") as file:  # noqa: PTH123
-            parts = file.read(64).strip().split(".")[:2]
-    except OSError:
-        return (0,)
-    return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (0,)
-
-
-def three_word_generation(var: str) -> str:
-    """I1 or I2, which look alike: the core dumps its configuration, and 4.0 renamed a key in it (1.7)."""
-    try:
-        with open(f"{var}/config", encoding="utf-8", errors="replace") as file:  # noqa: PTH123
-            return "I2" if _KEY_OF_4.search(file.read()) else "I1"
-    except OSError:
-        return "I1"
 
 
 def main(argv: Sequence[str], early: bytes = b"") -> int:

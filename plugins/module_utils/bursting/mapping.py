@@ -267,6 +267,23 @@ def vm_facts(server: Server, settings: HostSettings) -> Facts:
     return facts
 
 
+OLD_FACTS = ("CPU", "MEMORY", "NETRX", "NETTX", "GUEST_IP", "EH_UUID", "EH_VNC", "EH_ZONE")
+"""said before 4.14: numbers that the core has a place for, and texts, which become attributes of the VM's template"""
+
+
+def poll_facts(server: Server, settings: HostSettings, *, plain: bool) -> Facts:
+    """STATE and facts as POLL and the host messages of I2 and I3 say them (opennebula-drivers 3.2).
+
+    :param plain: 4.14 and later. Before, STATE=e is final (FAILED), so a server that failed is said to be off, and a
+        counter without a place of its own would change the VM's template with every report (8.12).
+    """
+    letter, facts = state_of(server).letter, vm_facts(server, settings)
+    if plain:
+        return {"STATE": letter, **facts}
+    known = {key: facts[key] for key in OLD_FACTS if key in facts}
+    return {"STATE": "d" if letter == "e" else letter, **known}
+
+
 def _sum(server: Server, patterns: Tuple[str, ...], old: str) -> int:
     """A network counter over all interfaces, or in its older form (elastichosts-api 3)."""
     found: List[int] = []

@@ -17,7 +17,6 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
-from ..elastichosts.servers import Server
 from ..opennebula.errors import OpenNebulaError
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.messages import INIT_REPLY, MalformedLine, VmmRequest, parse_vmm, poll_data, vmm_log, vmm_reply
@@ -37,11 +36,11 @@ from .daemon import (
     log_exception,
 )
 from .journal import DONE, Doubt, Entry, Journal, JournalError
-from .mapping import Facts, state_of, template_defaults, vm_facts
+from .mapping import Facts, poll_facts, template_defaults
 from .orders import Failure, Order
 from .settings import Settings, SettingsError
 from .verbs import Verbs
-from .zones import ListingLate, Snapshot, Zones
+from .zones import ListingLate, Zones
 
 KNOWN_ERRORS = (Failure, ElasticHostsError, OpenNebulaError, SettingsError, JournalError)
 """failures whose text is a sentence for the user"""
@@ -55,8 +54,6 @@ MEND_SOON = 1.0
 MEND_FOR = 3600.0
 """seconds after a lost create call during which its server may still appear"""
 POLL_WAIT = 10.0
-POLL_KEYS = ("CPU", "MEMORY", "NETRX", "NETTX", "GUEST_IP")
-"""what POLL says beside STATE; before 4.14 each other key would become an attribute of the VM's template (8.12)"""
 _REFUSAL = "{action} is not possible for a server at ElasticHosts, and nothing was done{instead}."
 _DRIVES = (
     ": it has no disks of OpenNebula. Change DRIVE or IMAGE of its EH=[...] (onevm update), power it off and resume it"
@@ -300,8 +297,7 @@ class VmmService:
                 return
             log(f"POLL VM {request.id}: {error}")
             facts = {"STATE": "-"}
-        modern = request.vm is not None and request.vm.monitoring
-        job.ticket.answer(True, poll_data(request.generation, facts, monitoring=modern))
+        job.ticket.answer(True, poll_data(request.generation, facts, monitoring=_plain(request)))
 
     def _poll_facts(self, request: VmmRequest) -> Facts:
         host = self._settings.host(request.host)
@@ -312,7 +308,11 @@ class VmmService:
             snapshot = listing.since(entry.ended, POLL_WAIT)
         if entry is not None and entry.outdates(snapshot.begun):
             return {"STATE": "-"}
-        return _poll_of(request, snapshot, host.cloud, lambda server: vm_facts(server, host))
+        found = snapshot.of(host.cloud).get(request.id, [])
+        if len(found) == 1:
+            return poll_facts(found[0], host, plain=_plain(request))
+        # A server that is not there is ``d`` in V1 (UNKNOWN), and no news later (7.16).
+        return {"STATE": "d" if request.generation == "V1" and not found else "-"}
 
     # --- doubts
 
@@ -381,16 +381,9 @@ def _done(ticket: Ticket) -> None:
     ticket.answer(True)
 
 
-def _poll_of(request: VmmRequest, snapshot: Snapshot[Server], cloud: str, facts_of: Callable[..., Facts]) -> Facts:
-    """The letters are those of 3.2. A server that is not there is ``d`` in V1 (UNKNOWN), and no news later (7.16)."""
-    found = snapshot.of(cloud).get(request.id, [])
-    if len(found) != 1:
-        return {"STATE": "d" if request.generation == "V1" and not found else "-"}
-    letter = state_of(found[0]).letter
-    if letter == "e" and request.generation == "V1":
-        letter = "d"  # there an error is final: FAILED
-    known = facts_of(found[0])
-    return {"STATE": letter, **{key: known[key] for key in POLL_KEYS if key in known}}
+def _plain(request: VmmRequest) -> bool:
+    """4.14 and later, as its documents show."""
+    return request.vm is not None and request.vm.monitoring
 
 
 def main(argv: Sequence[str], early: bytes = b"") -> int:

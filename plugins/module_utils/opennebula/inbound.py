@@ -11,7 +11,7 @@ import binascii
 import re
 import zlib
 from dataclasses import dataclass, field
-from typing import Any, Dict, Mapping, NoReturn, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Mapping, NoReturn, Optional, Tuple, Union
 from xml.etree.ElementTree import Element
 
 from .documents import MAX_DOCUMENT, parse_xml
@@ -73,7 +73,7 @@ class ImRequest:
     id: int
     """host id; -1: none"""
     generation: str
-    """``I1`` to ``I4``; empty when the line alone cannot tell I1 from I2 (1.7)"""
+    """``I1`` to ``I4``; empty for INIT and FINALIZE"""
     host: str = ""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """I4: the monitor's configuration (numbers as int, sections as dict), and ``HOST``"""
@@ -124,11 +124,11 @@ def parse_vmm(line: bytes) -> VmmRequest:
     return _from_fields(action, number, rest)
 
 
-def parse_im(line: bytes, generation: Optional[str] = None) -> ImRequest:
+def parse_im(line: bytes, generation: Callable[[], str] = str) -> ImRequest:
     """A line to the IM driver.
 
-    :param generation: what is known from elsewhere, to tell I1 from I2 (1.7); the line's own form outranks it
-    :raises MalformedLine: when it cannot be understood
+    :param generation: asked when the line alone does not tell I1 from I2 (1.7)
+    :raises MalformedLine: when it cannot be understood, or the generation is asked for and not known
     """
     text = _clean(line)
     if text.strip() in BARE:
@@ -145,8 +145,15 @@ def parse_im(line: bytes, generation: Optional[str] = None) -> ImRequest:
     # A host name has no slash in front; the folder of the datastores is absolute.
     if len(words) > 2 and words[-2].startswith("/"):
         return ImRequest(action, number, "I3", " ".join(words[:-2]))
-    known = generation if generation in ("I1", "I2") else ""
-    return ImRequest(action, number, known or "", " ".join(words[:-1]))
+    known = generation()
+    if known not in ("I1", "I2"):
+        _refuse(
+            "it is that of OpenNebula 2.0 to 4.2, and nothing tells which of them this is; add --one-version X.Y to "
+            "the ARGUMENTS of the IM_MAD section in oned.conf",
+            action,
+            number,
+        )
+    return ImRequest(action, number, known, " ".join(words[:-1]))
 
 
 def _refuse(why: str, action: str = "", number: Optional[int] = None) -> NoReturn:

@@ -74,7 +74,7 @@ def im_host_reply(
     facts: Mapping[str, Value],
     vms: Optional[Iterable[VmFacts]] = None,
     *,
-    monitoring: bool = True,
+    monitoring: bool = False,
     packed: bool = False,
 ) -> bytes:
     """MONITOR SUCCESS of I1 to I3 (3.3).

@@ -126,6 +126,8 @@ def test_a_line_longer_than_the_pipe_arrives_whole_between_others() -> None:
         ([""], Arguments()),
         (["-t 15 -r 0 eh"], Arguments(threads=15)),
         (["-t", "3", "--generation", "I2"], Arguments(threads=3, generation="I2")),
+        (["-t 15 --one-version 4.2.0 eh"], Arguments(threads=15, one_version="4.2.0")),
+        (["--one-version=3.8 --generation=i1"], Arguments(one_version="3.8", generation="I1")),
         (["-t many 'unclosed"], Arguments()),
         (["-t 0"], Arguments()),
         (["-t 99999"], Arguments(threads=128)),

@@ -56,7 +56,7 @@ def test_every_recorded_im_request_is_understood(folder: str) -> None:
     for recording in recordings(folder):
         for event in recording.events:
             if event.kind == "core" and event.role == "im":
-                request = parse_im(event.text.encode(), "I1")
+                request = parse_im(event.text.encode(), lambda: "I1")
                 wanted = {"2.0": "I1", "3.8": "I1", "5.10": "I3", "7.4": "I4"}[folder]
                 assert request.generation == ("" if request.id < 0 else wanted)
                 assert request.id < 0 or request.host in ("localhost", "eh01", "gone")
@@ -177,6 +177,7 @@ class TestBrokenLines:
             (b"MONITOR a host 1", None, "no id"),
             (b"MONITOR 3 host", 3, "not 'MONITOR"),
             (b"MONITOR 3 host 7", 3, "not 'MONITOR"),
+            (b"MONITOR 3 host 1", 3, "nothing tells which"),
             (b"START_MONITOR - x 0 eJ", None, "not 'START_MONITOR"),
             (b"START_MONITOR - 3 0", 3, "4 words"),
             (b"START_MONITOR - 3 0 ????", 3, "base64"),
@@ -229,12 +230,13 @@ class TestMonitoring:
         assert parse_im(start_monitor(document)).host == "007"
 
     def test_three_fields_alone_cannot_tell_i1_from_i2(self) -> None:
-        assert parse_im(b"MONITOR 0 localhost 1").generation == ""
-        assert parse_im(b"MONITOR 0 localhost 1", "I2").generation == "I2"
+        with pytest.raises(MalformedLine, match=r"add --one-version X\.Y to the ARGUMENTS"):
+            parse_im(b"MONITOR 0 localhost 1")
+        assert parse_im(b"MONITOR 0 localhost 1", lambda: "I2").generation == "I2"
 
     def test_the_form_of_a_line_outranks_what_was_believed(self) -> None:
-        assert parse_im(b"MONITOR 0 localhost /var/lib/one//datastores 1", "I1").generation == "I3"
+        assert parse_im(b"MONITOR 0 localhost /var/lib/one//datastores 1", lambda: "I1").generation == "I3"
 
     def test_a_host_with_blanks_or_none_at_all_is_read_from_both_ends(self) -> None:
-        assert parse_im(b"MONITOR 0 my old host 1").host == "my old host"
-        assert parse_im(b"MONITOR 0  1").host == ""
+        assert parse_im(b"MONITOR 0 my old host 1", lambda: "I1").host == "my old host"
+        assert parse_im(b"MONITOR 0  1", lambda: "I1").host == ""
