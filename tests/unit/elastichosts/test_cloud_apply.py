@@ -356,7 +356,7 @@ wishes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.tuples(wishes, st.sampled_from(["present", "started", "stopped"])), min_size=1, max_size=3))
 def test_any_wish_once_reached_is_reached(platform: Endpoint, wanted: list[tuple[dict[str, str | None], str]]) -> None:
     deadline = Deadline(60, Clock())

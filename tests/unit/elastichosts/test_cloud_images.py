@@ -317,7 +317,7 @@ def test_a_file_that_changes_on_the_way_is_noticed(cloud: ElasticHosts, file: Pa
 pieces = st.lists(st.sampled_from([b"\0" * 512, b"\xff" * 512, b"a" * 300]), min_size=1, max_size=12)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(first=pieces, second=pieces, chunk=st.sampled_from([512, 700, 4096]), fresh=st.booleans())
 def test_any_two_files_after_each_other_arrive(
     endpoint: Endpoint, tmp_path: Path, first: list[bytes], second: list[bytes], chunk: int, fresh: bool

@@ -264,7 +264,7 @@ PATHS = [path for path in CHANGING if "X" not in path] + [
 ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(
     body=st.binary(max_size=300),
     path=st.sampled_from(PATHS),
@@ -286,7 +286,7 @@ KEYS = st.sampled_from(
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.text(), max_size=3))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(body=st.dictionaries(KEYS, SCALARS, max_size=6), path=st.sampled_from(PATHS))
 def test_any_json_object_gets_a_documented_answer(
     wire: Wire, things: tuple[str, str], body: dict[str, object], path: str

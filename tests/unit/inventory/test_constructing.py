@@ -103,7 +103,7 @@ OPTIONS = st.fixed_dictionaries(
 EXTRA = st.sampled_from([{}, {"extra": "x"}, {"extra": {"x": 1}, "w": "from outside"}, {"w": "{{ eh_mem }}"}])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(FLEETS, OPTIONS, EXTRA)
 @example({"a": {"eh_mem": 1}}, {"compose": {"x": "no_such"}, "strict": True}, {})
 @example({"a": {"w": True}, "b": {"w": 1}}, {"compose": {"x": "w | string"}}, {})
