@@ -6,47 +6,17 @@
 
 from __future__ import annotations
 
-from typing import List, Optional, Union
-from xml.etree.ElementTree import Element
+from typing import Optional, Union
+from xml.etree.ElementTree import Element, ParseError, XMLParser
 from xml.parsers import expat
 
 from .errors import DocumentError
 
 MAX_DOCUMENT = 64 * 1024 * 1024
 """bytes; a VM payload is typically 5 to 100 KiB"""
+MAX_MARKS = 1_000_000
+"""signs that begin a tag: half a million elements take about 50 MiB of memory"""
 MAX_DEPTH = 64
-
-
-class _Reader:
-    """Builds elements from expat's events; text and tail as in ElementTree."""
-
-    def __init__(self) -> None:
-        self.root: Optional[Element] = None
-        self._open: List[Element] = []
-        self._last: Optional[Element] = None
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        element = Element(name, attributes)
-        if self._open:
-            self._open[-1].append(element)
-        else:
-            self.root = element
-        if len(self._open) >= MAX_DEPTH:
-            raise DocumentError(f"it is nested more than {MAX_DEPTH} levels deep")
-        self._open.append(element)
-        self._last = None
-
-    def end(self, _name: str) -> None:
-        self._last = self._open.pop()
-
-    def text(self, text: str) -> None:
-        if self._last is not None:
-            self._last.tail = (self._last.tail or "") + text
-        elif self._open:
-            self._open[-1].text = (self._open[-1].text or "") + text
-
-    def refuse(self, *_declaration: object) -> None:
-        raise DocumentError("it declares a document type or an entity, which OpenNebula never does")
 
 
 def parse_xml(content: Union[bytes, str]) -> Element:
@@ -59,22 +29,48 @@ def parse_xml(content: Union[bytes, str]) -> Element:
         raise DocumentError("it is empty")
     if len(data) > MAX_DOCUMENT:
         raise DocumentError(f"it is larger than {MAX_DOCUMENT // (1024 * 1024)} MiB")
-    reader = _Reader()
+    if data.count(b"<") > MAX_MARKS:
+        raise DocumentError(f"it has more than {MAX_MARKS} tags")
+    if b"<!DOCTYPE" in data:
+        _refuse_document_type(data)
+    parser = XMLParser(encoding="utf-8")
+    try:
+        parser.feed(data)
+        root: Element = parser.close()
+    except ParseError as error:
+        raise _not_well_formed(error.code, error.position[0]) from None
+    _check_depth(root)
+    return root
+
+
+def _refuse_document_type(data: bytes) -> None:
+    """The letters may stand in some text; expat tells whether they are a declaration, before anything comes of it.
+
+    An entity can only be declared inside one.
+    """
+
+    def refuse(*_declaration: object) -> None:
+        raise DocumentError("it declares a document type or an entity, which OpenNebula never does")
+
     parser = expat.ParserCreate("utf-8")
-    parser.buffer_text = True
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.StartDoctypeDeclHandler = reader.refuse
-    parser.EntityDeclHandler = reader.refuse
+    parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(data, True)
     except expat.ExpatError as error:
-        reason = expat.ErrorString(error.code)
-        raise DocumentError(f"it is not well-formed XML ({reason}, line {error.lineno})") from None
-    if reader.root is None:
-        raise DocumentError("it has no root element")
-    return reader.root
+        raise _not_well_formed(error.code, error.lineno) from None
+
+
+def _not_well_formed(code: int, line: int) -> DocumentError:
+    return DocumentError(f"it is not well-formed XML ({expat.ErrorString(code)}, line {line})")
+
+
+def _check_depth(root: Element) -> None:
+    level = [root]
+    for _depth in range(MAX_DEPTH):
+        level = [child for element in level for child in element]
+        if not level:
+            return
+    raise DocumentError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
 def child_text(element: Optional[Element], path: str) -> str:

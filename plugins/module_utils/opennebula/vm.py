@@ -81,7 +81,10 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
     try:
         root = parse_xml(text)
         if root.tag == "VM":
-            return from_payload(root)
+            machine = from_payload(root)
+            if machine.id != id:
+                raise DocumentError(f"it describes VM {machine.id}")
+            return machine
         if root.tag != "TEMPLATE":
             raise DocumentError(f"its root element is <{root.tag}>, not <TEMPLATE>")
     except DocumentError as error:

@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-import requests.adapters
 import urllib3
+import urllib3.exceptions
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import (
@@ -159,26 +159,18 @@ FAULTS = ("cut before", "cut after", "late", "500 before", "500 after", "503 aft
 KILLS = ("kill before", "kill after")
 
 
-class Adapter(requests.adapters.BaseAdapter):
+class Wire(urllib3.PoolManager):
     """The wire between driver and cloud."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
         self._world = world
 
-    def send(self, request: Any, **_options: Any) -> requests.Response:  # type: ignore[override]
-        path = urlsplit(request.url).path
-        status, headers, content = self._world.pass_on(request.method, path, dict(request.headers), request.body or b"")
-        response = requests.Response()
-        response.status_code = status
-        response.headers.update(headers)
-        response.raw = urllib3.HTTPResponse(io.BytesIO(content), headers=headers, status=status, preload_content=False)
-        response.request = request
-        response.url = request.url
-        return response
-
-    def close(self) -> None:
-        pass
+    def urlopen(  # type: ignore[override]
+        self, method: str, url: str, *, body: bytes | None, headers: Mapping[str, str], **_options: Any
+    ) -> urllib3.HTTPResponse:
+        status, found, content = self._world.pass_on(method, urlsplit(url).path, dict(headers), bytes(body or b""))
+        return urllib3.HTTPResponse(io.BytesIO(content), headers=found, status=status, preload_content=False)
 
 
 class InlineZones(Zones):
@@ -307,7 +299,7 @@ class World(Administrator):
 
     def _connect(self, settings: HostSettings) -> ElasticHosts:
         client = ElasticHosts(settings.endpoint, settings.auth, clock=self.clock, jitter=lambda: 0.5)
-        client.transport._session.mount("http://", Adapter(self))
+        client.transport._pool = Wire(self)
         return client
 
     def kill(self) -> None:
@@ -357,9 +349,9 @@ class World(Administrator):
                 (len(self.calls) + random.Random(len(self.calls)).randint(1, 9), (method, path, headers, body))
             )
             self.clock.sleep(61)
-            raise requests.ReadTimeout
+            raise urllib3.exceptions.ReadTimeoutError(None, path, "late")  # type: ignore[arg-type]
         if word in ("late", "cut") and when != "after":
-            raise requests.exceptions.ConnectionError("reset")
+            raise urllib3.exceptions.ProtocolError("reset")
         if event == "kill before":
             raise Killed
         if event == "429":
@@ -374,7 +366,7 @@ class World(Administrator):
         if event == "wish":
             self.wish()
         if event == "cut after":
-            raise requests.exceptions.ConnectionError("reset")
+            raise urllib3.exceptions.ProtocolError("reset")
         if word in ("500", "503"):
             return int(word), {"X-Elastic-Error": "system"}, b"fault"
         return answer

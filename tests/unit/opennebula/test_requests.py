@@ -158,7 +158,7 @@ class TestBrokenLines:
             (b"DEPLOY  5 " + base64.b64encode(b"<VM/>"), "DEPLOY", 5, "<VMM_DRIVER_ACTION_DATA>"),
             (b"DEPLOY  5 " + base64.b64encode(b"<a>\xff</a>"), "DEPLOY", 5, "UTF-8"),
             (b"DEPLOY  5 " + base64.b64encode(BOMB.encode()), "DEPLOY", 5, "document type"),
-            (b"DEPLOY  5 " + base64.b64encode(b"<a>" * 500), "DEPLOY", 5, "nested"),
+            (b"DEPLOY  5 " + base64.b64encode(b"<a>" * 500 + b"</a>" * 500), "DEPLOY", 5, "nested"),
         ],
     )
     def test_a_broken_vmm_line_says_what_is_wrong_and_whom_to_answer(

@@ -64,6 +64,7 @@ class TestTheDocument:
             ("<TEMPLATE><EH>", "not well-formed"),
             ("<domain/>", "<domain>"),
             ("<!DOCTYPE a><TEMPLATE/>", "document type"),
+            ("<VM><ID>8</ID></VM>", "describes VM 8"),
         ],
     )
     def test_a_deployment_file_that_cannot_be_used_says_where_to_look(self, text: str, says: str) -> None:
@@ -101,6 +102,18 @@ class TestTheDocument:
     def test_entities_are_refused_even_the_harmless(self) -> None:
         with pytest.raises(DocumentError, match="document type"):
             parse_xml('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
+
+    def test_a_template_may_hold_a_web_page(self) -> None:
+        assert parse_xml("<a><![CDATA[<!DOCTYPE html><p>]]></a>").text == "<!DOCTYPE html><p>"
+
+    @pytest.mark.parametrize("prologue", ['<?xml version="1.0"?>', "<!-- > -->", "\ufeff", "<?a ?><!----> \n"])
+    def test_no_prologue_hides_a_document_type(self, prologue: str) -> None:
+        with pytest.raises(DocumentError, match="document type"):
+            parse_xml(f'{prologue}<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>')
+
+    def test_a_document_of_a_million_tags_is_refused_before_it_is_read(self) -> None:
+        with pytest.raises(DocumentError, match="more than 1000000 tags"):
+            parse_xml(b"<a>" + b"<b/>" * 1_000_000 + b"</a>")
 
 
 class TestTheVectorOfAHost:
