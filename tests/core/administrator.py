@@ -170,6 +170,8 @@ class Administrator(ABC):
         if vm.state not in operation.allowed or (operation.modern and not self.release.named_boots):
             raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state}")
         again = vm.state == operation.state
+        if again and self.release.vmm != "V3":
+            raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state} (2.3)")
         with self.changed:
             state = operation.state
             if name == "terminate hard" and self.release.cancel_state:

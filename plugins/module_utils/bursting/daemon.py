@@ -96,6 +96,8 @@ class Job:
         self.cancelled = threading.Event()
         self.held = False
         """whether the answer is somebody else's to give, later"""
+        self.after_abort = False
+        """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel (8.17)"""
 
 
 class Lanes:

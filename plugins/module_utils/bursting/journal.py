@@ -74,6 +74,10 @@ class Entry:
 
 COPYING = "copying"
 """copies are being made for a server that is not asked for yet"""
+CREATING = "creating"
+"""the create call is about to be sent, or was"""
+UNANSWERED = "unanswered"
+"""the driver died during a create call: its server may be there, or appear, and is wanted if it is the only one"""
 LEFT = "left"
 """copies were left behind; a server of the same attempt is wanted"""
 GIVEN_UP = "given up"
@@ -92,7 +96,7 @@ class Doubt:
     at: float
     """epoch seconds"""
     state: str
-    """LEFT, GIVEN_UP or ENDED"""
+    """UNANSWERED, LEFT, GIVEN_UP or ENDED"""
     seq: Optional[int] = None
     """ENDED: of the VM's last history record; None: not known"""
 
@@ -157,7 +161,8 @@ class Journal:
                 "UPDATE action SET state = ?, ended = ? WHERE state = ?",
                 (INTERRUPTED, self._clock.monotonic(), RUNNING),
             )
-            rows.execute("UPDATE doubt SET state = ? WHERE state = ?", (LEFT, COPYING))
+            for before, after in ((COPYING, LEFT), (CREATING, UNANSWERED)):
+                rows.execute("UPDATE doubt SET state = ? WHERE state = ?", (after, before))
             return [_entry(row) for row in rows.execute(f"{_SELECT} WHERE state = ?", (INTERRUPTED,))]
 
     def copying(self, attempt: str, vm: int, host: str) -> None:
@@ -166,6 +171,21 @@ class Journal:
         :raises JournalError:
         """
         self._attempt(attempt, vm, host, COPYING)
+
+    def creating(self, attempt: str, vm: int, host: str) -> None:
+        """A create call is about to be sent. Should the driver die before :meth:`settle`, the next one looks after it.
+
+        :raises JournalError:
+        """
+        self._attempt(attempt, vm, host, CREATING)
+
+    def give_up(self, vm: int) -> None:
+        """The VM ends: what an unanswered create call makes of it is not wanted any more.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute("UPDATE doubt SET state = ? WHERE vm = ? AND state = ?", (GIVEN_UP, vm, UNANSWERED))
 
     def leave(self, attempt: str, vm: int, host: str) -> None:
         """Drives of ``attempt`` could not be destroyed.
@@ -188,14 +208,13 @@ class Journal:
         """
         self._attempt(f"vm {vm}", vm, host, ENDED, seq)
 
-    def end_of(self, vm: int) -> Optional[Doubt]:
-        """What :meth:`ended` said about the VM, until it is settled.
+    def end_is_over(self, vm: int) -> None:
+        """Nothing is left of what :meth:`ended` said.
 
         :raises JournalError:
         """
         with self._change() as rows:
-            row = rows.execute(f"{_DOUBTS} WHERE vm = ? AND state = ?", (vm, ENDED)).fetchone()
-            return Doubt(*row) if row else None
+            rows.execute("DELETE FROM doubt WHERE vm = ? AND state = ?", (vm, ENDED))
 
     def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
         with self._change() as rows:
@@ -215,10 +234,16 @@ class Journal:
         with self._change() as rows:
             rows.execute("DELETE FROM doubt WHERE attempt = ?", (attempt,))
 
-    def doubts(self) -> List[Doubt]:
-        """:raises JournalError:"""
+    def doubts(self, vm: Optional[int] = None) -> List[Doubt]:
+        """What is to be looked after, of all VMs or of one.
+
+        :raises JournalError:
+        """
         with self._change() as rows:
-            return [Doubt(*row) for row in rows.execute(f"{_DOUBTS} WHERE state <> ? ORDER BY at", (COPYING,))]
+            found = rows.execute(
+                f"{_DOUBTS} WHERE state NOT IN (?, ?) AND vm = coalesce(?, vm) ORDER BY at", (COPYING, CREATING, vm)
+            )
+            return [Doubt(*row) for row in found]
 
     def prune(self) -> None:
         """Clear out rows that nobody needs any more.

@@ -13,64 +13,20 @@ from __future__ import annotations
 import uuid
 from typing import Callable, Dict, List, Mapping, Optional, Sequence
 
-from ..elastichosts.clock import Deadline
-from ..elastichosts.ensure import apply_server, plan_server, wait_status
-from ..elastichosts.errors import (
-    ApiError,
-    AuthError,
-    BillingError,
-    BusyError,
-    ConfigurationError,
-    ConnectError,
-    ElasticHostsError,
-    FailedError,
-    MethodError,
-    Refused,
-    SystemFault,
-    ThrottledError,
-    UsageError,
-    WaitTimeout,
-)
-from ..elastichosts.plan import Plan
+from ..elastichosts.errors import ElasticHostsError
 from ..elastichosts.servers import Server
-from ..elastichosts.wire import Properties
-from ..opennebula.errors import OpenNebulaError, TemplateError
+from ..opennebula.errors import TemplateError
 from ..opennebula.vm import Purpose, eh_vector
 from .copies import Copies
+from .creation import Creation
 from .daemon import Cancelled
-from .journal import DONE, ENDED, GIVEN_UP, Doubt, Journal, JournalError
-from .mapping import (
-    ATTEMPT_KEY,
-    HOST_KEY,
-    PRIVATE_KEY,
-    SEQ_KEY,
-    Specification,
-    of_life,
-    ownership,
-    restated,
-    size_of,
-    specification,
-    with_defaults,
-)
-from .orders import Failure, Order, attempt_of
+from .journal import Journal, JournalError
+from .mapping import HOST_KEY, PRIVATE_KEY, SEQ_KEY, restated, size_of, with_defaults
+from .orders import Failure, Order
+from .steps import KEEP, bring, destroy, power_off
 
-NOTHING_MADE = (
-    ConfigurationError,
-    ConnectError,
-    Refused,
-    UsageError,
-    AuthError,
-    BillingError,
-    MethodError,
-    ThrottledError,
-)
-"""answers to a create call after which there is certainly no server"""
-LOOKS = (0.0, 0.5, 1.0, 2.0)
-"""seconds before each look for a server whose create call was not answered; what appears later, is mended later"""
 WAITING_FOR_CANCEL = (12, 13)
 """LCM_STATEs in which a failed CANCEL makes the VM RUNNING again; in any other it is gone"""
-KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
-"""without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
 
 
 class Verbs:
@@ -83,8 +39,10 @@ class Verbs:
         self._journal = journal
         self._log = log
         self._copies = Copies(journal, log)
+        creation = Creation(journal, self._copies, log)
+        self.mend = creation.mend
         self.table: Mapping[Purpose, Callable[[Order], str]] = {
-            Purpose.CREATE: self.create,
+            Purpose.CREATE: creation.create,
             Purpose.START: self.start,
             Purpose.STOP: self.stop,
             Purpose.SHUTDOWN: self.shutdown,
@@ -100,164 +58,6 @@ class Verbs:
             Purpose.RESIZE: self.resize,
         }
 
-    # --- creation
-
-    def create(self, order: Order) -> str:
-        """Make the VM's server, or adopt the one that carries its keys. The text is its UUID."""
-        if order.imported:
-            return self._import(order)
-        if order.vm is None:
-            raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
-        wanted = specification(order.vm, order.host, order.settings, order.defaults)
-        self._begin_create(order, wanted.server["name"])
-        before = self._journal.end_of(order.vm_id)
-        if before is not None:
-            self._finish(order, before)
-        found = order.one_own()
-        if found is not None:
-            return self._adopt(order, found, wanted.server)
-        server = self._make(order, wanted)
-        return server.uuid
-
-    def _begin_create(self, order: Order, name: str) -> None:
-        """Without a memory of what was begun, nothing is: this may raise JournalError."""
-        self._journal.begin(order.vm_id, order.request.action, order.host, creates=True, name=name)
-
-    def _make(self, order: Order, wanted: Specification, *, again: bool = True) -> Server:
-        """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
-        if order.cancelled:
-            raise Cancelled
-        attempt = uuid.uuid4().hex
-        try:
-            devices: Properties = {}
-            if wanted.images:
-                self._copies.clear(order)
-                devices = self._copies.make(order, wanted.images, wanted.drive, wanted.server["name"], attempt)
-            deadline = order.deadline()
-            server = self._created(order, {**wanted.server, **devices, ATTEMPT_KEY: attempt}, deadline)
-            if order.cancelled:
-                raise Cancelled
-            server = self._active(order, server, deadline)
-            if devices:
-                self._journal.settle(attempt)
-            return server
-        except (ElasticHostsError, OpenNebulaError, Failure, Cancelled) as error:
-            if isinstance(error, NOTHING_MADE) and not wanted.images:
-                raise
-            lost = isinstance(error, ElasticHostsError) and error.maybe_done and not _said(error)
-            looked = self._take_back(order, attempt, copies=bool(wanted.images), doubtful=lost)
-            if again and lost and looked and not order.cancelled:
-                return self._make(order, wanted, again=False)
-            if looked and not lost:
-                raise
-            raise Failure(
-                f"{error} Whether a server was made is not known yet; if one appears, it is destroyed. "
-                "Try again when the cloud answers."
-            ) from error
-
-    def _created(self, order: Order, properties: Properties, deadline: Deadline) -> Server:
-        """The create call, and after an answer that leaves it open the looks for what it made."""
-        (step,) = plan_server(properties, "started", None).steps
-        try:
-            with order.zone.client.transport.within(deadline):
-                return order.zone.client.servers.create(
-                    {key: value for key, value in step.properties.items() if value is not None}
-                )
-        except ElasticHostsError as error:
-            if not error.maybe_done or (isinstance(error, ApiError) and not isinstance(error, SystemFault)):
-                raise
-            for pause in LOOKS:
-                deadline.sleep(pause)
-                found = order.made_by(properties[ATTEMPT_KEY])
-                if found is not None:
-                    self._log("I", order.vm_id, f"The answer to a create call was lost; server {found.uuid} was made.")
-                    return found
-            raise
-
-    def _active(self, order: Order, server: Server, deadline: Deadline) -> Server:
-        """The core may hear of the server when it runs, not before (opennebula-drivers 7.5)."""
-        if server.status == "active":
-            return server
-        plan = plan_server({}, "started", server)
-        started = apply_server(order.zone.client, plan, server, deadline)
-        if started is None:
-            raise order.gone()
-        return wait_status(order.zone.client, started.uuid, "active", deadline) or started
-
-    def _take_back(self, order: Order, attempt: str, *, copies: bool, doubtful: bool) -> bool:
-        """Destroy what ``attempt`` made, if anything; false when the cloud could not be asked.
-
-        The journal knows of it until that is certain: something may still appear after a look (``doubtful``), and a
-        drive that is being imaged cannot be destroyed yet.
-        """
-        try:
-            self._journal.doubt(attempt, order.vm_id, order.host)
-            found = order.made_by(attempt)
-            if found is not None:
-                self._destroy(order, found, order.clean_up())
-            clean = self._copies.drop(order, attempt) if copies else True
-            if clean and (found is not None or not doubtful):
-                self._journal.settle(attempt)
-        except (ElasticHostsError, Failure, JournalError) as error:
-            self._log("E", order.vm_id, f"A server or drive may be left behind: {error}")
-            return False
-        return True
-
-    def mend(self, order: Order, doubt: Doubt) -> bool:
-        """Destroy what nobody wants; true when there was something, and it is gone."""
-        if doubt.state == ENDED:
-            self._finish(order, doubt)
-            return True
-        found = order.made_by(doubt.attempt) if doubt.state == GIVEN_UP else None
-        if found is not None:
-            self._destroy(order, found, order.clean_up())
-            self._log(
-                "W", order.vm_id, f"Server {found.uuid} of a create call that was given up appeared; it is destroyed."
-            )
-        there = any(attempt_of(drive) == doubt.attempt for drive in order.own_drives())
-        gone = self._copies.drop(order, doubt.attempt) if there else True
-        return gone and (there or found is not None)
-
-    def _finish(self, order: Order, doubt: Doubt) -> None:
-        """Destroy what an end that was interrupted has left; a later life of the same VM id is not meant."""
-        for server in order.own_now():
-            if of_life(server, doubt.seq):
-                self._destroy(order, server, order.clean_up())
-                self._log("W", order.vm_id, f"Server {server.uuid} was left when this VM ended; it is destroyed.")
-        self._copies.release(order, order.clean_up(), doubt.seq)
-        self._journal.settle(doubt.attempt)
-
-    def _adopt(self, order: Order, found: Server, wanted: Properties) -> str:
-        """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
-        attempt = attempt_of(found)
-        marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex, SEQ_KEY: wanted[SEQ_KEY]}
-        desired = marks if found.status == "active" else {**wanted, **marks}
-        try:
-            # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
-            order.zone.client.servers.set(found.uuid, marks)
-            if attempt:
-                self._journal.settle(attempt)
-            self._bring(order, found, "started", desired, order.deadline())
-        except ElasticHostsError:
-            before = order.previous
-            if before is not None and before.creates and before.state != DONE:
-                self._destroy(order, found, order.clean_up())
-            raise
-        self._log("I", order.vm_id, f"Server {found.uuid} was made by an earlier DEPLOY and is used now.")
-        return found.uuid
-
-    def _import(self, order: Order) -> str:
-        """A server that was there before becomes the VM's: it is marked, and started if need be."""
-        self._begin_create(order, order.deploy_id)
-        found = order.recorded()
-        if found is None:
-            raise order.gone()
-        if order.vm is None:
-            raise order.gone()
-        marks = {**ownership(order.vm, order.cloud, order.host), **KEEP}
-        self._bring(order, found, "started", marks, order.deadline())
-        return found.uuid
-
     # --- the server exists
 
     def start(self, order: Order) -> str:
@@ -267,7 +67,7 @@ class Verbs:
         desired[HOST_KEY] = order.host
         if order.vm is not None:
             desired[SEQ_KEY] = str(order.vm.history_seq)
-        self._bring(order, server, "started", desired, order.deadline())
+        bring(order, server, "started", desired, order.deadline())
         return server.uuid
 
     def restore(self, order: Order) -> str:
@@ -276,12 +76,12 @@ class Verbs:
 
     def stop(self, order: Order) -> str:
         """Cut the power, keep the server. Never destroys (opennebula-drivers 7.4)."""
-        self._bring(order, self._needed(order), "stopped", KEEP, order.deadline())
+        bring(order, self._needed(order), "stopped", KEEP, order.deadline())
         return ""
 
     def shutdown(self, order: Order) -> str:
         """ACPI power-off, keep the server."""
-        self._power_off(order, self._needed(order))
+        power_off(order, self._needed(order))
         return ""
 
     def save_away(self, order: Order) -> str:
@@ -298,7 +98,7 @@ class Verbs:
         """Between two hosts of one account there is nothing to move but the mark."""
         target = order.request.fields.get("MIGR_HOST", "")
         self._check_way(order, target)
-        self._bring(order, self._needed(order), "present", {HOST_KEY: target}, order.deadline())
+        bring(order, self._needed(order), "present", {HOST_KEY: target}, order.deadline())
         return ""
 
     def _check_way(self, order: Order, target: str) -> None:
@@ -326,14 +126,14 @@ class Verbs:
                 f"The memory of server {server.uuid} can only change while it is stopped, and nothing was done: power "
                 "the VM off, resize it, and resume it."
             )
-        self._bring(order, server, "present", wanted, order.deadline())
+        bring(order, server, "present", wanted, order.deadline())
         return ""
 
     def terminate(self, order: Order) -> str:
         """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
         server = order.recorded()
         if server is not None:
-            self._power_off(order, server)
+            power_off(order, server)
         self._end(order, [] if server is None else [server])
         return ""
 
@@ -349,23 +149,26 @@ class Verbs:
         for server in strangers:
             self._log("W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was.")
         if self._end(order, [server for server in found if server not in strangers]):
-            self._settle_end(order)
+            self._remember(lambda: self._journal.end_is_over(order.vm_id), order)
         return ""
 
     def _forgotten(self, order: Order) -> bool:
         """Whether the VM is gone for the core whatever is answered (opennebula-drivers 2.3)."""
-        lcm = order.vm.lcm_state if order.vm else None
-        return order.request.action == "CLEANUP" or lcm not in WAITING_FOR_CANCEL
+        if order.request.action == "CLEANUP":
+            return True
+        return order.job.after_abort if order.vm is None else order.vm.lcm_state not in WAITING_FOR_CANCEL
 
     def _note_end(self, order: Order) -> None:
         # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
         seq = None if order.vm is None else order.vm.history_seq
-        self._journal.ended(order.vm_id, order.host, seq)
+        self._remember(lambda: self._journal.ended(order.vm_id, order.host, seq), order)
 
-    def _settle_end(self, order: Order) -> None:
-        before = self._journal.end_of(order.vm_id)
-        if before is not None:
-            self._journal.settle(before.attempt)
+    def _remember(self, note: Callable[[], None], order: Order) -> None:
+        """An end goes on without the journal: a server that stays is worse than a doubt that is forgotten."""
+        try:
+            note()
+        except JournalError as error:
+            self._log("W", order.vm_id, str(error))
 
     def _end(self, order: Order, servers: Sequence[Server]) -> bool:
         """Destroy the servers of a VM, then the drives that were made for it.
@@ -374,7 +177,8 @@ class Verbs:
         the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
         """
         for server in servers:
-            self._destroy(order, server, order.deadline())
+            destroy(order, server, order.deadline())
+        self._remember(lambda: self._journal.give_up(order.vm_id), order)
         if servers and not any(PRIVATE_KEY in server.properties for server in servers):
             return True
         try:
@@ -393,13 +197,13 @@ class Verbs:
         """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
         server = self._needed(order)
         if server.status == "active":
-            self._power_off(order, server)
+            power_off(order, server)
             server = order.zone.client.servers.get(server.uuid)
-        self._bring(order, server, "started", {}, order.deadline())
+        bring(order, server, "started", {}, order.deadline())
         return ""
 
     def reset(self, order: Order) -> str:
-        self._bring(order, self._needed(order), "reset", {}, order.deadline())
+        bring(order, self._needed(order), "reset", {}, order.deadline())
         return ""
 
     # --- parts
@@ -443,43 +247,3 @@ class Verbs:
             self._copies.drop(order, attempt)
             raise
         return {}
-
-    def _bring(
-        self, order: Order, server: Server, state: str, desired: Mapping[str, Optional[str]], deadline: Deadline
-    ) -> Optional[Server]:
-        plan = plan_server(desired, state, server)
-        return apply_server(order.zone.client, plan, server, deadline)
-
-    def _power_off(self, order: Order, server: Server) -> None:
-        deadline = order.deadline("SHUTDOWN_TIMEOUT")
-        try:
-            try:
-                self._bring(order, server, "shutdown", KEEP if server.status == "active" else {}, deadline)
-            except ElasticHostsError as error:
-                # A FAILURE would make the VM RUNNING again while its guest may be going off (opennebula-drivers 7.10).
-                if not error.maybe_done:
-                    raise
-                wait_status(order.zone.client, server.uuid, "stopped", deadline)
-        except WaitTimeout as error:
-            raise Failure(
-                f"The guest of server {server.uuid} did not switch off within {deadline.seconds:g} s of the ACPI power "
-                f"button, the server is still {error.last}: use the hard form of the action, or raise SHUTDOWN_TIMEOUT "
-                "in vmm_ehrc."
-            ) from error
-
-    def _destroy(self, order: Order, server: Server, deadline: Deadline) -> None:
-        """One call where the cloud destroys running servers (elastichosts-api 2.2), else stop and destroy."""
-        order.check_owner(server)
-        client = order.zone.client
-        plan = plan_server({}, "absent", server)
-        try:
-            apply_server(client, Plan(plan.steps[-1:]), server, deadline)
-        except (BusyError, FailedError):
-            if len(plan.steps) == 1:
-                raise
-            apply_server(client, plan, server, deadline)
-
-
-def _said(error: ElasticHostsError) -> bool:
-    """Whether the cloud itself said no, so that asking again would only hear it again; a gateway's word is not its."""
-    return isinstance(error, ApiError) and not (isinstance(error, SystemFault) and error.status != 500)

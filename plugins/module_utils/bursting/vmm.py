@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -108,6 +108,8 @@ class VmmService:
         self._held: Dict[int, List[Ticket]] = {}
         self._held_lock = threading.Lock()
         self._stopping = threading.Event()
+        self._aborted: Set[int] = set()
+        """VMs whose last line was DRIVER_CANCEL"""
         self._direct: Mapping[Purpose, Callable[[VmmRequest, Ticket], None]] = {
             Purpose.REFUSE: self._refuse,
             Purpose.ACCEPT: lambda _request, ticket: _done(ticket),
@@ -137,7 +139,10 @@ class VmmService:
             # All polls of a host take one place, however many there are.
             self._lanes.submit(("poll", request.host), Job(ticket, partial(self._poll, request)))
         else:
-            self._lanes.submit(request.id, Job(ticket, partial(self._run, request, meaning)))
+            job = Job(ticket, partial(self._run, request, meaning))
+            job.after_abort = request.id in self._aborted
+            self._aborted.discard(request.id)
+            self._lanes.submit(request.id, job)
 
     def close(self) -> None:
         """The core is gone."""
@@ -170,6 +175,7 @@ class VmmService:
     def _abort(self, request: VmmRequest, _ticket: Ticket) -> None:
         """DRIVER_CANCEL: what runs or waits for this VM is not wanted any more. It has no answer of its own."""
         self._lanes.cancel(request.id)
+        self._aborted.add(request.id)
 
     def _log(self, level: str, vm_id: int, text: str) -> None:
         """A LOG line; before the first request only into the driver's own log (opennebula-drivers 1.4)."""

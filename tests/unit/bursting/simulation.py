@@ -313,6 +313,11 @@ class World(Administrator):
         self.lines.append("-- killed --")
         self.start()
 
+    @property
+    def has_transfer(self) -> bool:
+        """The transfer driver exists, see 5.2."""
+        return self.release.vms_folder
+
     def has_im(self) -> bool:
         return False
 
@@ -421,6 +426,7 @@ class World(Administrator):
         story = "\n".join(self.lines[-80:])
         assert not +self.asked, f"without an answer: {+self.asked}\n{story}"
         own: dict[int, list[dict[str, Any]]] = {}
+        story += f"\n(OpenNebula {self.release.name})"
         for server in self.servers():
             own.setdefault(int(server["user:one-vm"]), []).append(server)
         for vm in self.model.vms.values():
@@ -453,7 +459,7 @@ class World(Administrator):
     def delete(self, vm: Vm) -> None:
         without_driver = vm.state in ("POWEROFF", "SUSPENDED", "STOPPED", "UNDEPLOYED", "FAILED")
         super().delete(vm)
-        if without_driver:
+        if without_driver and self.has_transfer:
             self.transfer(vm)
 
     def transfer(self, vm: Vm) -> None:

@@ -6,16 +6,21 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.core import Vm
-from tests.unit.bursting.simulation import FAULTS, KILLS, World
+from tests.unit.bursting.simulation import FAULTS, KILLS, Killed, World
 
 INTERLEAVINGS = int(os.environ.get("EH_INTERLEAVINGS", "500"))
+SEED = os.environ.get("EH_SEED", "")
+"""only this interleaving; its story is in the failure"""
+RELEASES = ("7.4.0", "7.4.0", "5.10.5", "4.2.0", "3.8.5", "2.0.1")
 
 
 @pytest.fixture
@@ -125,30 +130,90 @@ def test_an_error_that_lasts_is_answered_in_bounded_time_and_leaves_nothing(worl
         world.judge()
 
 
+@pytest.mark.parametrize("release", ["2.0.1", "3.8.5", "7.4.0"])
+def test_a_cancel_that_fails_leaves_a_running_vm_its_server_for_good(folder: Path, release: str) -> None:
+    """The core shows the VM as running again, so nothing may be made up for later."""
+    world = World(folder / "world", release)
+    vm = deployed(world, image=False)
+    world.events = lambda _call: "401"
+    world.terminate(vm, hard=True)
+    while world.run():
+        pass
+    assert vm.state == "RUNNING"
+    world.events = lambda _call: "fine"
+    world.settle(4)
+    world.judge()
+    world.close()
+
+
+@pytest.mark.parametrize("release", ["2.0.1", "3.8.5", "7.4.0"])
+def test_a_delete_that_fails_is_made_up_for(folder: Path, release: str) -> None:
+    """The core forgets the VM whatever is answered."""
+    world = World(folder / "world", release)
+    vm = deployed(world, image=True)
+    world.events = lambda _call: "401"
+    world.delete(vm)
+    while world.run():
+        pass
+    assert vm.state == "DONE"
+    assert len(world.servers()) == 1
+    world.events = lambda _call: "fine"
+    world.settle(4)
+    world.judge()
+    world.close()
+
+
+def test_a_create_call_that_outlives_its_driver_makes_no_second_server(world: World) -> None:
+    """It is under way when the driver is killed, and has its effect after the core's retry has made another server."""
+    vm = world.create(image=False)
+    held: list[Any] = []
+    onwards = world.pass_on
+
+    def pass_on(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if path == "/servers/create" and not held:
+            held.append((method, path, headers, body))
+            raise Killed
+        return onwards(method, path, headers, body)
+
+    world.pass_on = pass_on  # type: ignore[method-assign]
+    world.deploy(vm, world.host)
+    world.run()
+    assert (vm.state, len(held)) == ("BOOT", 1)
+    world.retry(vm)
+    while world.run():
+        pass
+    assert vm.state == "RUNNING"
+    world.cloud.call(*held[0])
+    assert len(world.servers()) == 2
+    world.settle(4)
+    world.judge()
+
+
 def wishes(world: World, vm: Vm) -> list[Callable[[], None]]:
     """What the administrator may want of a VM in its state."""
     if world.waits(vm) and vm.state == "BOOT":
         return [lambda: world.delete(vm), lambda: world.recreate(vm)]
     if world.waits(vm) and vm.state in ("SHUTDOWN", "SHUTDOWN_POWEROFF", "SHUTDOWN_UNDEPLOY"):
         hard = {"SHUTDOWN": world.terminate, "SHUTDOWN_POWEROFF": world.poweroff, "SHUTDOWN_UNDEPLOY": world.undeploy}
-        return [lambda: hard[vm.state](vm, hard=True)] if world.asked["CANCEL", vm.id] == 0 else []
+        possible = world.release.vmm == "V3" and world.asked["CANCEL", vm.id] == 0
+        return [lambda: hard[vm.state](vm, hard=True)] if possible else []
     if world.waits(vm):
         return []
     if vm.state == "PENDING":
         return [lambda: world.deploy(vm, world.host)]
     if vm.state == "RUNNING":
+        modern = [
+            lambda: world.poweroff(vm), lambda: world.poweroff(vm, hard=True), lambda: world.undeploy(vm),
+            lambda: world.reboot(vm),
+        ]  # fmt: skip
         return [
-            lambda: world.terminate(vm), lambda: world.terminate(vm, hard=True), lambda: world.poweroff(vm),
-            lambda: world.poweroff(vm, hard=True), lambda: world.suspend(vm), lambda: world.undeploy(vm),
-            lambda: world.reboot(vm), lambda: world.recreate(vm),
+            lambda: world.terminate(vm), lambda: world.terminate(vm, hard=True), lambda: world.recreate(vm),
+            *([lambda: world.suspend(vm)] if world.has_transfer else []),
+            *(modern if world.release.named_boots else []),
         ]  # fmt: skip
     if vm.state in ("POWEROFF", "SUSPENDED", "UNDEPLOYED"):
-        return [
-            lambda: world.resume(vm),
-            lambda: world.resume(vm),
-            lambda: world.terminate(vm),
-            lambda: world.delete(vm),
-        ]
+        ends = [lambda: world.terminate(vm), lambda: world.delete(vm)]
+        return [lambda: world.resume(vm), lambda: world.resume(vm), *(ends if world.has_transfer else [])]
     if vm.state == "DONE":
         return []
     return [lambda: world.again(vm), lambda: world.again(vm), lambda: world.delete(vm)]
@@ -156,7 +221,16 @@ def wishes(world: World, vm: Vm) -> list[Callable[[], None]]:
 
 def interleave(folder: Path, seed: int) -> None:
     chance = random.Random(seed)
-    world = World(folder, chance.choice(["7.4.0", "7.4.0", "5.10.5", "4.2.0"]))
+    world = World(folder, chance.choice(RELEASES))
+    try:
+        shuffle(world, chance)
+    finally:
+        world.close()
+
+
+def shuffle(world: World, chance: random.Random) -> None:
+    """A life of two VMs. The cores up to 3.8 lose a delete for ever when a driver dies, so there none does (1.6)."""
+    kills = KILLS if world.release.cleanup else ()
     world.create(image=chance.random() < 0.5)
     world.create(image=chance.random() < 0.3)
 
@@ -164,8 +238,8 @@ def interleave(folder: Path, seed: int) -> None:
         dice = chance.random()
         if dice < 0.06:
             return chance.choice(FAULTS)
-        if dice < 0.09:
-            return chance.choice(KILLS)
+        if dice < 0.09 and kills:
+            return chance.choice(kills)
         return "wish" if dice < 0.13 else "fine"
 
     def wish() -> None:
@@ -179,7 +253,7 @@ def interleave(folder: Path, seed: int) -> None:
         wish()
         if chance.random() < 0.8 and world.lanes.queues:
             world.run(chance.choice(list(world.lanes.queues)))
-        if chance.random() < 0.05:
+        if chance.random() < 0.05 and kills:
             world.kill()
         world.clock.sleep(chance.choice([0.1, 1, 40]))
     world.events = lambda _call: "fine"
@@ -191,13 +265,18 @@ def interleave(folder: Path, seed: int) -> None:
                 world.again(vm)
     world.settle(4)
     world.judge()
-    world.close()
 
 
 @pytest.mark.parametrize("part", range(10))
 def test_random_interleavings_of_wishes_faults_and_crashes(folder: Path, part: int) -> None:
-    for seed in range(part * INTERLEAVINGS // 10, (part + 1) * INTERLEAVINGS // 10):
+    """Every failing seed of the part is told, with the command that repeats it."""
+    failures = []
+    for seed in [int(SEED)] if SEED else range(part * INTERLEAVINGS // 10, (part + 1) * INTERLEAVINGS // 10):
+        place = folder / str(seed)
         try:
-            interleave(folder / str(seed), seed)
-        except BaseException as error:
-            raise AssertionError(f"seed {seed}: {error}") from error
+            interleave(place, seed)
+        except Exception as error:
+            again = f"EH_SEED={seed} pytest {Path(__file__).name} -k interleavings"
+            failures.append(f"{again}\n{type(error).__name__}: {error}")
+        shutil.rmtree(place)
+    assert not failures, "\n\n".join(failures)

@@ -1,0 +1,72 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Steps that several actions take with a server, planned and carried out by ``elastichosts.ensure``."""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from ..elastichosts.clock import Deadline
+from ..elastichosts.ensure import apply_server, plan_server, wait_status
+from ..elastichosts.errors import BusyError, ElasticHostsError, FailedError, WaitTimeout
+from ..elastichosts.plan import Plan
+from ..elastichosts.servers import Server
+from .orders import Failure, Order
+
+KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
+"""without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
+
+
+def bring(
+    order: Order, server: Server, state: str, desired: Mapping[str, Optional[str]], deadline: Deadline
+) -> Optional[Server]:
+    return apply_server(order.zone.client, plan_server(desired, state, server), server, deadline)
+
+
+def power_off(order: Order, server: Server) -> None:
+    """Press the ACPI power button and wait until the server is off, but still there.
+
+    :raises Failure: the guest does not obey
+    """
+    deadline = order.deadline("SHUTDOWN_TIMEOUT")
+    try:
+        try:
+            bring(order, server, "shutdown", KEEP if server.status == "active" else {}, deadline)
+        except ElasticHostsError as error:
+            # A FAILURE would make the VM RUNNING again while its guest may be going off (opennebula-drivers 7.10).
+            if not error.maybe_done:
+                raise
+            wait_status(order.zone.client, server.uuid, "stopped", deadline)
+    except WaitTimeout as error:
+        raise Failure(
+            f"The guest of server {server.uuid} did not switch off within {deadline.seconds:g} s of the ACPI power "
+            f"button, the server is still {error.last}: use the hard form of the action, or raise SHUTDOWN_TIMEOUT "
+            "in vmm_ehrc."
+        ) from error
+
+
+def destroy(order: Order, server: Server, deadline: Deadline) -> None:
+    """Destroy the server, whatever it is doing.
+
+    What has been asked for may still come true after an answer that was lost, and a FAILURE would tell the core that
+    the server runs on: so before there is one, everything is tried again, in a time of its own (7.10).
+    """
+    order.check_owner(server)
+    try:
+        _destroy(order, server, deadline)
+    except ElasticHostsError:
+        _destroy(order, server, order.clean_up())
+
+
+def _destroy(order: Order, server: Server, deadline: Deadline) -> None:
+    """One call where the cloud destroys running servers (elastichosts-api 2.2), else stop and destroy."""
+    client = order.zone.client
+    plan = plan_server({}, "absent", server)
+    try:
+        apply_server(client, Plan(plan.steps[-1:]), server, deadline)
+    except (BusyError, FailedError):
+        if len(plan.steps) == 1:
+            raise
+        apply_server(client, plan, server, deadline)
