@@ -251,8 +251,10 @@ from ..module_utils.drive_forms import drive_desired, drive_view
 from ..module_utils.elastichosts import downloads
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
-from ..module_utils.elastichosts.images import CHECKSUM_KEY, PROGRESS_KEY, Image, checksum, holds, inspect, upload
+from ..module_utils.elastichosts.image_files import Image, checksum, inspect
+from ..module_utils.elastichosts.images import holds, upload
 from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
+from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
 from ..module_utils.forms import must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
 from ..module_utils.progress import by_steps

@@ -95,11 +95,13 @@ def main() -> int:
         ElasticHosts(endpoint.url, endpoint.auth) as client,
     ):
         folder = Path(name)
+        path = folder / "image.raw"
         for kind, data in (("noise", noise), ("a disk", disk)):
-            path = folder / "image.raw"
             path.write_bytes(data(size))
             measure_upload(report, f"upload of {size} MiB, {kind}", client, endpoint, path, rounds)
-        measure_slow_line(report, client, endpoint, folder)
+        for kind, data, limit in (("noise", noise, 1 / 0.9), ("a disk", disk, 0.6)):
+            path.write_bytes(data(32))
+            measure_slow_line(report, f"upload of 32 MiB, {kind}, 67 Mbit/s", client, endpoint, path, limit)
         measure_download(report, client, endpoint, folder, size, rounds)
     return 1 if report.failed else 0
 
@@ -131,14 +133,14 @@ def measure_upload(
     report.line(f"{what}, against curl -T", min(ours) * 1000, min(theirs) * 1000, 1 / 0.9)
 
 
-def measure_slow_line(report: Report, client: ElasticHosts, endpoint: Endpoint, folder: Path) -> None:
-    path = folder / "image.raw"
-    path.write_bytes(disk(32))
+def measure_slow_line(
+    report: Report, what: str, client: ElasticHosts, endpoint: Endpoint, path: Path, limit: float
+) -> None:
     pair = [client.drives.create({"size": str(path.stat().st_size)}) for _drive in range(2)]
     with Braked(endpoint, SLOW_LINE) as line, ElasticHosts(line.url, endpoint.auth) as slow:
         theirs = seconds(lambda: curl(endpoint, path, pair[0], url=line.url))
         ours = seconds(lambda: images.upload(slow, path, pair[1], fresh=True))
-    report.line("upload of 32 MiB, a disk, 67 Mbit/s, against curl -T", ours * 1000, theirs * 1000, 0.6)
+    report.line(f"{what}, against curl -T", ours * 1000, theirs * 1000, limit)
 
 
 def measure_download(

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import names
 from .errors import ProtocolError
-from .transport import Reply, Transport
+from .transport import Body, Reply, Transport
 
 GZIP_LEVEL = 1
 """Zero blocks and text shrink well at the cheapest level; higher ones cost more time than most lines save."""
 GZIP_WINDOW = 31
-Bytes = Union[bytes, memoryview]
 
 
 @dataclass(frozen=True)
@@ -124,18 +123,15 @@ class Drives:
         reply = self._transport.read(f"/drives/{names.segment(uuid)}/read/{offset}/{size}", raw=True, limit=size)
         return reply.content
 
-    def write(self, uuid: str, offset: int, data: Bytes, *, compress: bool = True) -> None:
+    def write(self, uuid: str, offset: int, data: Body) -> None:
         """Write bytes at byte `offset`. Not repeated here, but harmless to repeat: the same bytes in the same place."""
-        if compress:
-            self.write_packed(uuid, offset, gzipped(data))
-        else:
-            self._write(uuid, offset, data, {})
+        self._write(uuid, offset, data, {})
 
     def write_packed(self, uuid: str, offset: int, packed: bytes) -> None:
         """Like write, for bytes that are gzipped already; `offset` is that of the expanded bytes."""
         self._write(uuid, offset, packed, {"Content-Encoding": "gzip"})
 
-    def _write(self, uuid: str, offset: int, body: Bytes, headers: Mapping[str, str]) -> None:
+    def _write(self, uuid: str, offset: int, body: Body, headers: Mapping[str, str]) -> None:
         path = f"/drives/{names.segment(uuid)}/write/{offset}"
         self._transport.change(path, body=body, headers={"Content-Type": "application/octet-stream", **headers})
 
@@ -151,7 +147,7 @@ class Drives:
         return names.find("drive", name_or_uuid, self.get, self.info, lambda drive: (drive.uuid, drive.name))
 
 
-def gzipped(data: Bytes) -> bytes:
+def gzipped(data: bytes) -> bytes:
     """`data` as one gzip member, without a file name or date in it."""
     packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_WINDOW)
     return packer.compress(data) + packer.flush()

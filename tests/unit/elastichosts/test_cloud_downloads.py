@@ -25,7 +25,7 @@ READS = "GET /drives/.*/read/.*"
 def filled(client: ElasticHosts) -> tuple[Drive, bytes]:
     data = os.urandom(SIZE)
     drive = client.drives.create({"name": "root", "size": "4M"})
-    client.drives.write(drive.uuid, 0, data, compress=False)
+    client.drives.write(drive.uuid, 0, data)
     return client.drives.get(drive.uuid), data
 
 

@@ -19,6 +19,12 @@ from hypothesis import strategies as st
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors, images
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.file_parts import FilePart
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.image_files import (
+    SLICE,
+    checksum,
+    inspect,
+)
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
 from tests.unit.elastichosts.scripted import Relay, says
@@ -78,6 +84,15 @@ def test_zeros_are_not_sent_to_a_fresh_drive(relayed: ElasticHosts, relay: Relay
     assert content(relayed, done.drive, file.stat().st_size) == file.read_bytes()
 
 
+def test_a_long_chunk_is_cut_where_zeros_begin_and_end(relayed: ElasticHosts, relay: Relay, tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(SLICE) + bytes(3 * SLICE) + os.urandom(2 * SLICE + 100))
+    done = images.upload(relayed, path, empty(relayed), chunk=16 * SLICE, workers=1, fresh=True)
+    assert [call.rsplit("/", 1)[1] for call in relay.calls if "/write/" in call] == ["0", str(4 * SLICE)]
+    assert done.sent == 3 * SLICE + 100
+    assert content(relayed, done.drive, path.stat().st_size) == path.read_bytes()
+
+
 def test_zeros_are_sent_where_a_fresh_drive_reads_as_noise(relayed: ElasticHosts, relay: Relay, file: Path) -> None:
     drive = empty(relayed)
     relayed.drives.write(drive.uuid, 2 * CHUNK, b"\xff" * 2 * CHUNK)
@@ -94,7 +109,7 @@ def test_a_cut_upload_goes_on_at_the_first_chunk_that_was_not_acknowledged(
     with pytest.raises(errors.FullError):
         images.upload(relayed, file, drive, chunk=CHUNK)
     cut = cloud.drives.get(drive.uuid)
-    assert not images.holds(cut, images.inspect(file))
+    assert not images.holds(cut, inspect(file))
     assert cut.user_keys["upload"].split()[1] == str(4 * CHUNK)
     relay.rules.clear()
     relay.calls.clear()
@@ -108,7 +123,7 @@ def test_a_cut_upload_goes_on_at_the_first_chunk_that_was_not_acknowledged(
 def test_a_killed_upload_resends_little(cloud: ElasticHosts, file: Path) -> None:
     """No last word could be recorded: the drive knows what was recorded on the way."""
     drive = empty(cloud)
-    image = images.inspect(file)
+    image = inspect(file)
     begin = hashlib.sha256(file.read_bytes()[: 2 * CHUNK]).hexdigest()
     cloud.drives.set(drive.uuid, {"user:upload": f"{begin} {2 * CHUNK} over"})
     cloud.drives.write(drive.uuid, 0, file.read_bytes()[: 3 * CHUNK])
@@ -127,8 +142,8 @@ def test_a_cut_upload_of_another_file_is_not_gone_on_with(cloud: ElasticHosts, f
 @pytest.mark.parametrize("mark", ["", "x", "{sha} -1 over", "{sha} 99999999999 over", "{sha} \u0665 over"])
 def test_a_mark_that_is_garbage_does_no_harm(cloud: ElasticHosts, file: Path, mark: str) -> None:
     drive = empty(cloud)
-    image = images.inspect(file)
-    cloud.drives.set(drive.uuid, {"user:upload": mark.format(sha=images.checksum(image))})
+    image = inspect(file)
+    cloud.drives.set(drive.uuid, {"user:upload": mark.format(sha=checksum(image))})
     done = images.upload(cloud, image, cloud.drives.get(drive.uuid), chunk=CHUNK)
     assert content(cloud, done.drive, image.size) == file.read_bytes()
 
@@ -291,12 +306,12 @@ def test_a_drive_in_use_is_not_written_to(cloud: ElasticHosts, file: Path) -> No
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(errors.Refused, match=r"none\.img' cannot be read \(No such file or directory\): correct src"):
-        images.inspect(tmp_path / "none.img")
+        inspect(tmp_path / "none.img")
     with pytest.raises(errors.Refused, match="Is a directory"):
-        images.inspect(tmp_path)
+        inspect(tmp_path)
     (tmp_path / "empty.img").touch()
     with pytest.raises(errors.Refused, match="is empty"):
-        images.inspect(tmp_path / "empty.img")
+        inspect(tmp_path / "empty.img")
 
 
 def test_a_file_that_changes_on_the_way_is_noticed(cloud: ElasticHosts, file: Path) -> None:
@@ -309,6 +324,38 @@ def test_a_file_that_changes_on_the_way_is_noticed(cloud: ElasticHosts, file: Pa
     with pytest.raises(errors.Refused, match="was changed while it was uploaded"):
         images.upload(cloud, file, drive, chunk=CHUNK, progress=meddle)
     assert "sha256" not in cloud.drives.get(drive.uuid).user_keys
+
+
+def test_what_is_changed_between_reading_and_sending_is_not_vouched_for(
+    relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, tmp_path: Path
+) -> None:
+    """A chunk is read once for its checksum and once to be sent: no mark may say that both were the same."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(3 * CHUNK))
+    drive = empty(relayed)
+
+    def changed_meanwhile(handler: script.Handler) -> None:
+        script.forward(handler)
+        path.write_bytes(os.urandom(3 * CHUNK))
+
+    relay.on(f"POST /drives/.*/write/{CHUNK}", changed_meanwhile)
+    with pytest.raises(errors.Refused, match="was changed while it was uploaded"):
+        images.upload(relayed, path, drive, chunk=CHUNK, workers=1)
+    keys = cloud.drives.get(drive.uuid).user_keys
+    assert "sha256" not in keys
+    assert keys["upload"].split()[1] == str(CHUNK)
+
+
+def test_a_file_that_is_shorter_than_it_was_is_no_short_body(tmp_path: Path) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"a" * 100)
+    with path.open("rb") as file:
+        part = FilePart(file.fileno(), 40, 60)
+        assert (len(part), b"".join(part), part.cut(50, 60)) == (60, b"a" * 60, b"a" * 10)
+        path.write_bytes(b"a" * 70)
+        for read in (lambda: b"".join(part), lambda: part.cut(0, 60)):
+            with pytest.raises(errors.Refused, match="became shorter"):
+                read()
 
 
 # Any file

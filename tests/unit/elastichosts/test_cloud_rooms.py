@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive, gzipped
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.names import SECRET_KEYS
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from tests.support.endpoint import Endpoint
@@ -47,8 +47,8 @@ def test_a_drive_lives_its_whole_life(cloud: ElasticHosts) -> None:
     drive = cloud.drives.create({"name": "root", "size": "9000000", "tier": "ssd", "tags": "a"})
     assert (drive.name, drive.size, drive.tier, drive.tags) == ("root", 12582912, "ssd", ("a",))
     assert (drive.claimed, drive.imaging, drive.readers) == ((), None, ())
-    cloud.drives.write(drive.uuid, 4096, b"hello" * 10)
-    cloud.drives.write(drive.uuid, 0, b"plain", compress=False)
+    cloud.drives.write_packed(drive.uuid, 4096, gzipped(b"hello" * 10))
+    cloud.drives.write(drive.uuid, 0, b"plain")
     assert cloud.drives.read(drive.uuid, 0, 5) == b"plain"
     assert cloud.drives.read(drive.uuid, 4096, 60) == b"hello" * 10 + bytes(10)
     assert cloud.drives.set(drive.uuid, {"size": "16M", "user:x": "y"}).size == 16 * 1024 * 1024
