@@ -191,6 +191,8 @@ class Transport:
         """POST `properties` as JSON, or `body` as it is, or nothing. Repeated only when certainly nothing was done."""
         sent = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
         content: Body = body if body is not None else b""
+        if isinstance(content, FilePart):
+            sent["Content-Length"] = str(len(content))
         if properties is not None:
             content = wire.format_json(properties)
         return self._retried("POST", path, content, sent, faults.secrets_of(properties), REPLY_LIMIT)
