@@ -15,10 +15,7 @@ PIECE = 256 * 1024
 
 
 class FilePart:
-    """`size` bytes of an open file from byte `offset`. May be sent any number of times, and by several threads.
-
-    To an HTTP library it is an iterable of known length, so that it is sent with a Content-Length.
-    """
+    """`size` bytes of an open file from byte `offset`. May be sent any number of times, and by several threads."""
 
     def __init__(self, descriptor: int, offset: int, size: int) -> None:
         self._descriptor = descriptor

@@ -335,8 +335,8 @@ def test_what_is_changed_between_reading_and_sending_is_not_vouched_for(
     drive = empty(relayed)
 
     def changed_meanwhile(handler: script.Handler) -> None:
-        script.forward(handler)
         path.write_bytes(os.urandom(3 * CHUNK))
+        script.forward(handler)
 
     relay.on(f"POST /drives/.*/write/{CHUNK}", changed_meanwhile)
     with pytest.raises(errors.Refused, match="was changed while it was uploaded"):
