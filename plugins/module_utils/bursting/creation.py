@@ -83,7 +83,7 @@ class Creation:
             return self._import(order)
         if order.vm is None:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
-        wanted = specification(order.vm, order.host, order.settings, order.defaults)
+        wanted = specification(order.vm, order.host, order.settings, order.desk.settings.template_defaults())
         self._begin_create(order, wanted.server["name"])
         for doubt in self._journal.doubts(order.vm_id):
             if self.mend(order, doubt):

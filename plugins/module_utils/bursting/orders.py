@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Callable, List, Optional, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import Iterator, List, Optional, Tuple, Union
 
 from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.drives import Drive
-from ..elastichosts.errors import MissingError
+from ..elastichosts.errors import ElasticHostsError, MissingError
 from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.messages import VmmRequest
@@ -20,11 +20,13 @@ from ..opennebula.vm import Purpose, VirtualMachine
 from .daemon import Job
 from .journal import Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
-from .settings import HostSettings, Vectors
-from .zones import Listing, ListingLate, Snapshot, Thing, Zone
+from .settings import HostSettings, Settings, SettingsError
+from .zones import Listing, ListingLate, Snapshot, Thing, Zone, Zones
 
 CLEAN_UP = 60.0
 """seconds for taking back what a failed action made"""
+ELSEWHERE = 10.0
+"""seconds that another account gets to say whether it has the server"""
 _FORCED_ID = re.compile(r"one-[0-9]+\Z")
 
 
@@ -41,11 +43,8 @@ class Order:
     vm: Optional[VirtualMachine]
     """None in V1, but for DEPLOY"""
     settings: HostSettings
-    defaults: Vectors
-    settings_of: Callable[[str], HostSettings]
-    """settings of any OpenNebula host"""
+    desk: Desk
     zone: Zone
-    cloud: str
     job: Job
     previous: Optional[Entry]
     """this VM's action before this one, if the journal knows it"""
@@ -57,6 +56,11 @@ class Order:
     def fresh(self) -> float:
         """Monotonic seconds: a listing begun earlier may be older than what was done to this VM."""
         return max(self.job.arrived, (self.previous.ended or 0.0) if self.previous else 0.0)
+
+    @property
+    def cloud(self) -> str:
+        """:raises SettingsError: EHCLOUD is missing"""
+        return self.settings.cloud
 
     @property
     def vm_id(self) -> int:
@@ -154,6 +158,32 @@ class Order:
         known = self.request.deploy_id or (self.vm.deploy_id if self.vm else "")
         return known if is_uuid(known) else ""
 
+    def located(self) -> Tuple[Order, Optional[Server]]:
+        """As :meth:`recorded`; a server that is at another account of this front-end comes with an order for there.
+
+        A VM that was moved to a host of another account, which cannot work, still has its server where it was (7.15).
+        """
+        found = self.recorded()
+        if found is not None or not self.deploy_id:
+            return self, found
+        for other in self._elsewhere():
+            try:
+                with other.zone.client.transport.within(Deadline(ELSEWHERE, self.plain_clock)):
+                    there = other.zone.client.servers.get(self.deploy_id)
+            except ElasticHostsError:
+                continue  # not there, or nobody knows: it is not the account that was asked about
+            if other.owns(there):
+                return other, there
+        return self, None
+
+    def _elsewhere(self) -> Iterator[Order]:
+        for settings in self.desk.settings.all_hosts():
+            try:
+                if (settings.endpoint, settings.auth) != (self.settings.endpoint, self.settings.auth):
+                    yield replace(self, settings=settings, zone=self.desk.zones.of(settings))
+            except (SettingsError, ElasticHostsError):
+                continue
+
     @property
     def imported(self) -> bool:
         """Whether the VM was made from a server that was there before (opennebula-drivers 9.4)."""
@@ -180,6 +210,44 @@ class Order:
         return Failure(
             f"{name} of VM {self.vm_id} is not at {self.settings.endpoint} any more: recover the VM with --recreate "
             "to have a new one made, or delete it."
+        )
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where orders are made out."""
+
+    settings: Settings
+    zones: Zones
+    clock: Clock
+
+    def order(
+        self,
+        request: VmmRequest,
+        purpose: Purpose,
+        vm: Optional[VirtualMachine],
+        job: Job,
+        *,
+        previous: Optional[Entry] = None,
+        clock: Optional[Clock] = None,
+    ) -> Order:
+        """:raises SettingsError: the settings of the request's host are missing or wrong
+        :raises ConfigurationError: endpoint or auth have a wrong form
+        """
+        settings = self.settings.host(request.host)
+        zone = self.zones.of(settings)
+        settings.need_cloud()
+        return Order(
+            request=request,
+            purpose=purpose,
+            vm=vm,
+            settings=settings,
+            desk=self,
+            zone=zone,
+            job=job,
+            previous=previous,
+            clock=clock or self.clock,
+            plain_clock=self.clock,
         )
 
 

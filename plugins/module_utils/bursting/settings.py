@@ -27,6 +27,7 @@ GRACE          300      seconds the API may be silent before the host is reporte
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -62,6 +63,7 @@ NUMBERS: Mapping[str, Number] = {
     "LISTING_PERIOD": Number(15, 0.1, "seconds"),
     "GRACE": Number(300, 0, "seconds"),
 }
+CLOUD_FORM = "<an id of this OpenNebula cloud, the same on all its front-ends>"
 TEXTS = ("EHURI", "EHAUTH", "EHCA", "EHCLOUD")
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -213,7 +215,11 @@ class HostSettings:
 
     @property
     def cloud(self) -> str:
-        return self.text("EHCLOUD", "<an id of this OpenNebula cloud, the same on all its front-ends>")
+        return self.text("EHCLOUD", CLOUD_FORM)
+
+    def need_cloud(self) -> None:
+        """:raises SettingsError: EHCLOUD is missing: without it nobody knows what is the cloud's own"""
+        self.text("EHCLOUD", CLOUD_FORM)
 
     @property
     def ca_path(self) -> str:
@@ -276,6 +282,18 @@ class Settings:
                     values[key] = value
                     sources[key] = watched.path
             return HostSettings(name, values, sources, self._main)
+
+    def all_hosts(self) -> List[HostSettings]:
+        """The common settings, and those of each OpenNebula host with a file of its own that can be read."""
+        try:
+            names = [name[: -len("rc")] for name in sorted(os.listdir(self._hosts)) if name.endswith("rc")]  # noqa: PTH208
+        except OSError:
+            names = []
+        found: List[HostSettings] = []
+        for name in ("", *names):
+            with contextlib.suppress(SettingsError):
+                found.append(self.host(name))
+        return found
 
     def template_defaults(self) -> Vectors:
         """The EH vectors of vmm_eh.conf, upper-case names.

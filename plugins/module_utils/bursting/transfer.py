@@ -26,7 +26,7 @@ from .core_api import CoreSilent, vm_info
 from .daemon import Job, Ticket, log
 from .journal import Journal, JournalError
 from .mapping import template_defaults
-from .orders import Failure, Order
+from .orders import Desk, Failure, Order
 from .settings import Settings, SettingsError
 from .verbs import Verbs
 from .zones import Zones
@@ -78,10 +78,8 @@ class Release:
         ask: Callable[[int], VirtualMachine],
         say: Callable[[str, int, str], None],
     ) -> None:
-        self._settings = settings
+        self._desk = Desk(settings, zones, clock)
         self._journal = journal
-        self._zones = zones
-        self._clock = clock
         self._ask = ask
         self._verbs = Verbs(journal, say)
 
@@ -117,21 +115,8 @@ class Release:
             raise Failure(f"{silence} VM {vm_id} still has {' '.join(found)} in the cloud, which was left as it is.")
 
     def _order(self, vm_id: int, host: str, vm: Optional[VirtualMachine]) -> Order:
-        settings = self._settings.host(host)
-        return Order(
-            request=VmmRequest("CLEANUP", vm_id, "", host=host),
-            purpose=Purpose.DESTROY,
-            vm=vm,
-            settings=settings,
-            settings_of=self._settings.host,
-            defaults=(),
-            zone=self._zones.of(settings),
-            cloud=settings.cloud,
-            job=Job(Ticket(lambda _line: None, lambda _ok, _text: b""), lambda _job: None),
-            previous=None,
-            clock=self._clock,
-            plain_clock=self._clock,
-        )
+        job = Job(Ticket(lambda _line: None, lambda _ok, _text: b""), lambda _job: None)
+        return self._desk.order(VmmRequest("CLEANUP", vm_id, "", host=host), Purpose.DESTROY, vm, job)
 
 
 def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None) -> int:

@@ -11,18 +11,20 @@ Every method gets an :class:`~.orders.Order` and returns the text of the SUCCESS
 from __future__ import annotations
 
 import uuid
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.errors import TemplateError
-from ..opennebula.vm import Purpose, eh_vector
+from ..opennebula.vm import Purpose, device_of, eh_vector
 from .copies import Copies
 from .creation import Creation
 from .daemon import Cancelled
 from .journal import Journal, JournalError
 from .mapping import HOST_KEY, PRIVATE_KEY, SEQ_KEY, restated, size_of, with_defaults
 from .orders import Failure, Order
+from .refusals import refusal
 from .steps import KEEP, bring, destroy, power_off
 
 WAITING_FOR_CANCEL = (12, 13)
@@ -56,6 +58,8 @@ class Verbs:
             Purpose.REBOOT: self.reboot,
             Purpose.RESET: self.reset,
             Purpose.RESIZE: self.resize,
+            Purpose.ATTACH: self.attach,
+            Purpose.DETACH: self.detach,
         }
 
     # --- the server exists
@@ -102,7 +106,7 @@ class Verbs:
         return ""
 
     def _check_way(self, order: Order, target: str) -> None:
-        here, there = order.settings, order.settings_of(target)
+        here, there = order.settings, order.desk.settings.host(target)
         if (here.endpoint, here.auth) != (there.endpoint, there.auth):
             raise Failure(
                 f"A server cannot move from host {order.host!r} to {target!r}: they are separate clouds. Deploy a new "
@@ -114,7 +118,7 @@ class Verbs:
         server = self._needed(order)
         if order.vm is None:
             raise Failure(f"RESIZE of VM {order.vm_id} came without its description, so nothing was done.")
-        vector = with_defaults(eh_vector(order.vm, order.host), order.defaults, order.host)
+        vector = with_defaults(eh_vector(order.vm, order.host), order.desk.settings.template_defaults(), order.host)
         if vector.get("CPUMHZ") and vector.get("MEMORY"):
             raise Failure(
                 "CPUMHZ and MEMORY of the VM's EH=[...] decide about the server, not its CPU and MEMORY, and nothing "
@@ -129,9 +133,41 @@ class Verbs:
         bring(order, server, "present", wanted, order.deadline())
         return ""
 
+    def attach(self, order: Order) -> str:
+        """A drive for a server that is stopped; the cloud changes none of one that runs (elastichosts-api 2.2)."""
+        server, device, drive = self._disk(order)
+        held = server.drives.get(device, "")
+        if held not in ("", drive):
+            raise Failure(
+                f"Server {server.uuid} has drive {held} at {device}, and nothing was done: choose another TARGET."
+            )
+        bring(order, server, "present", {device: drive}, order.deadline())
+        return ""
+
+    def detach(self, order: Order) -> str:
+        """Fine when the drive is not there."""
+        server, device, drive = self._disk(order)
+        if server.drives.get(device) == drive:
+            bring(order, server, "present", {device: None}, order.deadline())
+        return ""
+
+    def _disk(self, order: Order) -> Tuple[Server, str, str]:
+        """The stopped server, and device and drive of the disk that the action is about."""
+        disk = order.vm.disk if order.vm else {}
+        device, drive = device_of(disk.get("TARGET", "")), disk.get("SOURCE", "")
+        if not device or not is_uuid(drive):
+            raise Failure(refusal(order.request.action))
+        server = self._needed(order)
+        if server.status != "stopped":
+            raise Failure(
+                f"Server {server.uuid} is {server.status}, and its drives can only change while it is stopped. Nothing "
+                "was done: power the VM off, change DRIVE of its EH=[...] (onevm update), and resume it."
+            )
+        return server, device, drive
+
     def terminate(self, order: Order) -> str:
         """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
-        server = order.recorded()
+        order, server = order.located()
         if server is not None:
             power_off(order, server)
         self._end(order, [] if server is None else [server])
@@ -144,7 +180,7 @@ class Verbs:
         """
         if self._forgotten(order):
             self._note_end(order)
-        found = self._all_own(order)
+        order, found = self._all_own(order)
         strangers = [] if order.request.action != "CLEANUP" else [one for one in found if not order.owns(one)]
         for server in strangers:
             self._log("W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was.")
@@ -209,17 +245,24 @@ class Verbs:
     # --- parts
 
     def _needed(self, order: Order) -> Server:
-        server = order.recorded()
+        where, server = order.located()
         if server is None:
             raise order.gone()
+        if where is not order:
+            raise Failure(
+                f"Server {server.uuid} of VM {order.vm_id} is at another account ({where.settings.endpoint}) than that "
+                f"of host {order.host!r}, and cannot move: give the VM back to host "
+                f"{server.properties.get(HOST_KEY, where.settings.host)!r}, or recover it with --recreate."
+            )
         return server
 
-    def _all_own(self, order: Order) -> List[Server]:
+    def _all_own(self, order: Order) -> Tuple[Order, List[Server]]:
+        """The VM's servers, with an order for the account where they are."""
         if order.deploy_id:
-            server = order.recorded()
-            return [] if server is None else [server]
+            order, server = order.located()
+            return order, [] if server is None else [server]
         # A look shared with others may be older than what this VM's own deploy has just made.
-        return order.own_now()
+        return order, order.own_now()
 
     def _restated(self, order: Order, server: Server) -> Dict[str, Optional[str]]:
         """What the template says now about a server that is off; nothing where it cannot be said.
@@ -230,7 +273,8 @@ class Verbs:
         if order.vm is None:
             return {}
         try:
-            wanted = restated(order.vm, order.host, order.settings, order.defaults, server)
+            defaults = order.desk.settings.template_defaults()
+            wanted = restated(order.vm, order.host, order.settings, defaults, server)
         except TemplateError as error:
             if order.vm.eh:
                 self._log("W", order.vm_id, f"The server is started as it was, without the changes in EH: {error}")

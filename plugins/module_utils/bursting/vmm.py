@@ -37,7 +37,8 @@ from .daemon import (
 )
 from .journal import DONE, Doubt, Entry, Journal, JournalError
 from .mapping import Facts, poll_facts, template_defaults
-from .orders import Failure, Order
+from .orders import Desk, Failure
+from .refusals import refusal
 from .settings import Settings, SettingsError
 from .verbs import Verbs
 from .zones import ListingLate, Zones
@@ -54,32 +55,6 @@ MEND_SOON = 1.0
 MEND_FOR = 3600.0
 """seconds after a lost create call during which its server may still appear"""
 POLL_WAIT = 10.0
-_REFUSAL = "{action} is not possible for a server at ElasticHosts, and nothing was done{instead}."
-_DRIVES = (
-    ": it has no disks of OpenNebula. Change DRIVE or IMAGE of its EH=[...] (onevm update), power it off and resume it"
-)
-_NICS = (
-    ": it has no interfaces of OpenNebula. Change NICDHCP, NICVLAN or NICMODEL of its EH=[...] (onevm update), power "
-    "it off and resume it"
-)
-_COPY = ": the cloud has no snapshots. Power the VM off and make a copy of its drive"
-INSTEAD: Mapping[str, str] = {
-    "ATTACHDISK": _DRIVES,
-    "DETACHDISK": _DRIVES,
-    "RESIZEDISK": ": the cloud resizes only drives that no running server uses. Power the VM off and resize the drive",
-    "ATTACHNIC": _NICS,
-    "DETACHNIC": _NICS,
-    "UPDATENIC": _NICS,
-    "UPDATESG": ": security groups do not reach the cloud. Use nic:0:firewall:policy in EXTRA of its EH=[...]",
-    "SNAPSHOTCREATE": _COPY,
-    "SNAPSHOTREVERT": _COPY,
-    "SNAPSHOTDELETE": _COPY,
-    "DISKSNAPSHOTCREATE": _COPY,
-    "DISKSNAPSHOTREVERT": _COPY,
-    "BACKUP": ": the cloud makes no backups. Power the VM off and make a copy of its drive",
-    "EXEC": ": the cloud does not reach into guests. Use the address of the VM",
-}
-"""what to do in place of an action that is refused; both lists of a server change only while it is stopped (2.2)"""
 
 
 class VmmService:
@@ -102,6 +77,7 @@ class VmmService:
         self._zones = zones
         self._send = send
         self._clock = clock
+        self._desk = Desk(settings, zones, clock)
         self._lanes = lanes or Lanes(options.threads)
         self._verbs = Verbs(journal, self._log)
         self._generation = ""
@@ -169,8 +145,7 @@ class VmmService:
             self._log("E", -1, error.sentence)
 
     def _refuse(self, request: VmmRequest, ticket: Ticket) -> None:
-        instead = INSTEAD.get(request.action, "")
-        ticket.answer(False, _REFUSAL.format(action=request.action, instead=instead))
+        ticket.answer(False, refusal(request.action))
 
     def _abort(self, request: VmmRequest, _ticket: Ticket) -> None:
         """DRIVER_CANCEL: what runs or waits for this VM is not wanted any more. It has no answer of its own."""
@@ -216,22 +191,7 @@ class VmmService:
             vm = vm or self._described(request)
         else:
             self._begin(request)
-        host = self._settings.host(request.host)
-        zone = self._zones.of(host)
-        order = Order(
-            request=request,
-            purpose=meaning,
-            vm=vm,
-            settings=host,
-            settings_of=self._settings.host,
-            defaults=self._settings.template_defaults(),
-            zone=zone,
-            cloud=host.cloud,
-            job=job,
-            previous=previous,
-            clock=self._lanes.clock(job),
-            plain_clock=self._clock,
-        )
+        order = self._desk.order(request, meaning, vm, job, previous=previous, clock=self._lanes.clock(job))
         return self._verbs.table[meaning](order)
 
     def _described(self, request: VmmRequest) -> VirtualMachine:
@@ -354,22 +314,8 @@ class VmmService:
 
     def _mend(self, doubt: Doubt, job: Job) -> None:
         try:
-            host = self._settings.host(doubt.host)
             request = VmmRequest("CLEANUP", doubt.vm, self._generation, host=doubt.host)
-            order = Order(
-                request=request,
-                purpose=Purpose.DESTROY,
-                vm=None,
-                settings=host,
-                settings_of=self._settings.host,
-                defaults=(),
-                zone=self._zones.of(host),
-                cloud=host.cloud,
-                job=job,
-                previous=None,
-                clock=self._clock,
-                plain_clock=self._clock,
-            )
+            order = self._desk.order(request, Purpose.DESTROY, None, job)
             if self._verbs.mend(order, doubt) or self._clock.now() - doubt.at > MEND_FOR:
                 self._journal.settle(doubt.attempt)
         except KNOWN_ERRORS as error:

@@ -46,6 +46,8 @@ class VirtualMachine:
     """the VM was made from a server that existed before (opennebula-drivers 4, 9.4)"""
     monitoring: bool = False
     """the document has MONITORING (4.14+): POLL speaks of CPU and MEMORY, no longer USEDCPU and USEDMEMORY"""
+    disk: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """the DISK that ATTACHDISK and DETACHDISK are about: the one with ATTACH=YES (2.2)"""
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
     """API keys of a deployment file in key-value form, which takes the place of EH"""
 
@@ -123,6 +125,7 @@ def _machine(
         history_seq=_or(_integer(child_text(root, "HISTORY_RECORDS/HISTORY/SEQ")), 0),
         imported=child_text(template, "IMPORTED").upper() == "YES",
         monitoring=root.find("MONITORING") is not None,
+        disk=_attached(template),
     )
 
 
@@ -135,6 +138,20 @@ def _eh(homes: Tuple[Optional[Element], ...]) -> Tuple[Tuple[Mapping[str, str], 
             plain = " ".join((element.text or "").strip() for element in found if not len(element))
             return tuple(vectors), plain.strip()
     return (), ""
+
+
+def _attached(template: Optional[Element]) -> Dict[str, str]:
+    disks = [] if template is None else [_vector(disk) for disk in template.findall("DISK")]
+    return next((disk for disk in disks if disk.get("ATTACH", "").upper() == "YES"), {})
+
+
+def device_of(target: str) -> str:
+    """The cloud's name of an OpenNebula disk target, ``hdb``, ``sdc`` or ``vda``; empty when there is none."""
+    bus, number = target[:2].lower(), ord(target[2].lower()) - ord("a") if len(target) == 3 else -1
+    if bus == "hd" and 0 <= number < 4:
+        return f"ide:{number // 2}:{number % 2}"
+    names = {"sd": "scsi:0:", "vd": "block:"}
+    return f"{names[bus]}{number}" if bus in names and 0 <= number < 8 else ""
 
 
 def _vector(element: Element) -> Dict[str, str]:
@@ -227,6 +244,9 @@ class Purpose(str, Enum):
     REBOOT = "reboot"
     """ACPI off, and on again"""
     RESET = "reset"
+    ATTACH = "attach"
+    """a drive to a server that is stopped"""
+    DETACH = "detach"
     RESIZE = "resize"
     """CPU and memory of a server that runs"""
     MIGRATE = "migrate"
@@ -267,6 +287,8 @@ _MEANING: Mapping[str, _ByState] = {
     "RESTORE": ({}, Purpose.RESTORE),
     "REBOOT": ({}, Purpose.REBOOT),
     "RESET": ({}, Purpose.RESET),
+    "ATTACHDISK": ({}, Purpose.ATTACH),
+    "DETACHDISK": ({}, Purpose.DETACH),
     "RESIZE": ({}, Purpose.RESIZE),
     "MIGRATE": ({}, Purpose.MIGRATE),
     "POLL": ({}, Purpose.POLL),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.core import Core, administrator
+from tests.core.judge import Answer
 from tests.support.endpoint import Endpoint
 from tests.unit.bursting.conftest import Installation, Site
 
@@ -287,6 +288,31 @@ def test_cpu_is_resized_live_and_memory_only_while_off(site: Site) -> None:
         core.answered()
         assert "can only change while it is stopped" in core.replies("RESIZE", vm)[-1].text
         assert site.servers()[0]["mem"] == 512
+
+
+def test_a_drive_is_attached_and_taken_off_where_the_cloud_allows_it(site: Site) -> None:
+    """A disk whose image has a drive's UUID as its SOURCE; the guest has switched itself off meanwhile."""
+    second = site.new_drive()
+    disk = f'DISK=[ATTACH="YES", DISK_ID="3", SOURCE="{second}", TARGET="hdb"]\n'
+    vector = ", ".join(f'{key}="{value}"' for key, value in site.template().items())
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core, f"{disk}EH=[{vector}]")
+
+        def ask(action: str) -> Answer:
+            core.request(action, vm)
+            core.answered()
+            return core.replies(action, vm)[-1]
+
+        refused = ask("ATTACHDISK")
+        assert "its drives can only change while it is stopped" in refused.text
+        site.endpoint.call(f"/servers/{vm.deploy_id}/stop")
+        assert ask("ATTACHDISK").ok
+        assert site.servers()[0]["ide:0:1"] == second
+        assert ask("ATTACHDISK").ok, "asked again after a lost answer"
+        for _unused in range(2):
+            assert ask("DETACHDISK").ok
+            assert "ide:0:1" not in site.servers()[0]
 
 
 def test_a_vm_moves_between_two_hosts_of_one_account_and_never_to_another(site: Site) -> None:

@@ -135,6 +135,32 @@ def test_hosts_of_different_zones_are_kept_apart(installation: Installation, sit
         assert one.facts["USEDCPU"] == "0"
 
 
+def test_a_server_that_a_move_left_at_another_account_is_named_and_goes_with_its_vm(
+    installation: Installation, site: Site, quick_endpoint: Endpoint, deaf: Endpoint
+) -> None:
+    """Undeployed from one zone and resumed in another, which cannot work (pitfall 15): the server is where it was."""
+    (installation.etc / "vmm_eh" / "hosts" / "zone-brc").write_text(f"EHURI={deaf.url}\n")
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        here, there = core.create_host("eh"), core.create_host("zone-b")
+        template = {key: value for key, value in site.template().items() if key not in ("DRIVE", "BOOT")}
+        vm = core.create_vm({**template, "IMAGE": "ide:0:0 golden"})
+        deaf.call("/drives/create", {"name": "golden", "size": "4M"})
+        core.deploy(vm, there)
+        core.wait(vm, "RUNNING")
+        core.undeploy(vm, hard=True)
+        core.wait(vm, "UNDEPLOYED")
+        vm.host = here
+        core.resume(vm)
+        core.wait(vm, "BOOT_UNDEPLOY_FAILURE")
+        assert f"is at another account ({deaf.url})" in vm.error
+        assert "give the VM back to host 'zone-b'" in vm.error
+        core.delete(vm)
+        core.wait(vm, "DONE")
+    assert deaf.call("/servers/info").json() == []
+    assert [drive["name"] for drive in deaf.call("/drives/info").json()] == ["golden"]
+
+
 def test_under_2_0_monitor_is_answered_from_the_last_listing_while_the_cloud_is_silent(
     site: Site, proxy: Proxy
 ) -> None:

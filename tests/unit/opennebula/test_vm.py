@@ -14,6 +14,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
     Purpose,
     TemplateError,
     VirtualMachine,
+    device_of,
     eh_vector,
     from_deployment_file,
     from_payload,
@@ -221,3 +222,12 @@ class TestLayout:
     def test_another_path_is_refused_by_name(self, path: str) -> None:
         with pytest.raises(DocumentError, match=r"VM_DIR"):
             deployment_file("/srv/one/var", path)
+
+
+@pytest.mark.parametrize(
+    ("target", "device"),
+    [("hda", "ide:0:0"), ("hdd", "ide:1:1"), ("hde", ""), ("sda", "scsi:0:0"), ("sdh", "scsi:0:7"), ("VDC", "block:2"),
+     ("vdi", ""), ("", ""), ("xvda", ""), ("hd1", "")],
+)  # fmt: skip
+def test_a_disk_target_names_a_device_of_the_cloud(target: str, device: str) -> None:
+    assert device_of(target) == device
