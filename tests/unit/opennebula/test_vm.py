@@ -181,7 +181,9 @@ class TestPurpose:
             ("DRIVER_CANCEL", "V3", None, Purpose.ABORT),
             ("UPDATECONF", "V3", 3, Purpose.ACCEPT),
             ("MIGRATE", "V1", None, Purpose.MIGRATE),
-            ("ATTACHDISK", "V3", 17, Purpose.REFUSE),
+            ("ATTACHDISK", "V3", 17, Purpose.ATTACH),
+            ("DETACHDISK", "V2", 17, Purpose.DETACH),
+            ("ATTACHNIC", "V3", 25, Purpose.REFUSE),
             ("TELEPORT", "V3", 3, Purpose.REFUSE),
         ],
     )
