@@ -16,6 +16,8 @@ from .transport import Reply, Transport
 
 DEVICE = re.compile(r"ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7]")
 NIC = re.compile(r"nic:([0-3]):(.+)")
+SERVER_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
+"""a UUID, or nearly: it goes into paths, and as one word to others"""
 FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
@@ -182,7 +184,7 @@ class Servers:
 
 
 def _server(properties: Dict[str, str], reply: Reply) -> Server:
-    if "server" not in properties:
+    if not SERVER_ID.fullmatch(properties.get("server", "")):
         raise ProtocolError(
             f"{reply.call}: the answer describes no server: check that the endpoint is an ElasticHosts API",
             call=reply.call,

@@ -19,6 +19,8 @@ IDENTITY_KEYS = ("uuid", "server", "drive", "folder")
 _ESCAPE = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPE = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 _ESCAPED = re.compile(r"\\[\\nr]")
+_TYPE = re.compile(r"(application|audio|image|message|multipart|text|video)/[a-z.+-]{1,20}")
+"""what may be repeated of a header that can hold anything"""
 _SPECIAL = re.compile(r"[\\\n\r]")
 
 
@@ -88,8 +90,10 @@ def _decode(content: bytes) -> str:
 
 
 def _text(content: bytes, content_type: str) -> str:
-    if content and _bare(content_type) not in TEXT_TYPES:
-        raise ProtocolError(f"the answer is {_bare(content_type)}, neither text/plain nor application/json")
+    kind = _bare(content_type)
+    if content and kind not in TEXT_TYPES:
+        shown = kind if _TYPE.fullmatch(kind) else "of no known type"
+        raise ProtocolError(f"the answer is {shown}, neither text/plain nor application/json")
     text = _decode(content)
     if text.lstrip()[:1] == "<":
         raise ProtocolError("the answer is a page of HTML or XML")

@@ -23,7 +23,6 @@ from urllib.parse import urlsplit
 
 import requests
 import urllib3
-import urllib3.exceptions
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import (
@@ -354,9 +353,9 @@ class World(Administrator):
                 (len(self.calls) + random.Random(len(self.calls)).randint(1, 9), (method, path, headers, body))
             )
             self.clock.sleep(61)
-            raise urllib3.exceptions.ReadTimeoutError(None, path, "late")  # type: ignore[arg-type]
+            raise TimeoutError("late")
         if word in ("late", "cut") and when != "after":
-            raise urllib3.exceptions.ProtocolError("reset")
+            raise ConnectionResetError("reset")
         if event == "kill before":
             raise Killed
         if event == "429":
@@ -371,7 +370,7 @@ class World(Administrator):
         if event == "wish":
             self.wish()
         if event == "cut after":
-            raise urllib3.exceptions.ProtocolError("reset")
+            raise ConnectionResetError("reset")
         if word in ("500", "503"):
             return int(word), {"X-Elastic-Error": "system"}, b"fault"
         return answer
