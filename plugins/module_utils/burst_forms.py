@@ -17,7 +17,7 @@ from .elastichosts.plan import hidden
 from .elastichosts.servers import Server
 from .forms import Desired, InvalidOption, text
 from .module import predicted
-from .server_forms import device, server_desired, server_view, with_creation_defaults
+from .server_forms import check_console, device, server_desired, server_view, with_creation_defaults
 
 MOST_MEMBERS = 1000
 MOST_AT_A_TIME = 32
@@ -73,11 +73,18 @@ def group_desired(params: Mapping[str, Any], given: Collection[str], current: Ma
     return desired
 
 
+def member_drive(params: Mapping[str, Any]) -> Desired:
+    """The properties of a member's own drive. Raises InvalidOption."""
+    drive = drive_desired({"size": params["size"], "tier": params["tier"], "tags": params["tags"]}, ("tags",))
+    return {key: value for key, value in drive.items() if value is not None}
+
+
 def group_recipe(
     client: ElasticHosts,
     params: Mapping[str, Any],
     given: Collection[str],
     desired: Desired,
+    drive: Desired,
     plan: GroupPlan,
     own_drives: Sequence[Drive],
 ) -> Recipe:
@@ -88,10 +95,9 @@ def group_recipe(
     properties = with_creation_defaults(desired, {}, given)
     if params["address"] != "auto" and _FIRST_DHCP not in desired:
         properties.pop(_FIRST_DHCP, None)
-    drive = drive_desired({"size": params["size"], "tier": params["tier"], "tags": params["tags"]}, ("tags",))
-    drive = {key: value for key, value in drive.items() if value is not None}
     if plan.make:
         _must_have(params)
+        check_console(params, desired, {})
     source = None
     if params["image"] is not None:
         properties["boot"] = params["device"]

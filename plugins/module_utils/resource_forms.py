@@ -65,13 +65,13 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
 def perform_resource(task: Task, kind: Kind) -> Outcome:
     """Bring one address or VLAN into the state and form that the task describes."""
     params, state = task.params, task.params["state"]
+    desired = resource_desired(params, task.given) if state == "present" else {}
     current = task.client.resources.find(kind.type, resource_wanted(kind, params))
     if state == "present" and current is None and params[kind.option] is not None:
         problem = f"the account has no {kind.noun} {params[kind.option]}; correct it, or give only a name for a new one"
         raise InvalidOption(kind.option, problem)
     servers = task.client.servers.info() if current is not None else []
     users = current.users(servers) if current is not None else ()
-    desired = resource_desired(params, task.given) if state == "present" else {}
     plan = plan_resource(desired, state, current, users, kind=kind.type)
     if task.check_mode:
         expected = predicted(plan, current.properties if current else {})

@@ -194,6 +194,18 @@ def server_desired(
     return desired
 
 
+def check_server(params: Mapping[str, Any], given: Collection[str]) -> None:
+    """Raises InvalidOption for what is wrong whatever the cloud holds; to be called before the first call."""
+    server_desired(params, given, None, {name: name for name in named_drives(params)})
+
+
+def check_console(params: Mapping[str, Any], desired: Desired, have: Mapping[str, str]) -> None:
+    """Raises InvalidOption for `vnc: true` without a password: VNC stays off then (elastichosts-api 3)."""
+    known = have.get("password") or have.get("vnc:password")
+    if params.get("vnc") and desired.get("password", known) is None:
+        raise InvalidOption("vnc", "true needs a password, without one the console stays off; give password as well")
+
+
 def with_creation_defaults(desired: Desired, params: Mapping[str, Any], given: Collection[str]) -> Desired:
     """`desired` completed for a server that is to be created: defaults for what the task leaves open."""
     complete: Desired = dict(CREATION_DEFAULTS)

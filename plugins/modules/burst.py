@@ -198,6 +198,7 @@ from ..module_utils.burst_forms import (
     group_differences,
     group_name,
     group_recipe,
+    member_drive,
     member_view,
     members_after,
     wanted_count,
@@ -226,7 +227,7 @@ ARGUMENTS: Dict[str, Any] = {
 def perform(task: Task) -> Outcome:
     params = task.params
     name, (count, exact) = group_name(params), wanted_count(params)
-    common = group_desired(params, task.given, {})
+    common, drive = group_desired(params, task.given, {}), member_drive(params)
     with task.client.transport.within(task.deadline):
         listing = look(task.client)
         group = find_group(name, listing)
@@ -237,7 +238,7 @@ def perform(task: Task) -> Outcome:
             exact=exact,
             restart=params["restart"],
         )
-        recipe = group_recipe(task.client, params, task.given, common, plan, listing.drives)
+        recipe = group_recipe(task.client, params, task.given, common, drive, plan, listing.drives)
     before, after = group_differences(name, plan, recipe)
     if task.check_mode:
         views = members_after(group, plan, recipe)

@@ -298,6 +298,7 @@ class Content(NamedTuple):
 
 def perform(task: Task) -> Outcome:
     params = task.params
+    desired = drive_desired(params, task.given) if params["state"] == "present" else {}
     current = task.client.drives.find(wanted(params))
     if params["state"] == "absent":
         return finish(task, plan_drive({}, "absent", current), current, Content())
@@ -307,7 +308,6 @@ def perform(task: Task) -> Outcome:
         find_source(task.client, params["source"]) if params["source"] else None,
         params["dest"],
     )
-    desired = drive_desired(params, task.given)
     if current is None and asked.size:
         desired.setdefault("size", str(rounded(asked.size)))
     plan = plan_drive(desired, "present", current, allow_shrink=params["allow_shrink"])

@@ -305,6 +305,8 @@ from ..module_utils.forms import InvalidOption, must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
 from ..module_utils.server_forms import (
     COMMON_ARGUMENTS,
+    check_console,
+    check_server,
     named_drives,
     server_desired,
     server_view,
@@ -347,6 +349,8 @@ ARGUMENTS: Dict[str, Any] = {
 
 def perform(task: Task) -> Outcome:
     params = task.params
+    if params["state"] != "absent":
+        check_server(params, task.given)
     current = task.client.servers.find(wanted(params))
     if params["state"] != "absent":
         must_exist(params, current, "server")
@@ -363,7 +367,9 @@ def perform(task: Task) -> Outcome:
 def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
     """The wanted properties in the API's keys."""
     uuids = drive_uuids(task, named_drives(task.params))
-    desired = server_desired(task.params, task.given, current.properties if current else None, uuids)
+    have = current.properties if current else {}
+    desired = server_desired(task.params, task.given, have, uuids)
+    check_console(task.params, desired, have)
     return desired if current else with_creation_defaults(desired, task.params, task.given)
 
 

@@ -42,6 +42,36 @@ def test_an_existing_server_goes_through_its_states(cloud: Cloud) -> None:
     assert cloud.server(name="web", cpu=2000)["server"]["status"] == "stopped", "present leaves the state alone"
 
 
+@pytest.mark.parametrize(
+    ("module", "options", "named"),
+    [
+        ("server", {**WEB, "cpu": 100}, "cpu: 100 is out of range, give 500 to 20000 MHz"),
+        ("server", {**WEB, "drives": [{"device": "ide:9:0", "drive": "x"}]}, "drives[0].device: 'ide:9:0'"),
+        ("drive", {"name": "root", "size": "much"}, "size: 'much'"),
+        ("ip", {"name": "x" * 81}, "name: 81 characters"),
+        ("vlan", {"name": "a", "user_keys": {"a b": "c"}}, "user_keys: 'a b'"),
+        ("burst", {**WEB, "exact_count": 1, "mem": 1}, "mem: 1 is out of range"),
+        ("burst", {**WEB, "exact_count": 1, "size": "much"}, "size: 'much'"),
+        ("capacity_info", {"limits": {"mem": -1}}, "limits.mem: -1"),
+        ("server_info", {"uuid": "x"}, "uuid: 'x'"),
+    ],
+)
+def test_an_option_that_cannot_be_right_fails_before_any_call(
+    cloud: Cloud, module: str, options: dict[str, Any], named: str
+) -> None:
+    refused = cloud.run(module, **options)
+    assert named in refused["msg"]
+    assert refused["failure"]["code"] == "option"
+    assert cloud.calls == []
+
+
+def test_a_console_needs_a_password(cloud: Cloud) -> None:
+    for module, options in (("server", {}), ("burst", {"exact_count": 1})):
+        assert "vnc: true needs a password" in cloud.run(module, **WEB, **options, vnc=True)["msg"]
+    cloud.server(**WEB, vnc=True, password="Xx12yy34")
+    assert cloud.server(name="web", vnc=True)["changed"] is False, "the server has one"
+
+
 def test_restarted_and_reset_act_every_time(cloud: Cloud) -> None:
     cloud.server(**WEB)
     for state, actions in (("reset", ["reset"]), ("restarted", ["shutdown", "start"])):
