@@ -167,36 +167,52 @@ class Lanes:
 
     def _dispatch(self) -> None:
         """With the lock held: start what may start."""
-        while self._ready and self._places > self._returning and self._under_way < self._most and not self._closing:
-            self._places -= 1
-            self._under_way += 1
-            self._pool.submit(self._run, self._ready.popleft())
+        while self._may_start():
+            self._pool.submit(self._run, self._started())
         self._change.notify_all()
 
+    def _may_start(self) -> bool:
+        free = self._places > self._returning and self._under_way < self._most
+        return bool(self._ready) and free and not self._closing
+
+    def _started(self) -> Hashable:
+        self._places -= 1
+        self._under_way += 1
+        return self._ready.popleft()
+
     def _run(self, key: Hashable) -> None:
+        """The next job of ``key``, and then whatever is ready: another thread would have to wake up first."""
         with self._change:
             queue = self._queues[key]
-            job = queue[0]
+        while True:
+            _work(queue[0])
+            with self._change:
+                self._places += 1
+                self._under_way -= 1
+                queue.popleft()
+                if queue:
+                    self._ready.append(key)
+                else:
+                    del self._queues[key]
+                if not self._may_start():
+                    self._change.notify_all()
+                    return
+                key = self._started()
+                queue = self._queues[key]
+
+
+def _work(job: Job) -> None:
+    """Whatever comes of the job, the lane goes on."""
+    try:
         try:
             job.work(job)
         except BaseException as error:
             log_exception(error)
             job.ticket.answer(False, internal_error(error))
-        finally:
-            if not job.held:
-                job.ticket.answer(False, NO_ANSWER)
-            self._next(key, queue)
-
-    def _next(self, key: Hashable, queue: Deque[Job]) -> None:
-        with self._change:
-            self._places += 1
-            self._under_way -= 1
-            queue.popleft()
-            if queue:
-                self._ready.append(key)
-            else:
-                del self._queues[key]
-            self._dispatch()
+        if not job.held:
+            job.ticket.answer(False, NO_ANSWER)
+    except BaseException as error:
+        log_exception(error)
 
 
 NO_ANSWER = "The driver has no answer to this request: please report this as a fault."

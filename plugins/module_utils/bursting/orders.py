@@ -108,7 +108,7 @@ class Order:
     def _snapshot(self, listing: Listing[Thing], since: Optional[float]) -> Snapshot[Thing]:
         wait = self.settings.number("ACTION_TIMEOUT")
         try:
-            return listing.since(self.fresh if since is None else since, wait)
+            return listing.since(self.fresh if since is None else since, wait, own=True)
         except ListingLate:
             raise Failure(
                 f"{self.settings.endpoint} did not answer within {wait:g} s when it was asked for a listing: look "

@@ -10,12 +10,13 @@ and every other request that arrived before (design, rule 6).
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from dataclasses import dataclass
-from typing import Callable, Dict, Generic, List, Optional, Tuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Callable, ContextManager, Dict, Generic, List, Optional, Tuple, TypeVar
 
 from ..elastichosts.client import ElasticHosts
-from ..elastichosts.clock import Clock
+from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError
 from ..elastichosts.servers import Server
@@ -37,15 +38,18 @@ class Snapshot(Generic[Thing]):
     things: Tuple[Thing, ...]
     begun: float
     ended: float
+    _by_cloud: Dict[str, Dict[int, List[Thing]]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, cloud: str) -> Dict[int, List[Thing]]:
-        """What belongs to this OpenNebula cloud, by VM id."""
-        found: Dict[int, List[Thing]] = {}
-        for thing in self.things:
-            vm_id = owner(thing, cloud)
-            if vm_id is not None:
-                found.setdefault(vm_id, []).append(thing)
-        return found
+        """What belongs to this OpenNebula cloud, by VM id; made out once for all who ask."""
+        if cloud not in self._by_cloud:
+            found: Dict[int, List[Thing]] = {}
+            for thing in self.things:
+                vm_id = owner(thing, cloud)
+                if vm_id is not None:
+                    found.setdefault(vm_id, []).append(thing)
+            self._by_cloud[cloud] = found
+        return self._by_cloud[cloud]
 
     def wild(self, cloud: str) -> List[Thing]:
         """What is somebody else's."""
@@ -59,18 +63,25 @@ class ListingLate(Exception):
 class Listing(Generic[Thing]):
     """The last listing of an account; fetched when somebody needs a newer one, once for all who do."""
 
-    def __init__(self, fetch: Callable[[], List[Thing]], clock: Clock) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], List[Thing]],
+        clock: Clock,
+        within: Optional[Callable[[Deadline], ContextManager[None]]] = None,
+    ) -> None:
         self._fetch: Callable[[], List[Thing]] = fetch
         self._clock = clock
+        self._within = within or (lambda _deadline: contextlib.nullcontext())
         self._news = threading.Condition()
         self._flights: List[float] = []
         self._failed: Optional[Tuple[float, Exception]] = None
         self.last: Optional[Snapshot[Thing]] = None
 
-    def since(self, moment: float, wait: float) -> Snapshot[Thing]:
+    def since(self, moment: float, wait: float, *, own: bool = False) -> Snapshot[Thing]:
         """A listing begun at ``moment`` (monotonic seconds) or later.
 
         :param wait: seconds; the fetch goes on in the background when they are over
+        :param own: whether the caller's own thread may fetch, within ``wait``: sooner than another that starts first
         :raises ListingLate: nothing came in time
         :raises ElasticHostsError: the cloud could not be asked
         """
@@ -83,11 +94,25 @@ class Listing(Generic[Thing]):
                 if self._failed is not None and self._failed[0] >= moment:
                     raise self._failed[1]
                 if all(begun < moment for begun in self._flights) and len(self._flights) < AT_ONCE:
-                    self._launch()
+                    if own:
+                        self._fetch_here(until - now)
+                    else:
+                        self._launch()
                     continue
                 left = until - self._clock.monotonic()
                 if left <= 0 or not self._news.wait(left):
                     raise ListingLate
+
+    def _fetch_here(self, seconds: float) -> None:
+        """With the lock held, which others get meanwhile."""
+        begun = self._clock.monotonic()
+        self._flights.append(begun)
+        self._news.release()
+        try:
+            with self._within(Deadline(seconds, self._clock)):
+                self._fly(begun)
+        finally:
+            self._news.acquire()
 
     def _launch(self) -> None:
         begun = self._clock.monotonic()
@@ -116,8 +141,8 @@ class Zone:
 
     def __init__(self, client: ElasticHosts, clock: Clock) -> None:
         self.client = client
-        self.listing: Listing[Server] = Listing(client.servers.info, clock)
-        self.drives: Listing[Drive] = Listing(client.drives.info, clock)
+        self.listing: Listing[Server] = Listing(client.servers.info, clock, client.transport.within)
+        self.drives: Listing[Drive] = Listing(client.drives.info, clock, client.transport.within)
 
 
 Connect = Callable[[HostSettings], ElasticHosts]

@@ -1,0 +1,342 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What may be fed with anything: each target takes bytes, and raises when something came of them that must not.
+
+``tests.fuzz`` drives them with atheris, the unit tests with Hypothesis and with every input that once was a finding.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import re
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import Arguments, Daemon
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.im import ImService
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.mapping import (
+    host_facts,
+    import_template,
+    specification,
+    state_of,
+    template_defaults,
+    vm_facts,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.settings import (
+    HostSettings,
+    Settings,
+    SettingsError,
+    parse_limits,
+    parse_rc,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.watch import HostWatch
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import (
+    Answer,
+    Connections,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.errors import (
+    MalformedLine,
+    OpenNebulaError,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.inbound import ID_FIRST
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.messages import parse_im
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_deployment_file
+from tests.core.judge import VMM_ACTIONS, judge_im, judge_vmm
+from tests.core.releases import release
+from tests.unit.bursting.simulation import InlineLanes, InlineZones, SimulatedClock
+
+USER = "11111111-2222-4333-8444-555555555555"
+KEY = "s3cr3t-of-the-fuzzer"
+MARK = b"THE-KEY"
+"""stands for the secret key in inputs: a cloud may repeat what it was sent"""
+SETTINGS = {"EHURI": "http://cloud", "EHAUTH": f"{USER}:{KEY}", "EHCLOUD": "fuzzed"}
+GENERATIONS = {"V1": "2.0.1", "V2": "5.10.5", "V3": "7.4.0"}
+IM_GENERATIONS = {"I1": "2.0.1", "I2": "4.2.0", "I3": "5.10.5", "I4": "7.4.0"}
+_ID = re.compile(rb"[A-Z][A-Z0-9_]* +(-?\d+)(?: |\Z)")
+
+
+class Wire:
+    """A socket that says the input, so many bytes at a time, and then ends."""
+
+    def __init__(self, data: bytes) -> None:
+        self._step = data[0] + 1 if data else 1
+        self._left = data[1:]
+
+    def recv(self, _size: int) -> bytes:
+        piece, self._left = self._left[: self._step], self._left[self._step :]
+        return piece
+
+    def close(self) -> None:
+        pass
+
+
+class Cloud:
+    """Answers every call with what the input holds: blocks of "STATUS TYPE\\nBODY", one after the other."""
+
+    def __init__(self, script: bytes) -> None:
+        self._blocks = script.split(b"\n\n") if script else []
+
+    def urlopen(self, _method: str, _url: str, **_options: Any) -> Answer:
+        head, _newline, body = (self._blocks.pop(0) if self._blocks else b"500 text/plain").partition(b"\n")
+        number, _blank, kind = head.partition(b" ")
+        status = number if re.fullmatch(rb"[2-5]\d\d", number) else b"200"
+        kind = kind.replace(b"\r", b"") or b"application/json"
+        lines = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nX-Elastic-Error: failed\r\n\r\n%b" % (status, kind, body)
+        return Answer(Connections("http://cloud", 0), Wire(b"\xff" + lines))  # type: ignore[arg-type]
+
+
+class Site:
+    """A driver's surroundings without network and without waiting."""
+
+    def __init__(self, folder: Path) -> None:
+        for name in ("etc/vmm_eh", "etc/im_eh", "var"):
+            (folder / name).mkdir(parents=True)
+        rc = folder / "etc" / "vmm_eh" / "vmm_ehrc"
+        rc.write_text("".join(f"{key}='{value}'\n" for key, value in SETTINGS.items()))
+        rc.chmod(0o600)
+        self.place = layout(str(folder))
+        self.settings = Settings(self.place, {}, template_defaults)
+        self.clock: Any = SimulatedClock()
+        self.journal = Journal(f"{folder}/var/eh_journal.sqlite", self.clock, "boot")
+        self.said: list[bytes] = []
+
+    def zones(self, script: bytes) -> InlineZones:
+        cloud = Cloud(script)
+
+        def connect(settings: HostSettings) -> ElasticHosts:
+            client = ElasticHosts(settings.endpoint, settings.auth, clock=self.clock, jitter=lambda: 0.5)
+            client.transport._pool = cloud  # type: ignore[assignment]
+            return client
+
+        return InlineZones(self.clock, connect)
+
+    def lanes(self) -> Any:
+        return InlineLanes(self.clock, lambda: None)
+
+
+@cache
+def site() -> Site:
+    return Site(Path(tempfile.mkdtemp(prefix="eh-fuzz-")))
+
+
+def run(lanes: Any) -> None:
+    """Every job until none is left; a fault of the driver's own is raised."""
+    while lanes.queues:
+        lanes.run(next(iter(lanes.queues)))
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[None]:
+    """The driver's own log is read, too."""
+    log = io.StringIO()
+    with contextlib.redirect_stderr(log):
+        yield
+    assert KEY not in log.getvalue(), log.getvalue()
+
+
+def parts(data: bytes) -> tuple[bytes, bytes]:
+    """A line, and what the cloud answers. `<xml>` in the line stands for the packed form that the core sends."""
+    line, _newline, script = data.partition(b"\n")
+    line = re.sub(rb"<(VMM_DRIVER_ACTION_DATA)>.*</\1>", lambda found: base64.b64encode(found[0]), line)
+    line = re.sub(rb"<(MONITOR_DRIVER_ACTION)>.*</\1>", lambda found: base64.b64encode(zlib.compress(found[0])), line)
+    return line, script.replace(MARK, KEY.encode())
+
+
+def vmm_lines(data: bytes) -> None:
+    """A line to the VM driver, whose cloud answers anything: at most one answer, for the VM of the line."""
+    line, script = parts(data)
+    here = site()
+    here.said.clear()
+    lanes = here.lanes()
+    service = vmm.VmmService(
+        here.place, here.settings, here.journal, here.zones(script), here.said.append, Arguments(), here.clock, lanes
+    )
+    with logged():
+        Daemon(service)._hand_over([line])
+        run(lanes)
+    named = _ID.match(line)
+    replies = []
+    for said in here.said:
+        assert KEY.encode() not in said, said
+        assert said.endswith(b"\n") and said.count(b"\n") == 1, said
+        judged = [_judged(judge_vmm, name, said[:-1]) for name in GENERATIONS.values()]
+        assert any(judged) or _unjudged(said), said
+        replies += [answer for answer in judged if answer and answer.kind == "reply"][:1]
+    assert len(replies) <= 1 or line.strip() == b"INIT", replies
+    for reply in replies:
+        assert named and reply.id == int(named[1]), (line, reply)
+
+
+def _unjudged(said: bytes) -> bool:
+    """A FAILURE of an action that no release knows; or of one whose object's id only the damaged payload tells."""
+    action, status, *_rest = said.decode().split()
+    known = VMM_ACTIONS.fullmatch(action)
+    return status == "FAILURE" and (not known or (action in ID_FIRST and b"cannot be understood" in said))
+
+
+def _judged(judge: Callable[..., Any], name: str, line: bytes) -> Any:
+    if line == b"INIT SUCCESS":
+        return type("Init", (), {"kind": "init", "id": -1})
+    try:
+        return judge(release(name), line)
+    except AssertionError:
+        return None
+
+
+def im_lines(data: bytes) -> None:
+    """A line to the information driver, of a generation that it cannot tell, whose cloud answers anything."""
+    here = site()
+    line, script = parts(data)
+    for generation in ("I1", "I2", "I3"):
+        here.said.clear()
+        zones = here.zones(script)
+        try:
+            request = parse_im(line, lambda known=generation: known)  # type: ignore[misc]
+        except MalformedLine:
+            request = None
+        if request is not None and request.action == "START_MONITOR":
+            watch = HostWatch(request, here.settings, zones, here.journal, here.clock)
+            for _round in range(3):
+                with logged():
+                    lines, pause = watch.advance()
+                here.clock.sleep(max(pause, 0.1))
+                here.said += lines
+        else:
+            lanes = here.lanes()
+            service = ImService(
+                here.place, here.settings, here.journal, zones, here.said.append, Arguments(generation=generation),
+                here.clock,
+            )  # fmt: skip
+            service._lanes.close(0)
+            service._lanes = lanes
+            with logged():
+                Daemon(service)._hand_over([line])
+                run(lanes)
+        for said in here.said:
+            assert KEY.encode() not in said, said
+            assert said.endswith(b"\n") and said.count(b"\n") == 1, said
+            assert any(_judged(judge_im, name, said[:-1]) for name in IM_GENERATIONS.values()), said
+
+
+HOST = HostSettings("eh", SETTINGS, {}, "vmm_ehrc")
+
+
+def deployment_files(data: bytes) -> None:
+    """A deployment file: a specification, or a sentence."""
+    try:
+        machine = from_deployment_file(data, 7)
+        wanted = specification(machine, "eh", HOST, ())
+    except (OpenNebulaError, SettingsError) as error:
+        sentence(error)
+    else:
+        assert all(isinstance(value, str) for value in wanted.server.values()), wanted
+        assert wanted.server["user:one-cloud"] == "fuzzed", wanted
+        assert wanted.server["user:one-vm"] == "7", wanted
+
+
+def settings_files(data: bytes) -> None:
+    """A settings file in each of its languages."""
+    text = data.decode("utf-8", "surrogateescape")
+    values = parse_rc(text)
+    host = HostSettings("eh", {**SETTINGS, **values}, {}, "vmm_ehrc")
+    for parse in (parse_limits, template_defaults):
+        try:
+            parse(text)
+        except ValueError as error:
+            sentence(error)
+    try:
+        host_facts("eh", [], host)
+    except SettingsError as error:
+        sentence(error)
+
+
+def replies(data: bytes) -> None:
+    """What the cloud answers to each kind of call, and what the core is told of it."""
+    answer = data.replace(MARK, KEY.encode())
+    client = ElasticHosts("http://cloud", f"{USER}:{KEY}", clock=site().clock, jitter=lambda: 0.5, retries=0)
+    calls: tuple[Callable[[], Any], ...] = (
+        client.servers.list,
+        client.servers.info,
+        client.drives.info,
+        client.drives.list,
+        lambda: client.servers.get(USER),
+        lambda: client.servers.create({"name": "x", "vnc:password": KEY}),
+        lambda: client.servers.set(USER, {"name": "x"}),
+        lambda: client.servers.stop(USER),
+    )
+    for call in calls:
+        client.transport._pool = Cloud(answer)
+        try:
+            found = call()
+        except ElasticHostsError as error:
+            sentence(error)
+            continue
+        for server in found if call == client.servers.info else ():
+            state_of(server)
+            vm_facts(server, HOST)
+            import_template(server, "eh")
+            host_facts("eh", [server], HOST)
+
+
+def http_answers(data: bytes) -> None:
+    """What comes over a socket: an answer, or an error of the connection."""
+    pool = Connections("http://cloud", 1)
+    try:
+        answer = Answer(pool, Wire(data))  # type: ignore[arg-type]
+        size = sum(len(piece) for piece in iter(lambda: answer.read1(1), b""))
+    except OSError:
+        return
+    answer.release_conn()
+    assert 200 <= answer.status < 600, answer.status
+    packed = "Content-Encoding" in answer.headers or "content-encoding" in answer.headers
+    assert packed or size <= len(data), size
+    pool.clear()
+
+
+def oned_conf(data: bytes) -> None:
+    """A file in the language of oned.conf: read and written back as it was, edited and unedited, or refused."""
+    text = conf.decode(data)
+    assert conf.encode(text) == data
+    try:
+        document = conf.parse(text)
+    except conf.ConfError as error:
+        sentence(error)
+        return
+    wanted: Mapping[str, str | None] = {"EXECUTABLE": "one_vmm_eh", "ARGUMENTS": "a b"}
+    if document.section("VM_MAD", "eh_fuzzed"):
+        return
+    after = conf.set_section(document, "VM_MAD", "eh_fuzzed", wanted)
+    again = conf.parse(after)
+    added = again.section("VM_MAD", "eh_fuzzed")
+    assert added is not None and added.get("ARGUMENTS") == "a b"
+    assert conf.set_section(again, "VM_MAD", "eh_fuzzed", wanted) == after
+
+
+def sentence(error: BaseException) -> None:
+    """An error is one bounded sentence without the secret."""
+    text = str(error)
+    assert text and KEY not in text, text
+    assert len(text) < 5000, len(text)
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    function.__name__: function
+    for function in (vmm_lines, im_lines, deployment_files, settings_files, replies, http_answers, oned_conf)
+}
+
+
+def findings(target: str) -> Iterator[Path]:
+    """Inputs that went wrong once."""
+    return iter(sorted((Path(__file__).parent / "findings" / target).glob("*")))
