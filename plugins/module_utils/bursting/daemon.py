@@ -342,7 +342,7 @@ def log_exception(error: BaseException) -> None:
 
 def log(text: str) -> None:
     """A line for the driver's own log, which exists when ONE_MAD_DEBUG is set (opennebula-drivers 5.4)."""
-    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
     if sys.stderr is not None:
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         sys.stderr.write(f"{stamp} {text.rstrip()}\n")
         sys.stderr.flush()

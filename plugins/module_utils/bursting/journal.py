@@ -157,6 +157,7 @@ class Journal:
         :raises JournalError:
         """
         with self._change() as rows:
+            rows.execute(_TOGETHER)
             rows.execute(
                 "UPDATE action SET state = ?, ended = ? WHERE state = ?",
                 (INTERRUPTED, self._clock.monotonic(), RUNNING),
@@ -218,6 +219,7 @@ class Journal:
 
     def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
         with self._change() as rows:
+            rows.execute(_TOGETHER)
             given_up = rows.execute(
                 "SELECT 1 FROM doubt WHERE attempt = ? AND state = ?", (attempt, GIVEN_UP)
             ).fetchone()
@@ -303,11 +305,12 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.executescript(_SCHEMA)
         with connection:
+            connection.execute(_TOGETHER)
             known = [row[0] for row in connection.execute("SELECT id FROM boot")]
             if known != [self._boot]:
                 connection.execute("UPDATE action SET begun = 0, ended = 0")
@@ -317,6 +320,8 @@ class Journal:
         return connection
 
 
+_TOGETHER = "BEGIN IMMEDIATE"
+"""what follows is one transaction; a statement alone is one anyway"""
 _DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
 _SELECT = "SELECT vm, state, verb, host, name, creates, pid, begun, ended FROM action"
 

@@ -38,6 +38,8 @@ def run(driver: str, argv: Sequence[str]) -> NoReturn:
     if early is None:
         os._exit(0)
     _unblock_signals()
+    if os.fstat(2).st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
+        sys.stderr = None  # what nobody reads need not be written
     os._exit(_serve(driver, argv, early))
 
 
