@@ -14,9 +14,11 @@ LINK := .cache/collections/ansible_collections/opennebula/elastichosts
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
+SECONDS ?= 60
+FUZZ ?= vmm_lines im_lines deployment_files settings_files replies http_answers oned_conf
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
-.PHONY: help setup demo test test-kvm bench format lint types unit sanity integration docs package clean
+.PHONY: help setup demo test test-kvm bench fuzz format lint types unit sanity integration docs package clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -33,6 +35,12 @@ test-kvm: setup ## real guests by libvirt, as root: installs packages, boots gue
 
 bench: setup ## the performance ratios
 	@$(BIN)/python -m tests.bench
+
+# Not a part of "make test": what it finds it finds after minutes, and atheris has wheels for Linux only. Whatever it
+# has found stays in tests/fuzz/findings.py, which the unit tests try.
+fuzz: setup ## feed every parser of the drivers with what atheris makes up: SECONDS=60 for each
+	$(BIN)/pip install -q --require-hashes --no-deps -r tests/fuzz/requirements.txt
+	for target in $(FUZZ); do $(BIN)/python -m tests.fuzz $$target $(SECONDS) || exit; done
 
 setup: $(READY) $(LINK) ## the virtual environment only
 

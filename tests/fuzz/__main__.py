@@ -5,7 +5,7 @@
     python -m tests.fuzz TARGET [seconds] [option of libFuzzer ...]
 
 It starts from recorded conversations and from what went wrong before. An input that raises, takes more than ten
-seconds or more than 1 GiB ends the run; put it into ``tests/fuzz/findings/TARGET``, where the unit tests try it too.
+seconds or more than 1 GiB ends the run; put it into ``findings.py``, from where the unit tests try it, too.
 """
 
 from __future__ import annotations

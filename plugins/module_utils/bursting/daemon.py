@@ -281,7 +281,10 @@ class Daemon:
                 continue
             if words[0] == b"FINALIZE":
                 return False
-            self._service.accept(line)
+            try:
+                self._service.accept(line)
+            except Exception as error:  # a fault of ours costs this one line, not the driver
+                log_exception(error)
         return True
 
 

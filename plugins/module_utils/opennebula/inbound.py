@@ -21,6 +21,8 @@ from .texts import one_line
 from .vm import VirtualMachine, from_payload
 
 BARE = ("INIT", "FINALIZE")
+BLANKS = " \t\r\n\v\f"
+"""those of bytes; text has more of them, and FINALIZE with one of these behind it ends no conversation"""
 ID_FIRST: Mapping[str, str] = {"UPDATESG": "SECURITY_GROUP_ID", "UPDATENIC": "VIRTUAL_NETWORK_ID"}
 """actions whose reply begins with an object id, also on FAILURE, and the payload field it stands in (2.3)"""
 
@@ -108,8 +110,8 @@ def parse_vmm(line: bytes) -> VmmRequest:
     :raises MalformedLine: when it cannot be understood
     """
     text = _clean(line)
-    if text.strip() in BARE:
-        return VmmRequest(text.strip(), -1, "")
+    if text.strip(BLANKS) in BARE:
+        return VmmRequest(text.strip(BLANKS), -1, "")
     action, number, rest, gap = _head(text)
     modern = gap == VMM["V3"].gap.decode()
     if action == "DRIVER_CANCEL":
@@ -131,8 +133,8 @@ def parse_im(line: bytes, generation: Callable[[], str] = str) -> ImRequest:
     :raises MalformedLine: when it cannot be understood, or the generation is asked for and not known
     """
     text = _clean(line)
-    if text.strip() in BARE:
-        return ImRequest(text.strip(), -1, "")
+    if text.strip(BLANKS) in BARE:
+        return ImRequest(text.strip(BLANKS), -1, "")
     action = text.split(" ", 1)[0]
     if action in ("START_MONITOR", "STOP_MONITOR"):
         return _im_document(text)

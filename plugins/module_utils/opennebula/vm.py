@@ -176,10 +176,12 @@ def _integer(text: str) -> Optional[int]:
 
 
 def _decimal(text: str) -> Optional[float]:
+    """None for what no VM can have: not a number, infinity, beyond a billion."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         return None
+    return value if -1e9 < value < 1e9 else None
 
 
 FORM = 'EH=[NAME="bitrot", CPUMHZ="500", MEMORY="500", DRIVE="ide:0:0 UUID", BOOT="ide:0:0"]'

@@ -12,6 +12,7 @@ import pytest
 
 from tests.core import Core, Vm
 from tests.unit.bursting.conftest import VNC_SECRET, Site, until
+from tests.unit.bursting.proxy import Proxy
 
 RELEASES = ("2.0.1", "7.4.0")
 NO_DRIVE = "00000000-1111-4222-8333-444444444444"
@@ -154,6 +155,55 @@ def test_a_payload_with_a_document_type_is_refused(site: Site) -> None:
     core.answered()
     assert "document type" in core.answers[-1].text
     still_serving(core, site)
+
+
+def payload(number: int, template: str, host: str = "eh") -> bytes:
+    vm = (
+        f"<VM><ID>{number}</ID><STATE>3</STATE><LCM_STATE>2</LCM_STATE><TEMPLATE><CPU>1</CPU>{template}</TEMPLATE></VM>"
+    )
+    document = f"<VMM_DRIVER_ACTION_DATA><HOST>{host}</HOST>{vm}</VMM_DRIVER_ACTION_DATA>"
+    return base64.b64encode(document.encode())
+
+
+def test_a_payload_of_ten_megabytes_is_read_and_one_of_nothing_but_tags_is_refused(site: Site) -> None:
+    core = site.core("7.4.0")
+    core.start_vmm()
+    large = payload(7, f"<DESCRIPTION>{'x' * 10_000_000}</DESCRIPTION>")
+    tags = payload(8, "<A/>" * 2_500_000)
+    deep = payload(9, "<A>" * 200_000 + "</A>" * 200_000)
+    for number, content, says in ((7, large, "has no EH=[...]"), (8, tags, "more than"), (9, deep, "nested")):
+        core.say("vmm", b"DEPLOY  %d %b" % (number, content), answer=("DEPLOY", number))
+        core.answered(60)
+        assert says in core.answers[-1].text
+    still_serving(core, site)
+
+
+def test_an_id_that_nobody_has_and_a_nul_byte_are_answered_for_no_other(site: Site) -> None:
+    core = site.core("7.4.0")
+    core.start_vmm()
+    core.say("vmm", b"RESET  4711 " + payload(4711, ""), answer=("RESET", 4711))
+    core.answered()
+    assert "The server of VM 4711 is not at" in core.answers[-1].text
+    core.say("vmm", b"RESET  12 " + payload(13, ""), answer=("RESET", 12))
+    core.answered()
+    assert "it describes VM 13" in core.answers[-1].text
+    core.say("vmm", b"RESET  14 AAAA\0" + payload(14, ""), answer=("RESET", 14))
+    core.answered()
+    assert "NUL" in core.answers[-1].text
+    still_serving(core, site)
+
+
+def test_a_cloud_that_repeats_the_key_or_a_password_is_not_quoted(site: Site) -> None:
+    with Proxy(site.endpoint.url) as proxy, site.core("7.4.0") as core:
+        site.configure(EHURI=proxy.url)
+        body = f"bad: {site.endpoint.key} {site.endpoint.auth} {VNC_SECRET} {core.release.name}"
+        proxy.fault("POST /servers/create", status=400, code="usage", body=body)
+        core.start_vmm()
+        reason = failed(core, core.create_vm(site.template()))
+        assert "bad: [hidden]" in reason
+        for text in (reason, site.log(), "\n".join(core.said())):
+            assert site.endpoint.key not in text
+            assert VNC_SECRET not in text
 
 
 def test_a_deployment_file_that_is_missing_or_empty_is_named(site: Site) -> None:
