@@ -80,10 +80,6 @@ options:
       - All tags of the server, an empty list for none. A tag is one word. Their order does not matter.
     type: list
     elements: str
-  user_keys:
-    description:
-      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
-    type: dict
   avoid:
     description:
       - What the server is to be kept apart from, on other hardware.

@@ -15,6 +15,7 @@ description:
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.info_module
@@ -33,11 +34,6 @@ options:
         account's own drives.
     type: bool
     default: false
-  query:
-    description:
-      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
-        if it is not a list. It needs the Python library C(jmespath).
-    type: str
 seealso:
   - module: opennebula.elastichosts.drive
 """

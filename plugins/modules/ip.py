@@ -16,6 +16,7 @@ description:
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -39,10 +40,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  user_keys:
-    description:
-      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
-    type: dict
 seealso:
   - module: opennebula.elastichosts.resource_info
   - module: opennebula.elastichosts.server

@@ -16,6 +16,7 @@ description:
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.info_module
@@ -32,11 +33,6 @@ options:
   resource:
     description:
       - Only the resource with this address (V(ip)) or UUID (V(vlan)).
-    type: str
-  query:
-    description:
-      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
-        if it is not a list. It needs the Python library C(jmespath).
     type: str
 seealso:
   - module: opennebula.elastichosts.ip

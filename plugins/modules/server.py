@@ -18,6 +18,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.server_options
+  - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes

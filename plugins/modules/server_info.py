@@ -15,6 +15,7 @@ description:
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.connection.zone
+  - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.info_module
@@ -26,11 +27,6 @@ options:
   uuid:
     description:
       - Only the server with this UUID.
-    type: str
-  query:
-    description:
-      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
-        if it is not a list. It needs the Python library C(jmespath).
     type: str
   show_secrets:
     description:

@@ -1,0 +1,30 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Single options that several modules have."""
+
+    DOCUMENTATION = r"""
+options: {}
+"""
+
+    QUERY = r"""
+options:
+  query:
+    description:
+      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
+        if it is not a list. It needs the Python library C(jmespath).
+    type: str
+"""
+
+    USER_KEYS = r"""
+options:
+  user_keys:
+    description:
+      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
+    type: dict
+"""
