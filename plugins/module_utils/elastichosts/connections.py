@@ -18,6 +18,8 @@ from collections import deque
 from typing import Any, Deque, Dict, Generator, Mapping, NamedTuple, Optional, Union
 from urllib.parse import quote, urlsplit
 
+from .file_parts import FilePart
+
 HEAD_LIMIT = 65536
 """bytes of the status line and all headers of an answer"""
 PIECE = 65536
@@ -72,7 +74,7 @@ class Connections:
         method: str,
         url: str,
         *,
-        body: Union[bytes, memoryview, None],
+        body: Union[bytes, FilePart, None],
         headers: Mapping[str, str],
         timeout: Seconds,
         **_unused: object,
@@ -83,17 +85,17 @@ class Connections:
         :raises OSError: anything may have been
         """
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        size = "" if body is None else f"Content-Length: {memoryview(body).nbytes}\r\n"
+        size = "" if body is None or "Content-Length" in headers else f"Content-Length: {len(body)}\r\n"
         path = quote(url[self._base :], safe=_IN_PATH)
         head = f"{method} {path} HTTP/1.1\r\n{self._host}{lines}{size}\r\n".encode("latin-1")
         line = self._take(timeout.connect)
         try:
             line.settimeout(timeout.read)
-            if body is None or memoryview(body).nbytes < PIECE:
-                line.sendall(head + bytes(body or b""))
+            if body is None or (isinstance(body, bytes) and len(body) < PIECE):
+                line.sendall(head + (body or b""))
             else:
                 line.sendall(head)
-                line.sendall(body)
+                _send(line, body)
             return Answer(self, line)
         except BaseException:
             line.close()
@@ -136,6 +138,15 @@ class Connections:
         except BaseException as error:
             line.close()
             raise (NotConnected(*error.args[:2]) if isinstance(error, OSError) else error) from error
+
+
+def _send(line: socket.socket, body: Union[bytes, FilePart]) -> None:
+    """All of a body, or so much of it as is taken: an answer may be there already that says why no more is."""
+    try:
+        for piece in (body,) if isinstance(body, bytes) else body:
+            line.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        return
 
 
 def _ready(line: socket.socket) -> bool:
