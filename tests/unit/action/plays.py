@@ -65,7 +65,7 @@ class Play:
             },
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         self.output = done.stdout + done.stderr

@@ -7,9 +7,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -17,92 +17,111 @@ from hypothesis import strategies as st
 
 from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.in_process import overlaid, plain, public
 from tests.support.endpoint import Endpoint
-from tests.unit.action.plays import PREFIX, Play
+from tests.unit.action.plays import PREFIX, Play, Result, Task
 from tests.unit.elastichosts.scripted import Relay
 
 LIST = PREFIX + "server_info"
+GROUP = "group/opennebula.elastichosts.elastichosts"
 
 
-@pytest.fixture
-def play(endpoint: Endpoint, tmp_path: Path) -> Callable[..., Play]:
-    """A play whose tasks call the endpoint, or what is given in its place."""
-
-    def make(url: str = endpoint.url, **keywords: Any) -> Play:
-        defaults = {"group/opennebula.elastichosts.elastichosts": {"endpoint": url, "auth": endpoint.auth}}
-        return Play(tmp_path / "play", module_defaults=defaults, **keywords)
-
-    return make
-
-
-def test_all_items_of_a_loop_share_one_connection(endpoint: Endpoint, play: Callable[..., Play]) -> None:
-    with Relay(endpoint.url) as relay:
-        result = play(relay.url).run([{LIST: {}, "loop": list(range(10))}])[0]
-        assert [item["failed"] for item in result["results"]] == [False] * 10
-        assert (relay.count("GET /servers/info"), relay.connections) == (10, 1)
+NO_DEFAULTS = {"module_defaults": {GROUP: {}}}
+HERE = {"vars": {"ansible_python_interpreter": sys.executable}}
+NEEDS_ITS_OWN_PROCESS: dict[str, dict[str, Any]] = {
+    "become": {"become": True},
+    "async": {"async": 30, "poll": 1},
+    "environment": {"environment": {"HTTPS_PROXY": "http://127.0.0.1:9"}},
+    "ssh": {
+        "connection": "ssh",
+        "delegate_to": "127.0.0.9",
+        "vars": {"ansible_ssh_common_args": "-o ConnectTimeout=1"},
+    },
+}
+SIZE = 20 << 20
 
 
-def test_accounts_of_a_loop_are_not_mixed_up(endpoint: Endpoint, play: Callable[..., Play]) -> None:
-    other = endpoint.auth.replace(endpoint.key, "wrong")
-    task = {LIST: {"auth": "{{ item }}"}, "loop": [endpoint.auth, other, endpoint.auth], "no_log": False}
-    result = play().run([task])[0]
-    assert [item["failed"] for item in result["results"]] == [False, True, False]
+class Played(NamedTuple):
+    """What came of the tasks, by name, all done by one ansible-playbook -v, since each start takes a second."""
+
+    results: dict[str, Result]
+    output: str
+    quiet: str
+    """The output of a transfer without -v."""
+    relay: Relay
 
 
-@pytest.mark.parametrize(
-    "keywords",
-    [
-        {"become": True},
-        {"async": 30, "poll": 1},
-        {"environment": {"HTTPS_PROXY": "http://127.0.0.1:9"}},
-        {"connection": "ssh", "delegate_to": "127.0.0.9", "vars": {"ansible_ssh_common_args": "-o ConnectTimeout=1"}},
-    ],
-)
-def test_whatever_needs_a_process_of_its_own_gets_one(play: Callable[..., Play], keywords: dict[str, Any]) -> None:
+def tasks_of(endpoint: Endpoint, relay: Relay, folder: Path) -> dict[str, Task]:
+    accounts = [endpoint.auth, endpoint.auth.replace(endpoint.key, "wrong"), endpoint.auth]
+    nobody = "00000000-0000-4000-8000-000000000000"
+    zone = {"zone": "lon-p", "connect_timeout": 0.2, "uuid": nobody}
+    image = folder / "image.raw"
+    image.write_bytes(os.urandom(SIZE))
+    return {
+        "loop": {LIST: {"endpoint": relay.url}, "loop": list(range(10))},
+        "accounts": {LIST: {"auth": "{{ item }}"}, "loop": accounts, "no_log": False},
+        **{name: {LIST: {}, "ignore_unreachable": True, **how} for name, how in NEEDS_ITS_OWN_PROCESS.items()},
+        "async module": {LIST: {}, "async": 30, "poll": 1, **HERE},
+        "module": {LIST: {}, "environment": {"LANG": "C"}, **HERE},
+        "credentials": {LIST: {}, "environment": endpoint.env, **NO_DEFAULTS},
+        "no credentials": {LIST: {}, **NO_DEFAULTS},
+        "zone": {LIST: zone, "environment": endpoint.env, **NO_DEFAULTS},
+        "transfer": {PREFIX + "drive": {"name": "root", "src": str(image), "dest": str(folder / "back.raw")}},
+    }
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    folder = tmp_path_factory.mktemp("plays")
+    with Endpoint(folder / "state") as endpoint, Relay(endpoint.url) as relay:
+        tasks = tasks_of(endpoint, relay, folder)
+        defaults = {GROUP: {"endpoint": endpoint.url, "auth": endpoint.auth}}
+        loud, quiet = (Play(folder / name, module_defaults=defaults) for name in ("loud", "quiet"))
+        results = loud.run(list(tasks.values()), "-v")
+        quiet.run([{PREFIX + "drive": {"name": "root", "dest": str(folder / "again.raw")}}])
+        yield Played(dict(zip(tasks, results)), loud.output, quiet.output, relay)
+
+
+def test_all_items_of_a_loop_share_one_connection(played: Played) -> None:
+    assert [item["failed"] for item in played.results["loop"]["results"]] == [False] * 10
+    assert (played.relay.count("GET /servers/info"), played.relay.connections) == (10, 1)
+
+
+def test_accounts_of_a_loop_are_not_mixed_up(played: Played) -> None:
+    assert [item["failed"] for item in played.results["accounts"]["results"]] == [False, True, False]
+
+
+@pytest.mark.parametrize("why", NEEDS_ITS_OWN_PROCESS)
+def test_whatever_needs_a_process_of_its_own_gets_one(played: Played, why: str) -> None:
     """The interpreter does not exist, so the module cannot have run; in the controller it would have worked."""
-    task = {LIST: {}, "ignore_unreachable": True, **keywords}
-    (result,) = play().run([task])
+    result = played.results[why]
     assert result.get("failed") or result.get("unreachable")
     assert "servers" not in result
 
 
-def test_a_module_in_a_process_of_its_own_works_as_well(play: Callable[..., Play]) -> None:
-    tasks = [{LIST: {}, "async": 30, "poll": 1}, {LIST: {}, "environment": {"LANG": "C"}}]
-    for result in play().run(tasks, interpreter=sys.executable):
-        assert result.get("servers") == [], result
+@pytest.mark.parametrize("name", ["async module", "module"])
+def test_a_module_in_a_process_of_its_own_works_as_well(played: Played, name: str) -> None:
+    assert played.results[name].get("servers") == [], played.results[name]
 
 
-def test_the_credentials_of_an_environment_are_used_and_forgotten(endpoint: Endpoint, tmp_path: Path) -> None:
-    play = Play(tmp_path / "play")
-    with_environment, without = play.run([{LIST: {}, "environment": endpoint.env}, {LIST: {}}])
-    assert with_environment["servers"] == []
-    assert without["msg"].startswith("endpoint: not given")
+def test_the_credentials_of_an_environment_are_used_and_forgotten(played: Played) -> None:
+    assert played.results["credentials"]["servers"] == []
+    assert played.results["no credentials"]["msg"].startswith("endpoint: not given")
 
 
-def test_a_zone_goes_before_the_environment_s_endpoint(endpoint: Endpoint, tmp_path: Path) -> None:
-    play = Play(tmp_path / "play", environment=endpoint.env)
-    options = {"zone": "lon-p", "connect_timeout": 0.2, "uuid": "00000000-0000-4000-8000-000000000000"}
-    (result,) = play.run([{LIST: options}])
-    assert "api-lon-p.elastichosts.com" in result["msg"]
+def test_a_zone_goes_before_the_environment_s_endpoint(played: Played) -> None:
+    assert "api-lon-p.elastichosts.com" in played.results["zone"]["msg"]
 
 
-def test_a_long_transfer_tells_a_line_per_five_per_cent_to_those_who_ask(
-    play: Callable[..., Play], tmp_path: Path
-) -> None:
-    image = tmp_path / "image.raw"
-    image.write_bytes(os.urandom(20 << 20))
-    here = play()
-    tasks = [{PREFIX + "drive": {"name": "root", "src": str(image), "dest": str(tmp_path / "back.raw")}}]
-    (result,) = here.run(tasks, "-v")
-    assert (result["sent"], result["received"]) == (20 << 20, 20 << 20)
+def test_a_long_transfer_tells_a_line_per_five_per_cent_to_those_who_ask(played: Played) -> None:
+    result = played.results["transfer"]
+    assert not result.get("failed"), result
+    assert (result["sent"], result["received"]) == (SIZE, SIZE)
     for what in ("uploaded", "downloaded"):
-        told = [int(percent) for percent in re.findall(rf"root: {what} (\d+)%", here.output)]
+        told = [int(percent) for percent in re.findall(rf"root: {what} (\d+)%", played.output)]
         assert told == sorted(set(told))
         assert told[-1] == 100
         assert all(percent % 5 == 0 for percent in told)
         assert len(told) >= 3
-    quiet = play()
-    quiet.run([{PREFIX + "drive": {"name": "root", "dest": str(tmp_path / "again.raw")}}])
-    assert "downloaded" not in quiet.output
+    assert "downloaded" not in played.quiet
 
 
 def test_secrets_are_taken_out_of_results_but_truth_values_stay() -> None:
