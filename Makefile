@@ -31,7 +31,7 @@ test: lint types unit sanity integration docs package ## everything that must ho
 
 test-kvm: setup ## real guests by libvirt, as root: installs packages, boots guests of its own, bursts to them
 	tests/tools/install_kvm.sh .cache/kvm
-	$(BIN)/pytest -q tests/kvm
+	tests/tools/with_libvirt.sh $(BIN)/pytest -q tests/kvm
 
 bench: setup ## the performance ratios
 	@$(BIN)/python -m tests.bench

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import time
@@ -20,13 +22,13 @@ URI = "qemu:///system"
 
 
 class Box(Endpoint):
-    """A zone on real guests. What it leaves in libvirt is the business of `empty`."""
+    """A zone on a libvirt, real guests unless told otherwise. What it leaves there is the business of `empty`."""
 
     PYTHON = str(PYTHON)
 
-    def __init__(self, state: Path, network: str, *arguments: str, user: str = "", key: str = "") -> None:
-        account = {"user": user, "key": key} if user else {}
-        super().__init__(state, "--hypervisor", f"libvirt:{URI}", "--addresses", network, *arguments, **account)
+    def __init__(self, state: Path, network: str, *arguments: str, uri: str = URI, start: bool = True) -> None:
+        options = ("--hypervisor", f"libvirt:{uri}", "--addresses", network)
+        super().__init__(state, *options, *arguments, start=start)
 
     @property
     def zone(self) -> str:
@@ -40,6 +42,17 @@ class Box(Endpoint):
     def process(self, uuid: str) -> int:
         """The process of a guest."""
         return int(Path(f"/run/libvirt/qemu/{self.zone}-{uuid}.pid").read_text())
+
+    def status(self, uuid: str) -> str:
+        return str(self.call(f"/servers/{uuid}/info").json().get("status"))
+
+    def servers(self) -> list[str]:
+        """UUIDs of the account's servers, as the API tells them."""
+        return [row["uuid"] for row in self.call("/servers/list").json()]
+
+    def logged(self, words: str) -> list[str]:
+        """The lines of the endpoint's log that hold these words."""
+        return [line for line in self.log.read_text().splitlines() if words in line]
 
     def empty(self) -> None:
         """End what a failed test left, and take the zone's network away."""
@@ -58,8 +71,8 @@ def virsh(*arguments: str) -> str:
     return done.stdout
 
 
-def until(seen: Callable[[], Any], what: str, seconds: float = 90.0) -> Any:
-    """What `seen` gives as soon as that is something."""
+def until(seen: Callable[[], Any], what: str, seconds: float = 180.0) -> Any:
+    """What `seen` gives as soon as that is something. The limit is for machines that emulate and have much to do."""
     limit = time.monotonic() + seconds
     while not (found := seen()):
         assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
@@ -74,3 +87,17 @@ def hello(address: str) -> str:
             return connection.makefile().readline().strip()
     except OSError:
         return ""
+
+
+class Libvirtd:
+    """The daemon that with_libvirt.sh started."""
+
+    @staticmethod
+    def kill() -> None:
+        process = int(Path("/run/libvirtd.pid").read_text())
+        os.kill(process, signal.SIGKILL)
+        until(lambda: not Path(f"/proc/{process}").exists(), "libvirtd is gone", seconds=10)
+
+    @staticmethod
+    def start() -> None:
+        subprocess.run(["libvirtd", "--daemon", "--config", "/run/libvirtd.conf"], check=True)

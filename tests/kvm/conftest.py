@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +21,11 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def place() -> Iterator[Path]:
-    """A folder that the user of QEMU can get through, as under /var/lib."""
-    folder = Path(tempfile.mkdtemp(prefix="eh-kvm-", dir="/var/tmp"))
+def place() -> Path:
+    """A folder that the user of QEMU can get through, as under /var/lib. It goes with the run."""
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     folder.chmod(0o711)
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

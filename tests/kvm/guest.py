@@ -79,3 +79,15 @@ def build(folder: Path, kernel: Path) -> Path:
     ):
         subprocess.run(command, capture_output=True, check=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
     return image
+
+
+FILLER = (
+    bytes.fromhex(
+        "fa 31c0 8ed8 8ed0 bc007c fb"  # no stack to speak of
+        "be307c b443 b000 b280 cd13"  # the BIOS writes 64 sectors as the packet at 7c30 says
+        "8306387c40 83163a7c00 ebe9"  # on, 64 sectors further
+    ).ljust(0x30, b"\0")
+    + bytes.fromhex("1000 4000 0080 0000 0008000000000000").ljust(512 - 0x30 - 2, b"\0")
+    + b"\x55\xaa"
+)
+"""A boot sector that fills its disk from the first mebibyte on, as fast as it can."""

@@ -22,7 +22,7 @@ TEMPLATE = """\
 EH=[NAME="bitrot", CPUMHZ="500", MEMORY="256", DRIVE="ide:0:0 {drive}", NICMODEL="nic:0:model e1000",
    NICDHCP="nic:0:dhcp auto", VNCIP="vnc:ip auto", VNCPASSWORD="vnc:password geheim12", BOOT="ide:0:0"]
 """
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds: guests may be emulated."""
 
 

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Makes a Debian machine ready for the tests with real guests: packages, libvirt's daemons where no service manager
-# starts them, the kernel that the test's guest boots, and the virtual environment that the endpoint runs in.
+# Makes a Debian machine ready for the tests with real guests: packages, the kernel that the test's guest boots, and
+# the environments of the endpoint, the browser and the old clients: afterwards nothing is fetched any more.
 # usage (as root): install_kvm.sh FOLDER
 set -eu
 
@@ -11,7 +11,11 @@ folder=$1
 root=$(cd "$(dirname "$0")/../.." && pwd)
 
 if [ "$(id -u)" -ne 0 ]; then
-    echo "install_kvm: run it as root: it installs packages and starts libvirtd" >&2
+    echo "install_kvm: real guests need root: packages are installed, and libvirtd is started" >&2
+    exit 1
+fi
+if ! command -v apt-get >/dev/null; then
+    echo "install_kvm: real guests are tried on Debian only: there is no apt-get here" >&2
     exit 1
 fi
 
@@ -46,25 +50,6 @@ if [ -c /dev/kvm ] && [ ! -d /run/udev ]; then
     chmod 660 /dev/kvm
 fi
 
-# With a service manager these run already. Otherwise by hand, their log folders first.
-if ! virsh --quiet --connect qemu:///system version >/dev/null 2>&1; then
-    mkdir -p /var/log/libvirt/qemu /run/libvirt /var/lib/libvirt /var/cache/libvirt
-    # As the service units of the distribution have it: the members of the group libvirt may use it.
-    printf '%s\n' 'unix_sock_group = "libvirt"' 'unix_sock_rw_perms = "0770"' 'auth_unix_rw = "none"' \
-        >"$folder/libvirtd.conf"
-    virtlogd --daemon 2>/dev/null || true
-    libvirtd --daemon --config "$(cd "$folder" && pwd)/libvirtd.conf"
-    tries=0
-    until virsh --quiet --connect qemu:///system version >/dev/null 2>&1; do
-        tries=$((tries + 1))
-        if [ "$tries" -gt 100 ]; then
-            echo "install_kvm: libvirtd does not answer at qemu:///system" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-fi
-
 # The distribution's Python, for the distribution's binding of libvirt; what else the endpoint needs comes pinned.
 if ! cmp -s "$root/roles/eh_endpoint/files/requirements.txt" "$folder/venv/requirements.txt"; then
     rm -rf "$folder/venv"
@@ -83,3 +68,5 @@ if [ ! -f "$folder/console/node_modules/@novnc/novnc/core/rfb.js" ]; then
     command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null
     npm install --silent --prefix "$folder/console" --ignore-scripts --no-audit --no-fund --no-save @novnc/novnc@1.7.0
 fi
+
+"$root/.venv/bin/python" -m tests.old_clients.environment

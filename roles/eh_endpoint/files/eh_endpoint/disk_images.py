@@ -15,6 +15,8 @@ from pathlib import Path
 FICLONE = 0x40049409
 """The ioctl that makes a file share another one's blocks until either is written to."""
 _CANNOT = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
+_NOT_FOUND = 127
+"""What setpriv ends with where there is no such program."""
 _PERCENT = re.compile(rb"\(([0-9.]+)/100%\)")
 Progress = Callable[[float], None]
 """Told the part that is done, 0 to 1. It ends the copy by raising."""
@@ -44,13 +46,29 @@ def reflinked(source: Path, target: Path) -> bool:
 
 
 def _convert(source: Path, target: Path, progress: Progress) -> None:
-    command = ["qemu-img", "convert", "-p", "-n", "-f", "raw", "-O", "raw", "--", str(source), str(target)]
+    # It ends with the endpoint, even if that is killed: a copy that outlived it would write to a drive in use.
+    command = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "qemu-img",
+        "convert",
+        "-p",
+        "-n",
+        "-f",
+        "raw",
+        "-O",
+        "raw",
+        "--",
+    ]
+    command += [str(source), str(target)]
     try:
         running = subprocess.Popen(  # noqa: S603 (no shell, paths of our own)
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
     except OSError as error:
-        raise CopyFailed(f"qemu-img cannot be run ({error.strerror}): install qemu-utils") from None
+        raise CopyFailed(f"setpriv cannot be run ({error.strerror}): install util-linux") from None
     said = b""
     with running:
         try:
@@ -61,6 +79,8 @@ def _convert(source: Path, target: Path, progress: Progress) -> None:
         except BaseException:
             running.kill()
             raise
+    if running.returncode == _NOT_FOUND:
+        raise CopyFailed("qemu-img cannot be run: install qemu-utils")
     if running.returncode:
         words = " ".join(_PERCENT.sub(b"", said).decode(errors="replace").split())
         raise CopyFailed(f"qemu-img convert of {source.name}: {words}")

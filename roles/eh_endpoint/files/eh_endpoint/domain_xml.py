@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -21,6 +22,10 @@ SHARES = (2, 10000)
 _KINDS = {"ide": ("hd", "ide"), "scsi": ("sd", "scsi"), "ata": ("sd", "sata"), "block": ("vd", "virtio")}
 _ATA_LETTERS = 8
 """scsi and ata disks share the names sda to sdz for libvirt: ata begins after the eight of scsi."""
+
+
+_UNSAYABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 has no way to write."""
 
 
 class Machine(NamedTuple):
@@ -45,6 +50,11 @@ def shares(mhz: int) -> int:
     return max(SHARES[0], min(SHARES[1], mhz // 10))
 
 
+def can_say(password: str | None) -> bool:
+    """Whether libvirt can be told a password."""
+    return password is None or _UNSAYABLE.search(password) is None
+
+
 def vlan_network(zone: str, vlan: str) -> str:
     """The name of the isolated network of a VLAN."""
     return f"{zone}-vlan-{vlan}"
@@ -58,7 +68,7 @@ def domain(guest: Guest, machine: Machine) -> str:
     root = ET.Element("domain", type=machine.type)
     _add(root, "name", text=f"{machine.zone}-{guest.uuid}")
     _add(root, "uuid", text=guest.uuid)
-    _add(root, "title", text=" ".join(guest.name.split()) or guest.uuid)
+    _add(root, "title", text=_UNSAYABLE.sub("", " ".join(guest.name.split())) or guest.uuid)
     _add(_add(root, "metadata"), _ZONE, text=machine.zone)
     _add(root, "memory", text=str(guest.mem), unit="MiB")
     _add(root, "vcpu", text=str(guest.cores))

@@ -94,6 +94,9 @@ class Hypervisor(Protocol):
     def powered_off(self) -> Iterable[str]:
         """The guests that went off by themselves since the last call."""
 
+    def paused(self, uuid: str) -> bool:
+        """Whether a guest that runs is held."""
+
     def console(self, uuid: str) -> Console | None:
         """The VNC server of a guest where it does not listen on port 5900 of the guest's own address."""
 
@@ -155,6 +158,9 @@ class SimulatedHypervisor:
                 del self._running[uuid]
                 gone.append(uuid)
         return gone
+
+    def paused(self, uuid: str) -> bool:
+        return False
 
     def console(self, uuid: str) -> Console | None:
         return None

@@ -7,37 +7,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
+import shutil
 import stat
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from . import domain_xml
 from .addresses import AddressPool
-from .domain_xml import Machine
 from .hypervisor import Adopted, Console, Counters, Guest, HypervisorError
 from .libvirt_link import CannotUse, Link
+from .libvirt_networks import Networks
+from .libvirt_trial import is_active, tried
 from .process_watch import ProcessWatch, processes
 
 LOG = logging.getLogger("eh_endpoint")
-TRIAL_SECONDS = {"kvm": 3.0, "qemu": 30.0}
-"""By type of guest, how long a BIOS without a disk may take. Emulation needs a third of a second on an idle machine;
-KVM that needs ten times as long is emulated itself, and there emulation at first hand is faster."""
-
-
 STATS_SECONDS = 0.5
 """How long a listing waits for counters before it shows the last known ones: libvirt can hold them back for seconds
 while it clears up after a single guest."""
 CLEARED_SECONDS = 15.0
 """How long libvirt may take to clear up after a guest."""
+ROOM = 64 << 20
+"""Bytes that must be free before a guest that ran out of disk goes on."""
+ROOM_SECONDS = 2.0
+"""How often that is looked at."""
 
 
 class LibvirtHypervisor:
     """Guests of one zone as domains of the libvirt at a URI.
 
-    folders: where the files of drives are; guests of a system-wide libvirt run as another user, who gets at them by
+    folders: where the files of drives are, those of users first; guests of a system-wide libvirt run as another user, who gets at them by
     the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`.
     noticed: called in the event loop when guests went off by themselves. Raises CannotUse.
     """
@@ -46,30 +49,31 @@ class LibvirtHypervisor:
         self,
         uri: str,
         state: Path,
-        folders: Iterable[Path],
+        folders: Sequence[Path],
         pool: AddressPool,
         forward: str,
         console: str,
         noticed: Callable[[], None],
     ) -> None:
         self._noticed = noticed
-        self._pool = pool
-        self._forward = forward
+        self._drives = folders[0]
         self._zone = _zone(state)
         self._guests: dict[str, Guest] = {}
         self._consoles: dict[str, Console] = {}
         self._counted: dict[str, Counters] = {}
         self._off: list[str] = []
+        self._paused: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch = ProcessWatch(self._ended)
-        self._link = Link(uri, self._stopped, self._returned)
+        self._link = Link(uri, self._changed, self._returned)
         self._api = self._link.api
+        self._networks = Networks(self._api, self._zone, pool, forward)
         try:
             offer = domain_xml.offer(self._link.now(lambda connection: connection.getCapabilities()))
             self._group = offer.group
             _open_to(offer.group, state, folders)
-            self._machine = self._tried(offer, console)
-            self._link.now(self._have_network)
+            self._machine = tried(self._link, offer, self._zone, console)
+            self._link.now(lambda link: self._networks.have_own(link, guests_run=bool(self._domains(link))))
         except BaseException:
             self._link.close()
             raise
@@ -84,6 +88,7 @@ class LibvirtHypervisor:
     async def start(self, guest: Guest) -> None:
         if guest.container:
             raise HypervisorError("containers do not run on this hypervisor: create it with type vm")
+        _check_password(guest)
         try:
             self._share_files(guest)
         except OSError as error:
@@ -108,11 +113,11 @@ class LibvirtHypervisor:
             if uuid in expected:
                 self._guests[uuid] = expected.pop(uuid)
                 self._remember(uuid, xml, found)
-            else:
-                LOG.error("domain %s belongs to no server of this zone any more: it is ended", uuid)
-                await self._quietly(self._cut(uuid))
+                self._later(self._see(uuid))
+        await self._end_strangers(domains)
         self._off += expected
-        await self._link.work(self._tidy)
+        used = self._networks.vlans(self._guests.values())
+        await self._link.work(partial(self._networks.tidy, used=used))
 
     async def stop(self, uuid: str) -> None:
         guest = self._guests.pop(uuid, None)
@@ -127,8 +132,16 @@ class LibvirtHypervisor:
             await self._leave(guest)
 
     async def shutdown(self, uuid: str) -> None:
-        button = self._api.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        await self._link.work(lambda link: link.lookupByUUIDString(uuid).shutdownFlags(button))
+        def job(link: Any) -> None:
+            domain = link.lookupByUUIDString(uuid)
+            try:
+                domain.shutdownFlags(self._api.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+            except self._api.libvirtError as error:
+                if error.get_error_code() not in (self._api.VIR_ERR_INVALID_ARG, self._api.VIR_ERR_NO_SUPPORT):
+                    raise
+                domain.shutdown()  # a driver with one way only
+
+        await self._link.work(job)
 
     async def reset(self, uuid: str) -> None:
         await self._link.work(lambda link: link.lookupByUUIDString(uuid).reset(0))
@@ -137,6 +150,7 @@ class LibvirtHypervisor:
         before = self._guests.get(guest.uuid)
         if before is None:
             return
+        _check_password(guest)
         await self._link.work(lambda link: self._alter(link.lookupByUUIDString(guest.uuid), before, guest))
         self._guests[guest.uuid] = guest
 
@@ -173,21 +187,40 @@ class LibvirtHypervisor:
         self._watch.close()
         await asyncio.get_running_loop().run_in_executor(None, self._link.close)
 
+    def paused(self, uuid: str) -> bool:
+        return uuid in self._paused
+
     # ---- events, in the event loop
 
-    def _stopped(self, uuid: str) -> None:
+    def _changed(self, uuid: str) -> None:
         if uuid in self._guests:
             self._later(self._see(uuid))
 
     async def _see(self, uuid: str) -> None:
-        """A guest that is said to have stopped may have been started again since: look."""
+        """An event may be about a state that was over before it came here: look."""
         try:
-            active = await self._link.work(lambda link: self._active(link, uuid))
+            state, reason = await self._link.work(lambda link: self._state(link, uuid))
         except HypervisorError as error:
             LOG.error("domain %s: %s", uuid, error)
             return
-        if not active:
+        if state == self._api.VIR_DOMAIN_SHUTOFF:
             self._ended(uuid)
+        elif state != self._api.VIR_DOMAIN_PAUSED or reason == self._api.VIR_DOMAIN_PAUSED_STARTING_UP:
+            self._paused.discard(uuid)
+        elif uuid not in self._paused and uuid in self._guests:
+            self._paused.add(uuid)
+            if reason == self._api.VIR_DOMAIN_PAUSED_IOERROR:
+                LOG.error("guest %s is paused: the disk under its drives has no space left, or is broken", uuid)
+                await self._resume_with_room(uuid)
+
+    async def _resume_with_room(self, uuid: str) -> None:
+        """Let a guest go on that could not write, as soon as there is room: it then writes what it could not."""
+        while uuid in self._paused:
+            await asyncio.sleep(ROOM_SECONDS)
+            if uuid in self._paused and shutil.disk_usage(self._drives).free >= ROOM:
+                self._paused.discard(uuid)
+                await self._quietly(self._link.work(lambda link: link.lookupByUUIDString(uuid).resume()))
+                await self._see(uuid)
 
     def _ended(self, uuid: str) -> None:
         guest = self._guests.pop(uuid, None)
@@ -199,7 +232,18 @@ class LibvirtHypervisor:
 
     def _returned(self) -> None:
         for uuid in list(self._guests):
-            self._stopped(uuid)
+            self._changed(uuid)
+        self._later(self._quietly(self._look_for_strangers()))
+
+    async def _look_for_strangers(self) -> None:
+        await self._end_strangers(await self._link.work(self._domains))
+
+    async def _end_strangers(self, domains: Iterable[str]) -> None:
+        """A domain of the zone that no server owns is left from a start whose outcome nobody learned."""
+        for uuid in domains:
+            if uuid not in self._guests:
+                LOG.error("domain %s belongs to no server of this zone any more: it is ended", uuid)
+                await self._quietly(self._cut(uuid))
 
     def _later(self, job: Any) -> None:
         task = asyncio.get_running_loop().create_task(job)
@@ -216,11 +260,10 @@ class LibvirtHypervisor:
             self._consoles[uuid] = Console(*found)
 
     def _run(self, link: Any, guest: Guest) -> str:
-        for name in self._vlans(guest):
-            self._have_isolated(link, name)
+        self._networks.have_for(link, guest)
         # A guest whose process has just ended may be cleared up by libvirt still.
         limit = time.monotonic() + CLEARED_SECONDS
-        while self._active(link, guest.uuid) and time.monotonic() < limit:
+        while is_active(self._api, link, guest.uuid) and time.monotonic() < limit:
             time.sleep(0.05)
         return str(link.createXML(domain_xml.domain(guest, self._machine), 0).XMLDesc(0))
 
@@ -234,13 +277,15 @@ class LibvirtHypervisor:
 
         await self._link.work(job)
 
-    def _active(self, link: Any, uuid: str) -> bool:
+    def _state(self, link: Any, uuid: str) -> tuple[int, int]:
+        """libvirt's number for the state of a domain, and for the reason. One that is gone is off."""
         try:
-            return bool(link.lookupByUUIDString(uuid).isActive())
+            state, reason = link.lookupByUUIDString(uuid).state(0)
         except self._api.libvirtError as error:
-            if error.get_error_code() == self._api.VIR_ERR_NO_DOMAIN:
-                return False
-            raise
+            if error.get_error_code() != self._api.VIR_ERR_NO_DOMAIN:
+                raise
+            return self._api.VIR_DOMAIN_SHUTOFF, 0
+        return state, reason
 
     def _domains(self, link: Any) -> dict[str, str]:
         """The zone's domains that are running, by UUID."""
@@ -284,57 +329,16 @@ class LibvirtHypervisor:
             if stat.S_IMODE(found.st_mode) != 0o660:
                 disk.path.chmod(0o660)
 
-    # ---- networks
-
-    @property
-    def _network(self) -> str:
-        return self._zone
+    # ---- around the guests
 
     async def _leave(self, guest: Guest) -> None:
         """Undo what a guest needed beside itself."""
         self._consoles.pop(guest.uuid, None)
         self._counted.pop(guest.uuid, None)
-        for name in self._vlans(guest):
-            if not any(name in self._vlans(other) for other in list(self._guests.values())):
-                await self._quietly(self._drop_network(name))
-
-    def _vlans(self, guest: Guest) -> frozenset[str]:
-        return frozenset(domain_xml.vlan_network(self._zone, nic.vlan) for nic in guest.nics if nic.vlan)
-
-    def _have_network(self, link: Any) -> None:
-        """The zone's network, with an entry for every address that a guest can get."""
-        wanted = domain_xml.zone_network(self._zone, self._network, self._pool, self._forward)
-        if self._network in link.listNetworks():
-            present = link.networkLookupByName(self._network)
-            if domain_xml.same_network(present.XMLDesc(0), wanted):
-                return
-            if self._domains(link):
-                raise CannotUse(
-                    f"guests are running on network {self._network}, which was made with other --addresses or another "
-                    "--forward: give the same ones, or stop the guests first"
-                )
-            present.destroy()
-        link.networkCreateXML(wanted)
-
-    def _have_isolated(self, link: Any, name: str) -> None:
-        try:
-            link.networkLookupByName(name)
-        except self._api.libvirtError:
-            try:
-                link.networkCreateXML(domain_xml.isolated_network(name))
-            except self._api.libvirtError:
-                link.networkLookupByName(name)  # another guest was faster
-
-    async def _drop_network(self, name: str) -> None:
-        await self._link.work(lambda link: link.networkLookupByName(name).destroy())
-
-    def _tidy(self, link: Any) -> None:
-        """After a restart: VLANs that no running guest needs."""
-        guests = list(self._guests.values())
-        used = {name for guest in guests for name in self._vlans(guest)}
-        for name in link.listNetworks():
-            if name.startswith(f"{self._zone}-vlan-") and name not in used:
-                link.networkLookupByName(name).destroy()
+        self._paused.discard(guest.uuid)
+        for name in self._networks.vlans([guest]):
+            if name not in self._networks.vlans(list(self._guests.values())):
+                await self._quietly(self._link.work(partial(self._networks.drop, name=name)))
 
     async def _quietly(self, job: Any) -> None:
         """Clearing up: what does not work is said, and stops nothing."""
@@ -343,52 +347,27 @@ class LibvirtHypervisor:
         except HypervisorError as error:
             LOG.error("clearing up: %s", error)
 
-    # ---- what this machine can do
 
-    def _tried(self, offer: domain_xml.Offer, console: str) -> Machine:
-        """The first type of guest that is seen to run, with CPU shares if these work."""
-        said = "it offers no type of guest"
-        for kind in offer.types:
-            for weights in (True, False):
-                machine = Machine(kind, offer.arch, self._zone, self._network, console, weights, offer.labelled)
-                if kind not in TRIAL_SECONDS:
-                    return machine._replace(weights=False)
-                said = self._trial(machine)
-                if not said:
-                    return machine
-                LOG.warning("guests of type %s do not run here: %s", kind, said)
-                if not said.startswith(_REFUSED):
-                    break
-        raise CannotUse(f"no guest runs on this libvirt: {said}")
-
-    def _trial(self, machine: Machine) -> str:
-        """Run a guest to its end; what went wrong, or nothing."""
-        try:
-            return self._link.now(lambda link: self._run_trial(link, machine))
-        except CannotUse as error:
-            return f"{_REFUSED}{error}"
-
-    def _run_trial(self, link: Any, machine: Machine) -> str:
-        domain = link.createXML(domain_xml.trial(machine), self._api.VIR_DOMAIN_START_AUTODESTROY)
-        uuid, seconds = domain.UUIDString(), TRIAL_SECONDS[machine.type]
-        limit = time.monotonic() + seconds
-        while time.monotonic() < limit:
-            if not self._active(link, uuid):
-                return ""
-            time.sleep(0.05)
-        domain.destroy()
-        return f"its BIOS took more than {seconds:g} seconds"
-
-
-_REFUSED = "refused: "
+def _check_password(guest: Guest) -> None:
+    if not domain_xml.can_say(guest.password):
+        raise HypervisorError("password: a character of it cannot be given to libvirt, choose another one")
 
 
 def _zone(state: Path) -> str:
-    """The name under which libvirt knows what belongs to this state folder; short enough for a network interface."""
+    """The name under which libvirt knows what belongs to this state folder; short enough for a network interface.
+    Raises CannotUse."""
     file = state / "zone"
     if not file.exists():
-        file.write_text(f"eh{uuid4().hex[:8]}\n")
-    return file.read_text().strip()
+        # Under another name first: a file that is there is whole, whenever the process ends.
+        making = state / "zone.new"
+        making.write_text(f"eh{uuid4().hex[:8]}\n")
+        making.rename(file)
+    zone = file.read_text().strip()
+    if not re.fullmatch(r"eh[0-9a-f]{8}", zone):
+        raise CannotUse(
+            f"{file} does not hold the name of a zone, like eh01234567: libvirt's guests of it are named so"
+        )
+    return zone
 
 
 def _open_to(group: int | None, state: Path, folders: Iterable[Path]) -> None:

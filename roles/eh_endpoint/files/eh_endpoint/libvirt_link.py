@@ -30,17 +30,18 @@ class CannotUse(Exception):
 class Link:
     """One connection to a libvirt daemon.
 
-    stopped: called in the event loop with the UUID of each domain that stops, whatever stopped it.
+    changed: called in the event loop with the UUID of each domain that stops, is paused or goes on, whatever did that.
     returned: called in the event loop after the connection was lost and found again.
     """
 
-    def __init__(self, uri: str, stopped: Callable[[str], None], returned: Callable[[], None]) -> None:
+    def __init__(self, uri: str, changed: Callable[[str], None], returned: Callable[[], None]) -> None:
         self._uri = uri
-        self._stopped = stopped
+        self._changed = changed
         self._returned = returned
         self._threads = ThreadPoolExecutor(THREADS, "libvirt")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
+        self._away = False
         self.api: Any = _binding()
         self._connection = self._open()
 
@@ -52,10 +53,15 @@ class Link:
         """Calls the job with the connection in a thread. Raises HypervisorError with libvirt's own words."""
 
         def guarded() -> T:
+            if self._away:
+                raise HypervisorError("libvirt cannot be reached at the moment; it is tried again every second")
             try:
                 return job(self._connection)
             except self.api.libvirtError as error:
-                raise HypervisorError(_words(error)) from error
+                broken = (
+                    "the connection to libvirt broke: " if error.get_error_domain() == self.api.VIR_FROM_RPC else ""
+                )
+                raise HypervisorError(f"{broken}{_words(error)}") from error
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
 
@@ -95,11 +101,17 @@ class Link:
         return connection
 
     def _lifecycle(self, _connection: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
-        if event == self.api.VIR_DOMAIN_EVENT_STOPPED:
-            self._in_loop(self._stopped, domain.UUIDString())
+        watched = (
+            self.api.VIR_DOMAIN_EVENT_STOPPED,
+            self.api.VIR_DOMAIN_EVENT_SUSPENDED,
+            self.api.VIR_DOMAIN_EVENT_RESUMED,
+        )
+        if event in watched:
+            self._in_loop(self._changed, domain.UUIDString())
 
     def _lost(self, _connection: Any, _reason: int, _opaque: object) -> None:
         if not self._closing:
+            self._away = True
             LOG.error("the connection to libvirt at %s is lost", self._uri)
             threading.Thread(target=self._find_again, name="libvirt-again", daemon=True).start()
 
@@ -111,6 +123,7 @@ class Link:
                 self._connection = self._open()
             except CannotUse:
                 continue
+            self._away = False
             LOG.error("the connection to libvirt at %s is back", self._uri)
             self._in_loop(self._returned)
             return

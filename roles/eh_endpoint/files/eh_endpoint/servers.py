@@ -111,7 +111,7 @@ class Servers:
             try:
                 await self._power_on(starting)
             except BaseException:
-                self._cloud.commit(remove=[starting])
+                self._cloud.commit(remove=[one for one in [self._cloud.servers.get(starting.uuid)] if one is not None])
                 raise
         return await self._shown(starting)
 
@@ -323,6 +323,8 @@ class Servers:
         found = dict(frame.properties)
         for key, source, as_text in frame.counters:
             found[key] = str(counters.get(source, 0)) if as_text else counters.get(source, 0)
+        if server.active and self._hypervisor.paused(server.uuid):
+            found["status"] = "paused"
         if self._address_delay:
             self.hide_address(found, self._address_delay)
         return found
