@@ -13,6 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAINTED = """() => {
   const canvas = document.querySelector('#screen canvas');
   if (!canvas || !canvas.width) return false;
@@ -24,7 +25,7 @@ PAINTED = """() => {
 
 def main(url: str, user: str, key: str, password: str) -> None:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=CHROMIUM)
         seen: dict[str, Any] = {"stranger": _stranger(browser, url)}
         context = browser.new_context(http_credentials={"username": user, "password": key})
         page = context.new_page()
@@ -32,13 +33,16 @@ def main(url: str, user: str, key: str, password: str) -> None:
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.goto(f"{url}/")
+        page.locator("#bar").wait_for()
         seen["heading"] = page.get_by_role("heading", level=1).inner_text()
-        seen["servers"] = page.locator("section[aria-labelledby=servers] tbody td > span").all_inner_texts()
-        seen["drives"] = page.locator("section[aria-labelledby=drives] tbody td > span").all_inner_texts()
+        seen["servers"] = page.locator("section[aria-labelledby=servers] tbody td").all_inner_texts()
+        seen["drives"] = page.locator("section[aria-labelledby=drives] tbody td").all_inner_texts()
         seen["meters"] = page.get_by_role("meter").count()
-        seen["forms"] = page.locator("form, button, input").count()
+        seen["buttons"] = page.locator("form, button, [type=submit]").count()
         seen["secret"] = password in page.content()
-        seen["overflow"] = {width: _overflow(page, width) for width in (320, 1280)}
+        seen["overflow"] = {width: _overflow(page, width) for width in (320, 390, 1280)}
+        seen["sifted"] = _sifted(page)
+        seen["refreshed"] = _refreshed(page)
         seen["console"] = _console(page, password)
         seen["problems"] = problems
         browser.close()
@@ -56,12 +60,32 @@ def _overflow(page: Page, width: int) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
+def _sifted(page: Page) -> list[int]:
+    """Rows that are shown for words that nothing has, and for none."""
+    shown = []
+    for words in ("no such thing", ""):
+        page.get_by_role("searchbox").fill(words)
+        shown.append(page.locator("tbody tr:visible").count())
+    return shown
+
+
+def _refreshed(page: Page) -> dict[str, bool]:
+    """What the page brings by itself, without losing the place of who uses a keyboard."""
+    link = page.get_by_role("link", name="Console of")
+    link.focus()
+    before = page.locator("#live time").inner_text()
+    page.wait_for_function("before => document.querySelector('#live time').textContent !== before", arg=before)
+    return {"focused": link.evaluate("link => link === document.activeElement")}
+
+
 def _console(page: Page, password: str) -> dict[str, Any]:
-    """By keyboard alone: to the link of the console, through the password, to the guest's screen."""
+    """By keyboard alone, from the top: to the link of the console, through the password, to the guest's screen."""
+    page.reload()
+    page.locator("#bar").wait_for()
     page.keyboard.press("Tab")
     first = page.evaluate("document.activeElement.textContent")
     for _unused in range(10):
-        if "Console of" in page.evaluate("document.activeElement.textContent"):
+        if "Console of" in page.evaluate("document.activeElement.getAttribute('aria-label') || ''"):
             break
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")

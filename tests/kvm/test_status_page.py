@@ -51,13 +51,16 @@ def test_a_person_sees_the_account_and_the_screen_of_a_guest(zone: Box, server: 
     seen = json.loads(done.stdout)
     assert seen["stranger"] == 401
     assert seen["heading"] == f"Account {USER}"
-    assert seen["servers"][:2] == ["<i>web</i>", "active"]
-    assert seen["servers"][2].startswith("10.179.0.")
-    assert seen["drives"][:2] == ["<b>disk</b>", "512 MiB"]
+    assert seen["servers"][0] == f"<i>web</i>\n{server}"
+    assert seen["servers"][1].endswith("active") and seen["servers"][2].startswith("10.179.0.")
+    assert seen["drives"][0].startswith("<b>disk</b>\n") and seen["drives"][1] == "512 MiB"
+    assert seen["drives"][4] == "<i>web</i>", "who uses a drive is named"
     assert seen["meters"] == 4
-    assert seen["forms"] == 0, "the page changes nothing"
+    assert seen["buttons"] == 0, "the page changes nothing"
     assert seen["secret"] is False
-    assert seen["overflow"] == {"320": 0, "1280": 0}
+    assert seen["overflow"] == {"320": 0, "390": 0, "1280": 0}
+    assert seen["sifted"] == [0, 2]
+    assert seen["refreshed"] == {"focused": True}
     assert seen["console"] == {"first": "To the content", "taken": False, "painted": True}
     assert seen["problems"] == []
 

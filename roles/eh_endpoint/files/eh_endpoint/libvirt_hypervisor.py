@@ -40,8 +40,8 @@ ROOM_SECONDS = 2.0
 class LibvirtHypervisor:
     """Guests of one zone as domains of the libvirt at a URI.
 
-    folders: where the files of drives are, those of users first; guests of a system-wide libvirt run as another user, who gets at them by
-    the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`.
+    folders: where the files of drives are, those of users first; guests of a system-wide libvirt run as another user,
+    who gets at them by the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`.
     noticed: called in the event loop when guests went off by themselves. Raises CannotUse.
     """
 

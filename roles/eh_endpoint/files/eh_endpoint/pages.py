@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from . import status_page
+from . import status_assets, status_page
 from .accounts import Accounts
 from .drives import Drives
 from .errors import ApiError, Missing, Unauthorised
@@ -52,11 +52,13 @@ class Pages:
         if path == "/":
             return await self._overview(user)
         if path == "/status.css":
-            return _answer(status_page.STYLE, "text/css")
+            return _answer(status_assets.STYLE, "text/css")
+        if path == "/live.js":
+            return _answer(status_assets.LIVE, "text/javascript")
         if self._novnc is None:
             return None
-        if path == "/status.js":
-            return _answer(status_page.CONSOLE, "text/javascript")
+        if path == "/console.js":
+            return _answer(status_assets.CONSOLE, "text/javascript")
         if script := _NOVNC.fullmatch(path):
             return self._script(self._novnc, script[1])
         if console := _CONSOLE.fullmatch(path):
@@ -104,7 +106,7 @@ class Pages:
             user,
             status_page.uses(totals, limits),
             await self._servers.every(user),
-            self._drives.every(user),
+            self._drives.every_in_full(user),
             self._novnc is not None,
         )
         return _answer(page)

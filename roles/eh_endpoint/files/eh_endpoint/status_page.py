@@ -13,59 +13,8 @@ from .formats import Properties
 
 GIB = 1 << 30
 MIB = 1 << 20
-STYLE = """\
-:root { color-scheme: light dark; --line: #8886; --good: #1a7f37; --off: #6e7781 }
-body { font: 1rem/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem }
-h1 { font-size: 1.4rem } h2 { font-size: 1.15rem; margin-top: 2rem }
-a:focus-visible, button:focus-visible, input:focus-visible { outline: 3px solid #0969da; outline-offset: 2px }
-.skip { position: absolute; left: -99rem } .skip:focus { position: static }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .75rem; margin: 0 }
-dl div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .75rem }
-dd { margin: 0; font-variant-numeric: tabular-nums } meter { width: 100% }
-table { border-collapse: collapse; width: 100% }
-th, td { border-bottom: 1px solid var(--line); padding: .4rem .5rem; text-align: left; overflow-wrap: anywhere }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-.active { color: var(--good); font-weight: 600 } .stopped { color: var(--off) }
-@media (prefers-color-scheme: dark) { :root { --good: #3fb950; --off: #9198a1 } }
-@media (max-width: 44rem) {
-  thead { position: absolute; left: -99rem }
-  tr { display: block; border: 1px solid var(--line); border-radius: .4rem; margin-bottom: .75rem }
-  td, td.number { display: flex; justify-content: space-between; gap: 1rem; text-align: right }
-  td::before { content: attr(data-label); text-align: left; font-weight: 600; overflow-wrap: normal }
-}
-#screen { height: 70vh; background: #000; margin-top: .75rem } form { display: flex; flex-wrap: wrap; gap: .5rem }
-"""
-CONSOLE = """\
-import RFB from "/novnc/core/rfb.js";
-const screen = document.getElementById("screen"), state = document.getElementById("state");
-const form = document.getElementById("key"), take = document.getElementById("take");
-const url = new URL(`${location.pathname}/socket`, location.href);
-url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-const rfb = new RFB(screen, url.href, { wsProtocols: ["binary"] });
-rfb.viewOnly = true;
-rfb.scaleViewport = true;
-const say = (text) => { state.textContent = text; };
-rfb.addEventListener("connect", () => { form.hidden = true; take.disabled = false; say("connected, looking only"); });
-rfb.addEventListener("disconnect", (event) => {
-  take.disabled = true;
-  say(event.detail.clean ? "disconnected" : "the connection broke: reload the page to try again");
-});
-rfb.addEventListener("credentialsrequired", () => {
-  form.hidden = false;
-  document.getElementById("password").focus();
-  say("the guest's VNC password is needed");
-});
-rfb.addEventListener("securityfailure", () => say("the password is wrong: reload the page to try again"));
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  rfb.sendCredentials({ password: document.getElementById("password").value });
-});
-take.addEventListener("change", () => {
-  rfb.viewOnly = !take.checked;
-  say(take.checked ? "connected, your keyboard and mouse go to the guest" : "connected, looking only");
-  if (take.checked) rfb.focus();
-});
-"""
+FULL = 0.9
+"""The part of a limit from which on a meter warns."""
 
 
 class Use(NamedTuple):
@@ -80,16 +29,22 @@ def overview(
     user: str, uses: Iterable[Use], servers: list[Properties], drives: list[Properties], consoles: bool
 ) -> str:
     """The page of an account. consoles: whether guests can be looked at."""
-    name = escape(user)
-    server_rows = [_server(server, consoles) for server in servers]
-    drive_rows = [_drive(drive) for drive in drives]
+    names = {str(thing.get("server") or thing.get("drive")): thing.get("name") for thing in (*servers, *drives)}
+    columns = _SERVER if consoles else _SERVER[:-1]
+    server_rows = {str(server["server"]): _server(server, consoles) for server in servers}
+    drive_rows = {str(drive["drive"]): _drive(drive, names) for drive in drives}
     return _page(
         "Zone",
-        f"""<h1>Account {name}</h1>
-<section aria-labelledby="use"><h2 id="use">In use</h2><dl>{"".join(map(_use, uses))}</dl></section>
-{_table("servers", "Servers", _SERVER, server_rows)}
-{_table("drives", "Drives", _DRIVE, drive_rows)}
-<p><a href="/">Look again</a>, as of <time>{time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())}</time></p>""",
+        f"""<header><p class="soft">ElasticHosts zone</p><h1>Account {escape(user)}</h1></header>
+<p class="bar" id="bar" hidden><label>Find <input type="search" id="sieve" autocomplete="off"></label>
+<label><input type="checkbox" id="again" checked> Look again every ten seconds</label>
+<span id="said" role="status"></span></p>
+<div id="live"><section aria-label="In use"><dl>{"".join(map(_use, uses))}</dl></section>
+{_table("servers", "Servers", columns, server_rows, _NO_SERVERS)}
+{_table("drives", "Drives", _DRIVE, drive_rows, _NO_DRIVES)}
+<p class="soft">As of <time>{time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())}</time>.
+This page changes nothing.</p></div>
+<script type="module" src="/live.js"></script>""",
     )
 
 
@@ -98,13 +53,13 @@ def console(server: Properties) -> str:
     return _page(
         "Console",
         f"""<h1>Console of {_text(server.get("name") or server["server"])}</h1>
-<p><a href="/">Back to the account</a></p>
+<p><a href="/">Back to the account</a> <small>{_text(server["server"])}</small></p>
 <p role="status" id="state">connecting</p>
 <form id="key" hidden><label for="password">VNC password</label>
 <input id="password" type="password" autocomplete="off" maxlength="8"><button>Connect</button></form>
 <p><label><input type="checkbox" id="take" disabled> Use my keyboard and mouse there</label></p>
 <div id="screen" aria-label="Screen of the guest" role="img"></div>
-<script type="module" src="/status.js"></script>""",
+<script type="module" src="/console.js"></script>""",
     )
 
 
@@ -113,65 +68,102 @@ def refused(message: str) -> str:
     return _page("Not here", f'<h1>Not here</h1><p>{escape(message)}</p><p><a href="/">Back to the account</a></p>')
 
 
-_SERVER = (("Name", ""), ("State", ""), ("Address", ""), ("MHz", "number"), ("Cores", "number"), ("MB", "number"),
-           ("Since", ""), ("Console", ""))  # fmt: skip
-_DRIVE = (("Name", ""), ("Size", "number"), ("Tier", ""), ("State", ""), ("Used by", ""))
+_NO_SERVERS = "No servers yet: they come from OpenNebula when it bursts, from a playbook, or from a call of the API."
+_NO_DRIVES = "No drives yet: upload an image, or let a drive be copied."
+
+
+class Column(NamedTuple):
+    """A column of a table. kind: its CSS class."""
+
+    title: str
+    kind: str = ""
+
+
+_SERVER = (Column("Name", "name"), Column("State"), Column("Address"), Column("MHz", "number"),
+           Column("Cores", "number"), Column("MB", "number"), Column("Since"), Column("Console"))  # fmt: skip
+_DRIVE = (Column("Name", "name"), Column("Size", "number"), Column("Tier"), Column("State"), Column("Used by", "used"))
 
 
 def _server(server: Properties, consoles: bool) -> list[str]:
-    state = str(server["status"])
     started = server.get("started")
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(int(str(started)))) if started else ""
     shown = consoles and "vnc:port" in server
-    link = f'<a href="/console/{server["server"]}">Console of {_text(server.get("name"))}</a>' if shown else ""
-    return [
-        _text(server.get("name") or server["server"]),
-        f'<span class="{escape(state)}">{escape(state)}</span>',
-        _text(server.get("nic:0:dhcp:ip") or server.get("nic:0:dhcp")),
-        _text(server.get("cpu")),
-        _text(server.get("smp:cores") or server.get("smp")),
-        _text(server.get("mem")),
+    uuid = _text(server["server"])
+    label = f"Console of {_text(server.get('name') or uuid)}"
+    link = f'<a href="/console/{uuid}" aria-label="{label}">Console</a>' if shown else ""
+    address = server.get("nic:0:dhcp:ip") or server.get("nic:0:dhcp")
+    cells = [
+        _name(server.get("name"), uuid),
+        _state(str(server["status"])),
+        "" if address == "auto" else _text(address),
+        _number(server.get("cpu")),
+        _number(server.get("smp:cores") or server.get("smp")),
+        _number(server.get("mem")),
         since,
-        link,
     ]
+    return [*cells, link] if consoles else cells
 
 
-def _drive(drive: Properties) -> list[str]:
-    imaging = drive.get("imaging")
+def _drive(drive: Properties, names: Mapping[str, object]) -> list[str]:
+    claims = str(drive.get("claimed", "")).split()
     return [
-        _text(drive.get("name") or drive["drive"]),
+        _name(drive.get("name"), _text(drive["drive"])),
         _size(int(str(drive["size"]))),
         _text(drive.get("tier")),
-        f"imaging {_text(imaging)}" if imaging is not None else _text(drive.get("status")),
-        _text(drive.get("claimed")),
+        _copying(str(drive["imaging"])) if "imaging" in drive else _text(drive.get("status")),
+        ", ".join(
+            f'<a href="#{escape(claim)}">{_text(names[claim] or claim)}</a>' if claim in names else escape(claim)
+            for claim in claims
+        ),
     ]
 
 
-def _table(identity: str, title: str, columns: tuple[tuple[str, str], ...], rows: list[list[str]]) -> str:
+def _copying(imaging: str) -> str:
+    percent = imaging.rstrip("%")
+    if not percent.isdecimal():
+        return f"copying, {escape(imaging)}"
+    return f'<progress max="100" value="{percent}" aria-label="copying"></progress> {percent} %'
+
+
+def _state(state: str) -> str:
+    return f'<span class="state {escape(state)}">{escape(state)}</span>'
+
+
+def _name(name: object, uuid: str) -> str:
+    return f"<b>{_text(name) or 'without a name'}</b><small>{uuid}</small>"
+
+
+def _number(number: object) -> str:
+    return f"{number:,}" if isinstance(number, int) else "" if number == "auto" else _text(number)
+
+
+def _table(identity: str, title: str, columns: tuple[Column, ...], rows: Mapping[str, list[str]], without: str) -> str:
+    """without: what is said in place of a table without rows."""
+    heading = f'<section aria-labelledby="{identity}"><h2 id="{identity}">{title} ({len(rows)})</h2>'
     if not rows:
-        return f'<section aria-labelledby="{identity}"><h2 id="{identity}">{title}</h2><p>None.</p></section>'
-    head = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in columns)
+        return f'{heading}<p class="none">{without}</p></section>'
+    head = "".join(f'<th scope="col" class="{column.kind}">{column.title}</th>' for column in columns)
     body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td class="{kind}" data-label="{name}"><span>{cell}</span></td>'
-            for (name, kind), cell in zip(columns, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
+        f'<tr id="{escape(uuid)}">{"".join(map(_cell, columns, cells))}</tr>' for uuid, cells in rows.items()
     )
-    return (
-        f'<section aria-labelledby="{identity}"><h2 id="{identity}">{title} ({len(rows)})</h2>'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></section>"
-    )
+    return f"{heading}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></section>"
+
+
+def _cell(column: Column, cell: str) -> str:
+    label = "" if column.kind == "name" else f' data-label="{column.title}"'
+    return f'<td class="{column.kind}"{label}>{cell}</td>'
 
 
 def _use(use: Use) -> str:
     if use.limit is None:
-        return f"<div><dt>{use.name}</dt><dd>{use.used:g}</dd></div>"
-    label = f"{use.used:g} of {use.limit}"
-    meter = f'<meter min="0" max="{max(use.limit, 1)}" value="{use.used:g}" aria-label="{use.name}">{label}</meter>'
-    return f"<div><dt>{use.name}</dt><dd>{label}{meter}</dd></div>"
+        return f"<div><dt>{use.name}</dt><dd><b>{use.used:,g}</b> <small>no limit</small></dd></div>"
+    label = f"{use.used:,g} of {use.limit:,}"
+    most = max(use.limit, 1)
+    meter = (
+        f'<meter min="0" low="{most * FULL:g}" high="{most * FULL:g}" optimum="0" max="{most}" value="{use.used:g}" '
+        f'aria-label="{use.name}">{label}</meter>'
+    )
+    return f"<div><dt>{use.name}</dt><dd><b>{use.used:,g}</b> of {use.limit:,}{meter}</dd></div>"
 
 
 def _size(size: int) -> str:
