@@ -126,9 +126,14 @@ def _short(error: BaseException) -> str:
 def _properties(item: Any) -> Properties:
     if not isinstance(item, dict):
         raise ProtocolError(f"an object with properties was expected, not {type(item).__name__}")
-    # Nearly all values are text already; a listing has a quarter of a million of them.
-    texts = ((key, value if value.__class__ is str else normalise(value)) for key, value in item.items())
-    return {key: text for key, text in texts if text is not None}
+    # Nearly all values are text already; a listing has a quarter of a million of them, and nobody else has this dict.
+    for key in [key for key, value in item.items() if value.__class__ is not str]:
+        text = normalise(item[key])
+        if text is None:
+            del item[key]
+        else:
+            item[key] = text
+    return item
 
 
 def _row(item: Any) -> Row:
