@@ -151,7 +151,7 @@ def transport_error(error: BaseException, asked: Asked) -> TransportError:
         return _unreachable("no connection within the time-out", asked)
     if "ProxyError" in names:
         return _unreachable("the proxy that the environment names did not connect", asked)
-    if "UnicodeError" in names or "LocationParseError" in names:
+    if _first(causes, UnicodeError) is not None or "LocationParseError" in names:
         return _unreachable("the address is not valid", asked, lasting=True)
     if names & {"NotConnected", "NewConnectionError"}:
         system = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)

@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors, transport
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Deadline
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.file_parts import FilePart
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
 from tests.unit.elastichosts.scripted import FakeClock, Relay, says
@@ -502,3 +503,23 @@ def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def test_an_answer_to_a_long_body_counts_though_the_body_was_not_taken(tmp_path: Path) -> None:
+    """A cloud that is full says so after the headers and hangs up; the reason must not get lost."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(8 << 20))
+    with socket.create_server(("127.0.0.1", 0)) as listening, path.open("rb") as file:
+
+        def refuse() -> None:
+            line, _address = listening.accept()
+            line.recv(1024)
+            line.sendall(b"HTTP/1.1 507 Full\r\nX-Elastic-Error: full\r\nContent-Length: 8\r\n\r\nno space")
+            line.close()
+
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with ElasticHosts(address, "a:b") as client, pytest.raises(errors.FullError, match="no space"):
+            client.drives.write("d", 0, FilePart(file.fileno(), 0, 8 << 20))
+        refusing.join()
