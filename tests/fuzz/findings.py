@@ -15,6 +15,9 @@ FINDINGS: Mapping[str, Mapping[str, bytes]] = {
             b"H><NAME>x</NAME></EH></USER_TEMPLATE></VM>"
         ),
     },
+    "http_answers": {
+        "a length in another script": b"\xffHTTP/1.1 200 OK\r\nContent-Length: \xb3\r\n\r\nabc",
+    },
     "im_lines": {
         "finalize with a separator": b"FINALIZE\x1c",
         "uuid of two words": (
@@ -31,6 +34,9 @@ FINDINGS: Mapping[str, Mapping[str, bytes]] = {
             b"DEPLOY  3 <VMM_DRIVER_ACTION_DATA><HOST>eh</HOST><VM><ID>3</ID><TEMPLATE><CPU>nan</C"
             b"PU><MEMORY>512</MEMORY></TEMPLATE><USER_TEMPLATE><EH><NAME>x</NAME></EH></USER_TEMPL"
             b"ATE></VM></VMM_DRIVER_ACTION_DATA>\n200 application/json\n[]"
+        ),
+        "updatenic without a network": (
+            b"UPDATENIC  1 <VMM_DRIVER_ACTION_DATA><VM><ID>1</ID></VM></VMM_DRIVER_ACTION_DATA>"
         ),
         "damaged updatenic": b"UPDATENIC  16 /////w==",
         "finalize with a separator": b"FINALIZE\x1c",

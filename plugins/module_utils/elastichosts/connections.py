@@ -25,6 +25,7 @@ HEAD_LIMIT = 65536
 PIECE = 65536
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: |\Z)")
 _SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}\Z")
+_LENGTH = re.compile(r"[0-9]{1,15}\Z")
 _IN_PATH = "/%:@!$&'()*+,;=~"
 
 
@@ -223,8 +224,11 @@ class Answer:
             self._whole = True
         elif "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             yield from self._chunks()
-        elif self.headers.get("Content-Length", "").isdigit():
-            yield from self._sized(int(self.headers.get("Content-Length")))
+        elif "content-length" in self.headers:
+            size = self.headers.get("Content-Length")
+            if not _LENGTH.match(size):
+                raise Broken("the answer does not say its length in figures")
+            yield from self._sized(int(size))
         else:
             self._reusable = False
             yield from iter(self._taken, b"")

@@ -284,7 +284,12 @@ class Transport:
             if self.clock.monotonic() > end:
                 raise faults.too_slow(asked)
         announced = answer.headers.get("Content-Length", "")
-        if announced.isdigit() and not answer.headers.get("Content-Encoding") and size < int(announced):
+        if (
+            announced.isascii()
+            and announced.isdigit()
+            and not answer.headers.get("Content-Encoding")
+            and size < int(announced)
+        ):
             raise faults.cut_short(asked, size, int(announced))
         return b"".join(pieces)
 

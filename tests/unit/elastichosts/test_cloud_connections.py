@@ -130,6 +130,8 @@ def test_every_framing_is_read(answer: bytes, body: bytes) -> None:
         CHUNKED + b"-1\r\nab",
         CHUNKED + b"1" * 70_000,
         CHUNKED + b"3\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: \xb3\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nabc",
         sized(PACKED[:-9], "Content-Encoding: gzip"),
         sized(BODY, "Content-Encoding: gzip"),
         None,
