@@ -22,7 +22,7 @@ from ..elastichosts.wire import Properties
 from ..opennebula.errors import TemplateError
 from ..opennebula.template import Image
 from .daemon import Cancelled
-from .journal import Journal
+from .journal import Journal, attempted
 from .mapping import ATTEMPT_KEY, DEVICE_KEY, LONGEST_NAME, of_life
 from .orders import Order
 
@@ -143,7 +143,11 @@ class Copies:
         return True
 
     def _remember(self, order: Order, drive: Drive) -> None:
-        self._journal.leave(drive.properties.get(ATTEMPT_KEY, drive.uuid), order.vm_id, order.host)
+        attempt = drive.properties.get(ATTEMPT_KEY, drive.uuid)
+        attempted(
+            lambda: self._journal.leave(attempt, order.vm_id, order.host),
+            lambda sentence: self._log("W", order.vm_id, sentence),
+        )
 
     def _drop(self, order: Order, drive: Drive, deadline: Deadline) -> None:
         """A cloud may hold a drive for a moment after its server has gone, and as long as it is imaged."""

@@ -35,7 +35,7 @@ from ..elastichosts.wire import Properties
 from ..opennebula.errors import OpenNebulaError
 from .copies import Copies
 from .daemon import Cancelled
-from .journal import DONE, ENDED, LEFT, UNANSWERED, Doubt, Journal, JournalError
+from .journal import DONE, ENDED, LEFT, UNANSWERED, Doubt, Journal, JournalError, attempted
 from .mapping import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, ownership, specification
 from .orders import Failure, Order, attempt_of
 from .steps import KEEP, bring, destroy
@@ -114,11 +114,11 @@ class Creation:
             if order.cancelled:
                 raise Cancelled
             server = self._active(order, server, deadline)
-            self._journal.settle(attempt.key)
+            self._settle(order, attempt)
             return server
-        except (ElasticHostsError, OpenNebulaError, Failure, Cancelled) as error:
+        except (ElasticHostsError, OpenNebulaError, Failure, JournalError, Cancelled) as error:
             if attempt.refused and not wanted.images:
-                self._journal.settle(attempt.key)
+                self._settle(order, attempt)
                 raise
             looked = self._take_back(order, attempt, copies=bool(wanted.images))
             if again and attempt.lost and looked and not order.cancelled:
@@ -171,17 +171,24 @@ class Creation:
         is being imaged cannot be destroyed yet.
         """
         try:
-            self._journal.doubt(attempt.key, order.vm_id, order.host)
+            self._note(order, lambda: self._journal.doubt(attempt.key, order.vm_id, order.host))
             found = order.made_by(attempt.key)
             if found is not None:
                 destroy(order, found, order.clean_up())
             clean = self._copies.drop(order, attempt.key) if copies else True
             if clean and (found is not None or not attempt.lost):
-                self._journal.settle(attempt.key)
-        except (ElasticHostsError, Failure, JournalError) as error:
+                self._settle(order, attempt)
+        except (ElasticHostsError, Failure) as error:
             self._log("E", order.vm_id, f"A server or drive may be left behind: {error}")
             return False
         return True
+
+    def _settle(self, order: Order, attempt: _Attempt) -> None:
+        self._note(order, lambda: self._journal.settle(attempt.key))
+
+    def _note(self, order: Order, note: Callable[[], None]) -> None:
+        """What is in the cloud by now has to be seen to the end, with the journal or without."""
+        attempted(note, lambda sentence: self._log("W", order.vm_id, sentence))
 
     def mend(self, order: Order, doubt: Doubt) -> bool:
         """Destroy what nobody wants; true when there was something, and it is gone."""
@@ -217,7 +224,7 @@ class Creation:
             # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
             order.zone.client.servers.set(found.uuid, marks)
             if attempt:
-                self._journal.settle(attempt)
+                self._note(order, lambda: self._journal.settle(attempt))
             bring(order, found, "started", desired, order.deadline())
         except ElasticHostsError:
             before = order.previous

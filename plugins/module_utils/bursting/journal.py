@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 from dataclasses import dataclass
-from typing import Iterator, List, Mapping, Optional, Tuple
+from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
 from ..elastichosts.clock import Clock
 
@@ -118,6 +118,14 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def attempted(note: Callable[[], None], tell: Callable[[str], None]) -> None:
+    """Write a note without which the action goes on all the same; ``tell`` gets the sentence when it cannot be."""
+    try:
+        note()
+    except JournalError as error:
+        tell(str(error))
 
 
 class Journal:
@@ -299,8 +307,8 @@ class Journal:
                     self._connection.close()
                 self._connection = None
                 raise JournalError(
-                    f"The journal {self.path} cannot be used ({error}): make it and its folder writable for the user "
-                    "that runs OpenNebula; if the file is damaged, move it away."
+                    f"The journal {self.path} cannot be used ({error}): make room on its disk, and make it and its "
+                    "folder writable for the user that runs OpenNebula; if the file is damaged, move it away."
                 ) from None
 
     def _open(self) -> sqlite3.Connection:

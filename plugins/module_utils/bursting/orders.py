@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import Iterator, List, Optional, Tuple, Union
 
@@ -27,7 +26,6 @@ CLEAN_UP = 60.0
 """seconds for taking back what a failed action made"""
 ELSEWHERE = 10.0
 """seconds that another account gets to say whether it has the server"""
-_FORCED_ID = re.compile(r"one-[0-9]+\Z")
 
 
 class Failure(Exception):

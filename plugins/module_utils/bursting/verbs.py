@@ -21,7 +21,7 @@ from ..opennebula.vm import Purpose, device_of, eh_vector
 from .copies import Copies
 from .creation import Creation
 from .daemon import Cancelled
-from .journal import Journal, JournalError
+from .journal import Journal, attempted
 from .mapping import HOST_KEY, PRIVATE_KEY, SEQ_KEY, restated, size_of, with_defaults
 from .orders import Failure, Order
 from .refusals import refusal
@@ -201,10 +201,7 @@ class Verbs:
 
     def _remember(self, note: Callable[[], None], order: Order) -> None:
         """An end goes on without the journal: a server that stays is worse than a doubt that is forgotten."""
-        try:
-            note()
-        except JournalError as error:
-            self._log("W", order.vm_id, str(error))
+        attempted(note, lambda sentence: self._log("W", order.vm_id, sentence))
 
     def _end(self, order: Order, servers: Sequence[Server]) -> bool:
         """Destroy the servers of a VM, then the drives that were made for it.
@@ -285,9 +282,9 @@ class Verbs:
         try:
             devices = self._copies.make(order, wanted.images, wanted.drive, server.name, attempt)
             order.zone.client.servers.set(server.uuid, {**wanted.server, **devices})
-            self._journal.settle(attempt)
+            self._remember(lambda: self._journal.settle(attempt), order)
         except (ElasticHostsError, Failure, Cancelled):
-            self._journal.leave(attempt, order.vm_id, order.host)
+            self._remember(lambda: self._journal.leave(attempt, order.vm_id, order.host), order)
             self._copies.drop(order, attempt)
             raise
         return {}

@@ -180,6 +180,8 @@ class VmmService:
         self._end(request.id)
         log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
         job.ticket.answer(ok, text)
+        if not ok and request.action == "REBOOT" and request.generation == "V3":
+            self._log("E", request.id, f"REBOOT failed: {text}")  # 6.0 and later drop the answer's text (2.3)
         self._release(request.id)
 
     def _carry_out(self, request: VmmRequest, meaning: Purpose, job: Job) -> str:

@@ -189,6 +189,25 @@ def test_a_create_call_that_outlives_its_driver_makes_no_second_server(world: Wo
     world.judge()
 
 
+@pytest.mark.parametrize("call", ["POST /drives/create", "POST /servers/create"])
+def test_a_journal_that_breaks_in_the_middle_of_a_deploy_orphans_nothing(world: World, call: str) -> None:
+    """Either the deploy ends well, or nothing of it stays: both can be had without the journal."""
+    vm = world.create(image=True)
+
+    def events(here: str) -> str:
+        if here == call:
+            for file in world.var.glob("eh_journal.sqlite*"):
+                file.write_bytes(b"no database any more" * 400)
+        return "fine"
+
+    world.events = events
+    world.deploy(vm, world.host)
+    world.run()
+    assert vm.state == ("BOOT_FAILURE" if "drives" in call else "RUNNING")
+    assert any("eh_journal.sqlite cannot be used" in line for line in world.lines)
+    world.judge()
+
+
 def wishes(world: World, vm: Vm) -> list[Callable[[], None]]:
     """What the administrator may want of a VM in its state."""
     if world.waits(vm) and vm.state == "BOOT":
