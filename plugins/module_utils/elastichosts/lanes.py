@@ -21,6 +21,8 @@ ATTEMPTS = 5
 PAUSE = 0.25
 PROBE_CHUNK = 1024 * 1024
 """Bytes that travel as they are, to see how fast the line is."""
+TRIAL_CHUNK = 256 * 1024
+"""Bytes of the chunks that show whether the cloud takes them side by side: where it does not they travelled in vain."""
 CHUNK = 4 * 1024 * 1024
 """Bytes of a write call once the line is known, as in the vendor's own tool (elastichosts-api 1.7)."""
 LONGEST = 64 * 1024 * 1024
@@ -63,7 +65,7 @@ class Lanes:
     def chunk(self) -> int:
         """Bytes that the next chunk should have: few until line and cloud are known."""
         if self._rate is None or not self._settled:
-            return PROBE_CHUNK
+            return PROBE_CHUNK if self._rate is None else TRIAL_CHUNK
         return max(CHUNK, min(LONGEST, int(self._rate * SECONDS) // SLICE * SLICE))
 
     @property
