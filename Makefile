@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGE := .cache/package
+SITE := .cache/docs
 LINK := .cache/collections/ansible_collections/opennebula/elastichosts
 # programs call each other by name (antsibull-docs ansible-doc, ansible-lint ansible-playbook)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -18,7 +19,7 @@ SECONDS ?= 60
 FUZZ ?= vmm_lines im_lines deployment_files settings_files replies http_answers oned_conf
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
-.PHONY: help setup demo test test-kvm bench fuzz format lint types unit sanity integration docs package clean
+.PHONY: help setup demo test test-kvm bench fuzz format lint types unit sanity integration docs package tarball clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -71,16 +72,26 @@ sanity: setup ## ansible-test sanity
 integration: setup ## ansible-test integration, every target
 	$(COLLECTION_TEST) integration
 
-docs: setup ## plugin documentation and changelog
+docs: setup ## guides and plugin pages as a site in .cache/docs/html, plugin documentation, changelog
 	$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=self --disallow-unknown-collection-refs .
 	$(BIN)/antsibull-changelog lint
+	rm -rf $(SITE)
+	mkdir -p $(SITE)/rst/collections
+	cp docs/conf.py docs/*.rst $(SITE)/rst
+	cp CHANGELOG.rst $(SITE)/rst/changelog.rst
+	$(BIN)/antsibull-docs collection --use-current --squash-hierarchy --fail-on-error --dest-dir $(SITE)/rst/collections \
+	    opennebula.elastichosts
+	$(BIN)/sphinx-build -q -n -W --keep-going -j 2 $(SITE)/rst $(SITE)/html
 
 package: setup ## build the tarball, install it elsewhere, run the demo with the installed copy
 	rm -rf $(PACKAGE)
-	$(BIN)/ansible-galaxy collection build --output-path $(PACKAGE)
+	$(BIN)/python tests/tools/build_tarball.py $(PACKAGE)
 	ANSIBLE_COLLECTIONS_PATH=$(PACKAGE)/installed $(BIN)/ansible-galaxy collection install \
 	    $(PACKAGE)/*.tar.gz --collections-path $(PACKAGE)/installed --offline
 	@$(BIN)/python -m tests.demo --collections $(PACKAGE)/installed
+
+tarball: setup ## the collection as a file to install, here
+	@$(BIN)/python tests/tools/build_tarball.py .
 
 format: setup ## ruff format, import order
 	$(BIN)/ruff check --fix --select I .

@@ -32,6 +32,9 @@ sys.exit(answer["status"])
 """
 AT_REST = ("RUNNING", "POWEROFF", "DONE", "FAILED", "BOOT_FAILURE", "SUSPENDED", "STOPPED", "UNDEPLOYED", "PENDING")
 
+PATIENCE = 120.0
+"""seconds; the machine may be busy"""
+
 
 class Refused(Exception):
     """What the command says before it ends with 255."""
@@ -56,7 +59,7 @@ class VirtualMachines:
         self._thread.start()
         self._verbs: dict[str, Callable[[Core, list[str], Path], str]] = {
             "create": self._create,
-            "show": lambda core, words, _folder: _shown(_vm(core, words)),
+            "show": self._show,
             "update": self._update,
             "terminate": lambda core, words, _folder: self._settled(core, words, core.terminate),
             "poweroff": lambda core, words, _folder: self._settled(core, words, core.poweroff),
@@ -99,7 +102,8 @@ class VirtualMachines:
     def _started(self) -> Core:
         """The core, with the hosts that ``onehost`` lists."""
         if self._core is None:
-            self._core = Core(RELEASES[self._front_end.release], one_location=self._front_end.root)
+            quick = {"LISTING_PERIOD": "1"}
+            self._core = Core(RELEASES[self._front_end.release], one_location=self._front_end.root, env=quick)
             self._core.start_vmm()
             self._core.start_im()
         core = self._core
@@ -112,11 +116,14 @@ class VirtualMachines:
     def _create(self, core: Core, words: list[str], folder: Path) -> str:
         text = (folder / words[0]).read_text()
         name = re.search(r'^NAME\s*=\s*"?([\w.-]+)', text, re.MULTILINE)
+        for attribute in ("CPU", "MEMORY"):
+            if not re.search(rf"^{attribute}\s*=", text, re.MULTILINE):
+                raise Refused(f"[one.vm.allocate] {attribute} attribute must be a positive float or integer value.")
         vm = core.create_vm(text, name=name[1] if name else "one", cpu=None, memory=None)
-        wanted = re.search(r'^SCHED_REQUIREMENTS\s*=.*?HOST(?:NAME)?\s*=\s*\\"([\w.-]+)\\"', text, re.MULTILINE)
+        wanted = re.search(r'^SCHED_REQUIREMENTS\s*=\s*"NAME\s*=\s*\\"([\w.-]+)\\""', text, re.MULTILINE)
         fitting = [host for host in core.model.hosts.values() if wanted is None or host.name == wanted[1]]
         if fitting:
-            core.wait_host(fitting[0], "MONITORED")
+            core.wait_host(fitting[0], "MONITORED", PATIENCE)
             core.deploy(vm, fitting[0])
             self._rest(core, vm)
         return f"ID: {vm.id}\n"
@@ -142,10 +149,15 @@ class VirtualMachines:
 
     @staticmethod
     def _rest(core: Core, vm: Vm) -> None:
-        core.wait_for(lambda: vm.state in AT_REST, f"an end of the action on VM {vm.id}")
-        core.answered()
-        if vm.state == "RUNNING" and not vm.address:
-            core.wait_for(lambda: vm.address or vm.state != "RUNNING", f"an address of VM {vm.id}")
+        core.wait_for(lambda: vm.state in AT_REST, f"an end of the action on VM {vm.id}", PATIENCE)
+        core.answered(PATIENCE)
+
+    @staticmethod
+    def _show(core: Core, words: list[str], _folder: Path) -> str:
+        vm = _vm(core, words)
+        if vm.state == "RUNNING":
+            core.wait_for(lambda: vm.address or vm.state != "RUNNING", f"an address of VM {vm.id}", PATIENCE)
+        return _shown(vm)
 
 
 def _vm(core: Core, words: list[str]) -> Vm:

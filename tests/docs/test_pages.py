@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.template import ROWS
 from tests.docs.blocks import ROOT, Block, blocks, complaint, pages
 from tests.docs.edits import difference
 from tests.docs.world import Drivers, World
@@ -103,7 +104,7 @@ class Page:
         assert not missing, f"{block.place}: «{missing}» was not asked:\n{calls}"
 
     def _deploy(self, block: Block) -> None:
-        sized = re.search(r"^CPU\s*=|CPUMHZ", block.text, re.MULTILINE)
+        sized = re.search(r"^CPU\s*=", block.text, re.MULTILINE)
         problem = self.world.deploy(block.text if sized else f'CPU = "1"\nMEMORY = "512"\n{block.text}')
         assert not problem, f"{block.place}: {problem}"
 
@@ -160,3 +161,9 @@ def test_the_blocks_of_the_page_do_what_it_says(path: Path, tmp_path: Path, new_
     page = Page(new_world(parts))
     for block in todo:
         page.take(block)
+
+
+def test_the_template_reference_deploys_every_attribute() -> None:
+    reference = blocks(ROOT / "docs" / "template.rst")
+    deployed = {word for block in reference if block.mark == "deploy" for word in re.findall(r"\w+(?= *=)", block.text)}
+    assert {*ROWS, "HOST"} <= deployed
