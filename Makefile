@@ -53,17 +53,18 @@ $(LINK):
 	@mkdir -p $(@D)
 	@ln -sfn $(CURDIR) $@
 
-lint: setup ## ruff, ansible-lint, licences
+lint: setup ## ruff, ansible-lint, workflow, licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/ansible-lint
+	$(BIN)/yamllint --strict -d '{extends: default, rules: {line-length: {max: 120}, truthy: {check-keys: false}, braces: {}}}' .github
 	$(BIN)/reuse lint --quiet || $(BIN)/reuse lint
 
 types: setup ## mypy --strict
 	$(BIN)/mypy --strict $(PACKAGES) plugins/plugin_utils
 	$(BIN)/mypy --strict roles/eh_endpoint/files/eh_endpoint
 
-unit: setup ## pytest
+unit: setup ## pytest: the rooms, and every command of README and guides
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 sanity: setup ## ansible-test sanity

@@ -14,7 +14,6 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml

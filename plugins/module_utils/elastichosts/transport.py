@@ -31,7 +31,7 @@ else:
 
 T = TypeVar("T")
 Body = Union[bytes, FilePart]
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 USER_AGENT = f"opennebula.elastichosts/{VERSION}"
 CONNECTIONS = 32
 """Connections kept open: more than any caller's number of threads."""
