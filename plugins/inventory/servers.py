@@ -154,7 +154,7 @@ options:
       - A list of dictionaries with one key each, V(include) or V(exclude), and as its value a condition, with the
         variables of a host. The first condition that is true decides whether the server becomes a host. Where none is,
         it does. End the list with V(exclude=true) to have only what was included.
-      - A condition that fails is an error. Write C(eh_user_keys.role | default('') == 'web') for what not all have.
+      - A condition that fails is an error. Write V(eh_user_keys.role | default(''\) == 'web') for what not all have.
     type: list
     elements: dict
     default: []

@@ -452,7 +452,7 @@ def make_venv(module: AnsibleModule, path: Path, base: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
             module.fail_json(
                 msg=f"The virtual environment {path} could not be made: {done.reason}. See whether pip reaches an index"
-                " (pip.conf), or install python3-requests and set the interpreter to system."
+                " (pip.conf), or install python3-requests and set one_eh_driver_python to system."
             )
     for found in (path, *path.rglob("*")):
         if not found.is_symlink():

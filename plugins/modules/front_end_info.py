@@ -263,10 +263,13 @@ def installation_problem(one_location: str, folders: Layout) -> str:
     if missing is None:
         return ""
     if one_location:
-        return f"There is no OpenNebula in {one_location}: the folder {missing} does not exist. Correct one_location."
+        return (
+            f"There is no OpenNebula in {one_location}: the folder {missing} does not exist. Correct"
+            " one_eh_driver_one_location."
+        )
     return (
-        f"There is no system-wide OpenNebula here: the folder {missing} does not exist. Set one_location to the folder"
-        " of a self-contained installation, or run this on the front-end."
+        f"There is no system-wide OpenNebula here: the folder {missing} does not exist. Set"
+        " one_eh_driver_one_location to the folder of a self-contained installation, or run this on the front-end."
     )
 
 
@@ -296,7 +299,7 @@ def owner_of(wanted: str, one_location: str, folders: Layout) -> Tuple[str, str,
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
-        return name, "", f"There is no user {name}, who is to run OpenNebula: set the owner."
+        return name, "", f"There is no user {name}, who is to run OpenNebula: set one_eh_driver_owner."
     return name, group_name(entry.pw_gid), ""
 
 
@@ -315,7 +318,10 @@ def release_of(wanted: str, one_location: str, folders: Layout) -> Finding:
         text = ""
     if RELEASE.match(text):
         return text, ""
-    return "", f"The release of OpenNebula is unknown: neither {program} -v nor {version} tells it. Set the release."
+    return (
+        "",
+        f"The release of OpenNebula is unknown: neither {program} -v nor {version} tells: set one_eh_driver_release.",
+    )
 
 
 def numbers_of(release: str) -> Tuple[int, ...]:
@@ -367,8 +373,8 @@ def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
             "",
             "",
             (
-                "There is no Python 3.9 or later that can make a virtual environment: install python3-venv, or set the"
-                " interpreter to system."
+                "There is no Python 3.9 or later that can make a virtual environment: install python3-venv, or set"
+                " one_eh_driver_python to system."
             ),
         )
     path = first_that(FITS, candidates)
@@ -379,8 +385,8 @@ def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
         "",
         "",
         (
-            f"There is no Python 3.9 or later with the package requests {where}: install python3-requests, or set the"
-            " interpreter to one that has it, or to venv."
+            f"There is no Python 3.9 or later with the package requests {where}: install python3-requests, or set"
+            " one_eh_driver_python to one that has it, or to venv."
         ),
     )
 
@@ -433,13 +439,13 @@ def account_problem(zone: Mapping[str, str]) -> str:
     where = f" of the zone {zone['name']}" if zone["name"] else ""
     if not re.match(r"https?://[^/]", zone["endpoint"]):
         return (
-            f"The address{where} of the ElasticHosts API is missing or no URL: set the endpoint, for example to"
-            " https://api-lon-p.elastichosts.com."
+            f"The address{where} of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint,"
+            " for example to https://api-lon-p.elastichosts.com."
         )
     if not ACCOUNT.fullmatch(zone["auth"]):
         return (
-            f"The ElasticHosts account{where} is missing or has not the form <user uuid>:<secret API key>: set the"
-            " account."
+            f"The ElasticHosts account{where} is missing or has not the form <user uuid>:<secret API key>: set"
+            " one_eh_driver_auth."
         )
     return ""
 

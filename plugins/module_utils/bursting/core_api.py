@@ -59,7 +59,9 @@ def vm_info(vm_id: int, environment: Mapping[str, str]) -> VirtualMachine:
         proxy: Any = xmlrpc.client.ServerProxy(endpoint, transport=_transport(endpoint))
         answer = proxy.one.vm.info(session, vm_id)
     except xmlrpc.client.Fault as fault:
-        raise CoreSilent(f"OpenNebula at {endpoint} refused to tell of VM {vm_id} (fault {fault.faultCode}).") from None
+        raise CoreSilent(
+            f"OpenNebula at {endpoint} refused to tell of VM {vm_id} (fault {fault.faultCode}): look into oned.log."
+        ) from None
     except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
         raise CoreSilent(
             f"OpenNebula at {endpoint} cannot be asked about VM {vm_id} ({type(error).__name__}): correct ONE_XMLRPC "
@@ -70,7 +72,9 @@ def vm_info(vm_id: int, environment: Mapping[str, str]) -> VirtualMachine:
     try:
         return from_payload(str(answer[1]))
     except DocumentError as error:
-        raise CoreSilent(f"What OpenNebula tells of VM {vm_id} cannot be used: {error.sentence}.") from None
+        raise CoreSilent(
+            f"What OpenNebula tells of VM {vm_id} cannot be used: {error.sentence}. Look at onevm show -x {vm_id}."
+        ) from None
 
 
 class _Plain(xmlrpc.client.Transport):

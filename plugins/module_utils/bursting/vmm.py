@@ -55,6 +55,7 @@ MEND_SOON = 1.0
 MEND_FOR = 3600.0
 """seconds after a lost create call during which its server may still appear"""
 POLL_WAIT = 10.0
+LATE = "The cloud did not answer in time: look whether the endpoint is up."
 
 
 class VmmService:
@@ -261,7 +262,9 @@ class VmmService:
             facts = self._poll_facts(request)
         except (*KNOWN_ERRORS, ListingLate) as error:
             if request.generation == "V1":
-                job.ticket.answer(False, str(error) or "The cloud did not answer in time.")
+                job.ticket.answer(
+                    False, str(error) or "The cloud did not answer in time: look whether the endpoint is up."
+                )
                 return
             log(f"POLL VM {request.id}: {error}")
             facts = {"STATE": "-"}

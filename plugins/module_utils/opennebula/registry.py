@@ -125,6 +125,7 @@ class Wanted:
     transfer: str = "eh"
 
 
+_BY_HAND = "run it by hand, as the user that runs OpenNebula, and put right what it says."
 Named = TypeVar("Named", Group, Datastore)
 
 
@@ -172,7 +173,7 @@ def _hosts_of_table(text: str) -> Tuple[Host, ...]:
     lines = [line.split() for line in text.splitlines() if line.strip()]
     head = next((index for index, line in enumerate(lines) if "NAME" in line and "RVM" in line), None)
     if head is None:
-        raise RegistryError(f"onehost list printed neither XML nor its table but {text.strip()[:80]!r}.")
+        raise RegistryError(f"onehost list printed neither XML nor its table but {text.strip()[:80]!r}: {_BY_HAND}")
     titles = lines[head]
     hosts = []
     for line in lines[head + 1 :]:
@@ -218,7 +219,7 @@ def _xml(text: str) -> Optional[ET.Element]:
 def _needed(text: str, program: str) -> ET.Element:
     root = _xml(text)
     if root is None:
-        raise RegistryError(f"{program} list -x printed no XML but {text.strip()[:80]!r}.")
+        raise RegistryError(f"{program} list -x printed no XML but {text.strip()[:80]!r}: {_BY_HAND}")
     return root
 
 

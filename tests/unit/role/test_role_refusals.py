@@ -71,10 +71,10 @@ def refused(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Ref
     [
         ("syntax", r"oned\.conf: line 166, column 20: expected = after TYPE, found '\"'"),
         ("twice", r'monitord\.conf: IM_MAD "im_eh" stands more than once, at lines 129 and 130'),
-        ("account", "The ElasticHosts account is missing .* set the account"),
+        ("account", "The ElasticHosts account is missing .* set one_eh_driver_auth"),
         ("form", "has not the form <user uuid>:<secret API key>"),
         ("stranger", "The ElasticHosts account was tried: .* refused user 5c7d1e0a"),
-        ("endpoint", "The address of the ElasticHosts API is missing or no URL: set the endpoint"),
+        ("endpoint", "The address of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint"),
         ("silent", r"The ElasticHosts account was tried: .*127\.0\.0\.1:9"),
         ("zone", "The ElasticHosts account of the zone eh-sanjose was tried: .* refused user 5c7d1e0a"),
         ("zone-name", r"The OpenNebula host '\.\./eh' cannot have a file of its own: name it with letters and digits"),
