@@ -11,6 +11,7 @@ later; ``…`` stands for what is filled in. So a new one cannot be forgotten, a
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,7 @@ def section(path: str) -> str:
     return next(name for name, words in SECTIONS.items() if any(word in path for word in words))
 
 
+@functools.cache
 def collect() -> list[Sentence]:
     found: set[Sentence] = set()
     sources = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if "doc_fragments" not in path.parts]
