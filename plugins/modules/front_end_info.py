@@ -320,7 +320,8 @@ def release_of(wanted: str, one_location: str, folders: Layout) -> Finding:
         return text, ""
     return (
         "",
-        f"The release of OpenNebula is unknown: neither {program} -v nor {version} tells: set one_eh_driver_release.",
+        f"The release of OpenNebula is unknown: neither {program} -v nor {version} tells it. Set"
+        " one_eh_driver_release.",
     )
 
 
