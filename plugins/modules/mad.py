@@ -16,6 +16,8 @@ description:
     place; a missing one is appended to the file.
   - Every edit has its inverse. Removing what this module did gives the file back byte for byte.
   - The file is replaced atomically; its owner and mode are kept. A symbolic link is followed.
+  - Several edits, of one file or of several, are all decided before the first file is replaced. If one of them cannot
+    be made, no file is changed.
 attributes:
   check_mode:
     support: full
@@ -28,8 +30,8 @@ options:
   path:
     description:
       - The configuration file, for example V(/etc/one/oned.conf). It has to exist, unless nothing is to be in it.
+      - It can be left out where each of O(edits) names its own.
     type: path
-    required: true
   kind:
     description:
       - The kind of the section in any case, for example V(IM_MAD), V(VM_MAD), V(TM_MAD), V(TM_MAD_CONF).
@@ -71,6 +73,10 @@ options:
       - The value for a single attribute. A comment line above it keeps the value that was there before, for
         O(state=absent) to bring back.
     type: str
+  least:
+    description: Whether a larger number than O(value) is left as it is.
+    type: bool
+    default: false
   state:
     description: Whether the section, the words or the value are to be there.
     type: str
@@ -78,10 +84,13 @@ options:
     default: present
   edits:
     description:
-      - Several edits of the one file, which is then replaced once. What they are is said by the same options.
+      - Several edits. What they are is said by the same options. Each file is replaced once.
     type: list
     elements: dict
     suboptions:
+      path:
+        description: The file, if it is not O(path).
+        type: path
       kind:
         description: As O(kind).
         type: str
@@ -108,6 +117,10 @@ options:
       value:
         description: As O(value).
         type: str
+      least:
+        description: As O(least).
+        type: bool
+        default: false
       state:
         description: As O(state).
         type: str
@@ -157,6 +170,21 @@ EXAMPLES = r"""
           ARGUMENTS:
             -s: [eh]
 
+- name: Both drivers of OpenNebula 6.10, in both files or in none
+  opennebula.elastichosts.mad:
+    edits:
+      - path: /etc/one/oned.conf
+        kind: VM_MAD
+        name: vmm_eh
+        attributes:
+          EXECUTABLE: one_vmm_eh
+          TYPE: xml
+      - path: /etc/one/monitord.conf
+        kind: IM_MAD
+        name: im_eh
+        attributes:
+          EXECUTABLE: one_im_eh
+
 - name: More than one VM for a host in each round of the scheduler
   opennebula.elastichosts.mad:
     path: /etc/one/sched.conf
@@ -174,9 +202,15 @@ EXAMPLES = r"""
 RETURN = r"""
 path:
   description: The file, with symbolic links followed.
-  returned: success
+  returned: when it is one file
   type: str
   sample: /etc/one/oned.conf
+changed_files:
+  description: The files that were changed, with symbolic links followed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/one/oned.conf, /etc/one/monitord.conf]
 section:
   description: The attributes of the section as the core reads them, empty when there is none.
   returned: without O(edits)
@@ -190,15 +224,22 @@ changed_edits:
   sample: [VM_MAD vmm_eh, TM_MAD]
 backup_file:
   description: The copy of the file as it was.
-  returned: when O(backup) is set and the file was changed
+  returned: when O(backup) is set and one file was changed
   type: str
   sample: /etc/one/oned.conf.12345.2026-11-22@10:00:00~
+backup_files:
+  description: The copies of all changed files.
+  returned: when O(backup) is set and a file was changed
+  type: list
+  elements: str
+  sample: [/etc/one/oned.conf.12345.2026-11-22@10:00:00~]
 """
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -212,13 +253,18 @@ EDIT = {
     "words": {"type": "dict", "default": {}},
     "stock": {"type": "bool", "default": False},
     "value": {"type": "str"},
+    "least": {"type": "bool", "default": False},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 ARGUMENTS = {
-    "path": {"type": "path", "required": True},
+    "path": {"type": "path"},
     "kind": {"type": "str"},
     **EDIT,
-    "edits": {"type": "list", "elements": "dict", "options": {"kind": {"type": "str", "required": True}, **EDIT}},
+    "edits": {
+        "type": "list",
+        "elements": "dict",
+        "options": {"path": {"type": "path"}, "kind": {"type": "str", "required": True}, **EDIT},
+    },
     "backup": {"type": "bool", "default": False},
 }
 
@@ -254,8 +300,40 @@ def edit_of(params: Mapping[str, Any]) -> Edit:
         words=word_lists(params["words"]),
         stock=params["stock"],
         value=params["value"],
+        least=params["least"],
         present=params["state"] == "present",
     )
+
+
+class Plan(NamedTuple):
+    """One file as it is and as it is to be."""
+
+    path: str
+    before: conf.Document
+    after: conf.Document
+    edits: Tuple[Edit, ...]
+    needed: Tuple[Edit, ...]
+    """of the edits those that change something"""
+
+    @property
+    def is_change(self) -> bool:
+        return self.after.text != self.before.text
+
+    def diff(self) -> Dict[str, str]:
+        header = f"{self.path} ({', '.join(edit.label for edit in self.needed or self.edits)})"
+        texts = ["".join(shown(document, edit) for edit in self.needed) for document in (self.before, self.after)]
+        return {"before_header": header, "after_header": header, "before": texts[0], "after": texts[1]}
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Every problem with a file names it."""
+    try:
+        yield
+    except conf.ConfError as problem:
+        raise conf.ConfError(f"{path}: {problem}") from None
+    except OSError as problem:
+        raise conf.ConfError(f"{path}: it cannot be written: {problem.strerror}") from None
 
 
 def read(path: str) -> str:
@@ -264,16 +342,6 @@ def read(path: str) -> str:
         return conf.decode(Path(path).read_bytes())
     except OSError as problem:
         raise conf.ConfError(f"the file cannot be read: {problem.strerror}") from None
-
-
-def save(module: AnsibleModule, path: str, text: str) -> Optional[str]:
-    """Replace the file in one step. Returns the path of the backup, if one was asked for."""
-    backup = module.backup_local(path) if module.params["backup"] else None
-    handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
-    with os.fdopen(handle, "wb") as file:
-        file.write(conf.encode(text))
-    module.atomic_move(temporary, path)
-    return backup
 
 
 def check_writable(path: str) -> None:
@@ -285,39 +353,72 @@ def check_writable(path: str) -> None:
         )
 
 
+def plan(path: str, edits: Sequence[Edit]) -> Plan:
+    """What the edits make of a file. Raises ConfError, with the file in it, when one of them cannot be made."""
+    with named(path):
+        absent = not os.path.lexists(path) and not any(edit.present for edit in edits)
+        before = conf.parse("" if absent else read(path))
+        text, needed = before.text, []
+        for edit in edits:
+            previous, text = text, apply(text, edit)
+            if text != previous:
+                needed.append(edit)
+        after = conf.parse(text)
+        if text != before.text:
+            check_writable(path)
+    return Plan(path, before, after, tuple(edits), tuple(needed))
+
+
+def save(module: AnsibleModule, plans: Sequence[Plan]) -> List[str]:
+    """Replace files, each in one step and none before all new ones are written. Returns the paths of the backups."""
+    with contextlib.ExitStack() as leftovers:
+        temporaries: List[str] = []
+        for one in plans:
+            with named(one.path):
+                # Beside the file: a disk that is full is noticed before anything is changed.
+                handle, temporary = tempfile.mkstemp(prefix=".ansible_tmp", dir=Path(one.path).parent)
+                leftovers.callback(Path(temporary).unlink, missing_ok=True)
+                temporaries.append(temporary)
+                with os.fdopen(handle, "wb") as file:
+                    file.write(conf.encode(one.after.text))
+        backups = [module.backup_local(one.path) for one in plans] if module.params["backup"] else []
+        for one, temporary in zip(plans, temporaries):
+            module.atomic_move(temporary, one.path)
+    return backups
+
+
+def wishes(params: Mapping[str, Any]) -> Dict[str, List[Edit]]:
+    """All edits by file, in the order in which they are given. Raises ConfError for an edit without a file."""
+    found: Dict[str, List[Edit]] = {}
+    for one in params["edits"] if params["edits"] is not None else [params]:
+        path = one.get("path") or params["path"]
+        if not path:
+            raise conf.ConfError(f"the edit of {one['kind']} has no path: name its file")
+        with named(path):
+            found.setdefault(os.path.realpath(path), []).append(edit_of(one))
+    return found
+
+
 def run(module: AnsibleModule) -> Dict[str, Any]:
-    params = module.params
-    edits = [edit_of(one) for one in (params["edits"] if params["edits"] is not None else [params])]
-    path = os.path.realpath(params["path"])
-    if not os.path.lexists(path) and not any(edit.present for edit in edits):
-        return {"changed": False, "path": path, "section": {}, "changed_edits": []}
-    before = conf.parse(read(path))
-    text, changed = before.text, []
-    for edit in edits:
-        previous, text = text, apply(text, edit)
-        if text != previous:
-            changed.append(edit)
-    after = conf.parse(text)
-    header = f"{path} ({', '.join(edit.label for edit in changed or edits)})"
+    plans = [plan(path, edits) for path, edits in wishes(module.params).items()]
+    changes = [one for one in plans if one.is_change]
     result: Dict[str, Any] = {
-        "changed": text != before.text,
-        "path": path,
-        "changed_edits": [edit.label for edit in changed],
-        "diff": {
-            "before_header": header,
-            "after_header": header,
-            "before": "".join(shown(before, edit) for edit in changed),
-            "after": "".join(shown(after, edit) for edit in changed),
-        },
+        "changed": bool(changes),
+        "changed_files": [one.path for one in changes],
+        "changed_edits": [edit.label for one in plans for edit in one.needed],
+        "diff": [one.diff() for one in changes],
     }
-    if params["edits"] is None:
-        section = None if edits[0].value is not None else only(after, edits[0])
+    if len(plans) == 1:
+        result.update(path=plans[0].path, diff=plans[0].diff())
+    if module.params["edits"] is None:
+        edit = plans[0].edits[0]
+        section = None if edit.value is not None else only(plans[0].after, edit)
         result["section"] = section.mapping() if section else {}
-    if result["changed"]:
-        check_writable(path)
-        backup = None if module.check_mode else save(module, path, text)
-        if backup:
-            result["backup_file"] = backup
+    backups = [] if module.check_mode else save(module, changes)
+    if backups:
+        result["backup_files"] = backups
+    if len(backups) == 1:
+        result["backup_file"] = backups[0]
     return result
 
 
@@ -325,13 +426,13 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
-        required_one_of=[("kind", "edits")],
+        required_one_of=[("kind", "edits"), ("path", "edits")],
         mutually_exclusive=[("kind", "edits"), ("name", "value")],
     )
     try:
         result = run(module)
     except conf.ConfError as problem:
-        module.fail_json(msg=f"{module.params['path']}: {problem}. Nothing was changed.")
+        module.fail_json(msg=f"{problem}. Nothing was changed.")
     module.exit_json(**result)
 
 

@@ -40,7 +40,7 @@ class Edit:
 
     With ``value`` it is about the single attribute ``kind``, else about a section: the one called ``name``, or the only
     one of its kind that has no name when ``name`` is None. A ``stock`` section is OpenNebula's: it is left as it is
-    where it stands.
+    where it stands. With ``least``, a larger number than ``value`` is right as well.
     """
 
     kind: str
@@ -50,6 +50,7 @@ class Edit:
     words: Words = field(default_factory=dict)
     stock: bool = False
     value: Optional[str] = None
+    least: bool = False
     present: bool = True
 
     @property
@@ -230,7 +231,7 @@ def _set_value(document: Document, edit: Edit) -> str:
     if not found:
         return conf.appended(document, f"{_ADDED}{newline}{edit.kind.upper()} = {value}")
     item = found[0]
-    if item.value == edit.value:
+    if item.value == edit.value or (edit.least and _number(item.value) >= _number(edit.value)):
         return text
     start, end = item.value_span
     line = text.rfind("\n", 0, item.span.start) + 1
@@ -239,6 +240,11 @@ def _set_value(document: Document, edit: Edit) -> str:
     marked = _line_above(text, item.span.start).text.startswith(_WAS)
     mark = "" if marked else f"{_WAS}{item.name} = {text[start:end]}".rstrip() + newline
     return text[:line] + mark + text[line:start] + value + text[end:]
+
+
+def _number(text: Optional[str]) -> int:
+    """What is no number is less than any."""
+    return int(text) if text and re.fullmatch(r"[0-9]+", text) else -1
 
 
 def _restore_value(document: Document, edit: Edit) -> str:

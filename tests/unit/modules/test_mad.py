@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -187,6 +189,65 @@ def test_nothing_of_several_edits_is_done_when_one_cannot_be(run: Mad, file: Pat
     message = run(**OWN_PARTS)["msg"]
     assert "there is no TM_MAD section" in message
     assert file.read_text() == STOCK
+
+
+def two_files(first: Path, second: Path) -> dict[str, Any]:
+    own = {"path": str(second), "kind": "IM_MAD", "name": "im_eh", "attributes": {"EXECUTABLE": "one_im_eh"}}
+    given = {"path": str(first), "kind": "VM_MAD", "name": "vmm_eh", "attributes": {"TYPE": "xml"}}
+    return {"edits": [given, own], "path": None, "kind": None, "name": None, "attributes": None}
+
+
+def test_edits_of_several_files_are_all_done(run: Mad, file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "monitord.conf"
+    other.write_text("A = 1\n")
+    result = run(**two_files(file, other), backup=True)
+    assert result["changed_files"] == [str(file), str(other)]
+    assert [part["before_header"] for part in result["diff"]] == [f"{file} (VM_MAD vmm_eh)", f"{other} (IM_MAD im_eh)"]
+    assert [Path(path).read_text() for path in result["backup_files"]] == [STOCK, "A = 1\n"]
+    assert ("vmm_eh" in file.read_text(), "im_eh" in other.read_text()) == (True, True)
+    assert not run(**two_files(file, other))["changed"]
+
+
+def test_no_file_is_changed_when_an_edit_of_another_one_cannot_be_made(run: Mad, file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "monitord.conf"
+    other.write_text("A =\nB")
+    message = run(**two_files(file, other))["msg"]
+    assert message.startswith(f"{other}: line 2, column 2: expected = after B")
+    assert message.endswith("Nothing was changed.")
+    assert file.read_text() == STOCK
+
+
+def test_a_full_disk_changes_no_file_and_leaves_nothing(
+    run: Mad, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two files finds no room, as the disk says it to whoever writes (RLIMIT_FSIZE does so for real)."""
+    other = tmp_path / "monitord.conf"
+    other.write_text("#" * 20000 + "\n")
+    monkeypatch.setattr(mad, "save", limited(mad.save))
+    message = run(**two_files(file, other))["msg"]
+    assert f"{other}: it cannot be written: File too large" in message
+    assert file.read_text() == STOCK
+    assert {entry.name for entry in tmp_path.iterdir()} == {"oned.conf", "monitord.conf"}
+
+
+def limited(save: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    """With room for 10 kB in any one file."""
+
+    def within_limits(*arguments: Any) -> list[str]:
+        before, usual = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        try:
+            return save(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, usual)
+
+    return within_limits
+
+
+def test_an_edit_needs_a_file(run: Mad) -> None:
+    message = run(edits=[{"kind": "VM_MAD", "name": "a"}], path=None, kind=None, name=None, attributes=None)["msg"]
+    assert "the edit of VM_MAD has no path: name its file" in message
 
 
 class TestRefusals:
