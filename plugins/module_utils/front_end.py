@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 from .opennebula.layout import layout
 
@@ -55,16 +57,58 @@ def group_name(gid: int) -> str:
 
 
 def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> Done:
-    """Run a program; ``text`` is its standard input, ``options`` go to subprocess.run."""
-    try:
-        done = subprocess.run(  # noqa: S603 (programs of the installation itself)
-            list(command), input=text.encode(), capture_output=True, timeout=seconds, check=False, **options
-        )
-    except subprocess.TimeoutExpired:
-        return Done(None, "", f"no answer within {seconds:g} s")
-    except OSError as problem:
-        return Done(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
-    return Done(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+    """Run a program; ``text`` is its standard input, ``options`` go to subprocess.run.
+
+    What it says goes into files: a daemon that it leaves behind may hold a pipe open for ever.
+    """
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        try:
+            done = subprocess.run(  # noqa: S603 (programs of the installation itself)
+                list(command),
+                input=text.encode(),
+                stdout=output,
+                stderr=errors,
+                timeout=seconds,
+                check=False,
+                **options,
+            )
+        except subprocess.TimeoutExpired:
+            return Done(None, "", f"no answer within {seconds:g} s")
+        except OSError as problem:
+            return Done(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
+        return Done(done.returncode, _text(output), _text(errors))
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
+
+
+def location(wanted: str) -> str:
+    """The folder of the self-contained installation that is here, empty for a system-wide one.
+
+    Without a wish: a system-wide one if there is one, else what ONE_LOCATION says, here or where the core runs.
+    """
+    if wanted or Path(layout("").mads).is_dir():
+        return wanted
+    return os.environ.get("ONE_LOCATION", "") or next(filter(None, map(_location_of, _cores())), "")
+
+
+def _cores() -> Iterator[Path]:
+    """The processes that are OpenNebula's core."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "comm").read_text(encoding="utf-8", errors="replace").strip() == "oned":
+                yield folder
+
+
+def _location_of(process: Path) -> str:
+    with contextlib.suppress(OSError):
+        for variable in (process / "environ").read_bytes().split(b"\0"):
+            name, _sign, value = variable.partition(b"=")
+            if name == b"ONE_LOCATION":
+                return os.fsdecode(value)
+    return ""
 
 
 class FrontEnd:

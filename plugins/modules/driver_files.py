@@ -196,14 +196,16 @@ programs_changed:
   sample: true
 """
 
+import contextlib
 import ctypes
+import errno
 import os
 import re
 import shlex
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -278,6 +280,13 @@ SETTINGS = {
 ZONE_TOP = "# Settings of one OpenNebula host, before those of vmm_ehrc and im_ehrc. It may hold a secret.\n"
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
+TEMPORARY = ".ansible_tmp"
+NO_ROOM = "Make room and run the task again: it goes on from there."
+NO_RIGHT = "Run the task as the owner of the folder or as root (become)."
+ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), NO_ROOM),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), NO_RIGHT),
+}
 SECRET_LINE = re.compile(r"^([ \t]*(?:export[ \t]+)?EHAUTH=).+$", re.MULTILINE)
 
 
@@ -380,15 +389,30 @@ def strangers(tree: Optional[Mapping[str, Any]]) -> List[Path]:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def at(path: Path) -> Iterator[None]:
+    """A problem names the file, also when it is one of the disk."""
+    try:
+        yield
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)
+        raise
+
+
 def write(module: AnsibleModule, entry: Entry) -> None:
     if entry.content is None:
         entry.path.mkdir(parents=True, exist_ok=True)
         return
-    handle, temporary = tempfile.mkstemp(dir=module.tmpdir)
-    with os.fdopen(handle, "wb") as file:
-        file.write(entry.content)
-    os.chmod(temporary, int(entry.mode, 8))  # noqa: PTH101 (before it has its name)
-    module.atomic_move(temporary, str(entry.path))
+    with at(entry.path):
+        # Beside the file, so that a disk that is full leaves the old one.
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=entry.path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(entry.content)
+            os.chmod(temporary, int(entry.mode, 8))  # noqa: PTH101 (before it has its name)
+            module.atomic_move(temporary, str(entry.path))
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def own(module: AnsibleModule, path: str, mode: Optional[str], owner: Optional[str], group: Optional[str]) -> bool:
@@ -408,13 +432,19 @@ def library_changes(root: Path) -> List[Path]:
     return wrong + [path for path in sorted(root.rglob("*.py")) if path not in files]
 
 
+def broken_off(root: Path) -> List[Path]:
+    """Package folders that an earlier run had not time to put in their place, or to remove."""
+    return sorted(root.parent.glob(f".{root.name}-*"))
+
+
 def install_library(module: AnsibleModule, root: Path) -> None:
     """A new package folder, complete and compiled, in the place of the old one in one step."""
     fresh = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         for name, content in library().items():
             (fresh / name).parent.mkdir(exist_ok=True)
-            (fresh / name).write_bytes(content)
+            with at(root / name):
+                (fresh / name).write_bytes(content)
         fresh.chmod(0o755)
         if module.params["python"]:
             # A failure is none: the interpreter then compiles at each start. Paths are those of the final place.
@@ -481,7 +511,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     entries = wanted(params)
     wrong = [entry for entry in entries if not entry.is_right]
     packages = library_changes(root)
-    old = strangers(params["tree"])
+    old = strangers(params["tree"]) + broken_off(root)
     diff = [entry.diff() for entry in wrong if entry.content is not None]
     if packages:
         names = "".join(f"{path}\n" for path in packages)
@@ -493,7 +523,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
         for entry in wrong:
             write(module, entry)
         for path in old:
-            path.unlink()
+            remove(path)
         if packages:
             install_library(module, root)
     paths = [*(entry.path for entry in wrong), *old]
@@ -514,19 +544,23 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     }
 
 
+def remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def absent(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
     root = Path(params["library"])
     given = [Path(file["path"]) for file in reversed(params["files"])]
     folders = [params["tree"]["path"]] if params["tree"] else []
     others = [Path(path) for path in (*folders, *([params["venv"]] if params["venv"] else []), *params["leftovers"])]
-    paths = [path for path in (root, *given, *others) if path.exists() or path.is_symlink()]
+    paths = [path for path in (root, *broken_off(root), *given, *others) if path.exists() or path.is_symlink()]
     if not module.check_mode:
         for path in paths:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
         if root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
             root.parent.rmdir()
     names = "".join(f"{path}\n" for path in paths)
@@ -539,9 +573,8 @@ def main() -> None:
     try:
         result = present(module) if module.params["state"] == "present" else absent(module)
     except OSError as problem:
-        module.fail_json(
-            msg=f"{problem.filename}: {problem.strerror}. Run the task as the owner of the folder or as root (become)."
-        )
+        advice = ADVICE.get(problem.errno or 0, "Put that right and run the task again.")
+        module.fail_json(msg=f"{problem.filename}: {problem.strerror}. {advice}")
     module.exit_json(changed=bool(result["changed_paths"]), **result)
 
 

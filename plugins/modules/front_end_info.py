@@ -16,7 +16,10 @@ description:
   - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
 options:
   one_location:
-    description: The folder of a self-contained installation (C(ONE_LOCATION)). Empty for a system-wide one.
+    description:
+      - The folder of a self-contained installation (C(ONE_LOCATION)).
+      - Empty means a system-wide one where there is one, else what C(ONE_LOCATION) says in the environment of this task
+        or of the core that runs.
     type: str
     default: ""
   release:
@@ -98,6 +101,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+one_location:
+  description: The folder of the self-contained installation, empty for a system-wide one.
+  returned: success
+  type: str
+  sample: /srv/cloud/one
 folders:
   description: The folders of the installation, by their names in the OpenNebula documentation.
   returned: success
@@ -175,6 +183,13 @@ running:
   description: Whether OpenNebula is running.
   returned: success
   type: bool
+restart_due:
+  description:
+    - Whether OpenNebula runs with other sections or older programs of the drivers than there are, as its dump of the
+      configuration (C(var/config)) tells, which it writes when it starts. An installation that was broken off ends so.
+  returned: success
+  type: bool
+  sample: false
 commands:
   description: Whether the front-end's command line (C(onehost)) is there.
   returned: success
@@ -202,7 +217,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bursting.settings import parse_rc
-from ..module_utils.front_end import FrontEnd, Service, group_name, run, user_name
+from ..module_utils.front_end import FrontEnd, Service, group_name, location, run, user_name
 from ..module_utils.front_end_library import ask_zones
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.layout import Layout, layout
@@ -242,6 +257,7 @@ COMMAND_SECONDS = 20
 # Files that may hold them, sections of the drivers, and since when the core does not start without the file.
 CONFIGURATION = (("oned.conf", (2, 0)), ("monitord.conf", (5, 12)))
 SECTIONS = (("IM_MAD", "im_eh"), ("VM_MAD", "vmm_eh"))
+VM_MAD = b"vmm_eh"
 SCHEDULER_IN_CORE = (7, 0)
 UNTOLD = frozenset({"EHAUTH"})
 HOST = re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -353,6 +369,19 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
             return sections, f"{path}: {problem}."
         sections += [{"file": name, "kind": kind, "name": name_} for kind, name_ in found]
     return sections, ""
+
+
+def restart_due(folders: Layout, sections: List[Dict[str, str]]) -> bool:
+    """Whether the core that runs was started before the drivers became what they are (opennebula-drivers 1.2)."""
+    dump = Path(folders.var, "config")
+    try:
+        started, loaded = dump.stat().st_mtime, VM_MAD in dump.read_bytes()
+    except OSError:
+        return False
+    stands = any(section["kind"] == "VM_MAD" for section in sections)
+    programs = [Path(folders.mads, "one_vmm_eh"), Path(folders.mads, "one_im_eh"), Path(folders.python, "one_eh")]
+    newer = any(path.exists() and path.stat().st_ctime > started for path in programs)
+    return loaded != stands or (stands and newer)
 
 
 def first_that(code: str, candidates: Tuple[str, ...]) -> str:
@@ -472,7 +501,7 @@ def accounts(zones: List[Dict[str, str]], ask: str, cloud: str, python: str, scr
 
 
 def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
-    one_location = params["one_location"]
+    one_location = location(params["one_location"])
     folders = layout(one_location)
     owner, group, owner_problem = owner_of(params["owner"], one_location, folders)
     release, release_problem = release_of(params["release"], one_location, folders)
@@ -485,6 +514,7 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     found = accounts(zones, params["ask"], settings.get("EHCLOUD", ""), usable, scratch)
     front_end = FrontEnd(one_location, owner)
     service = Service(front_end, params["service"], params["service_name"])
+    running = service.runs()
     # The order of these is the order in which they are worth telling.
     problems: Dict[str, str] = {
         "installation": missing,
@@ -498,6 +528,7 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     }
     names: List[str] = ["mads", "etc", "var", "log", "python", "remotes"]
     return {
+        "one_location": one_location,
         "folders": {name: getattr(folders, name) for name in names},
         "release": release,
         "owner": owner,
@@ -511,7 +542,8 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "zone_files": zone_files(folders),
         "sections": sections,
         "service": service.kind,
-        "running": service.runs(),
+        "running": running,
+        "restart_due": running and restart_due(folders, sections),
         "commands": front_end.has("onehost"),
         "scheduler_file": scheduler_file(folders, release),
         "problems": problems,
