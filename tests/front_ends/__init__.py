@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,14 +26,23 @@ STOCK_DRIVERS = ("one_im_ssh", "one_vmm_exec", "one_tm", "one_datastore")
 SYSTEM_FOLDERS = {"bin": "usr/bin", "mads": "usr/lib/one/mads", "etc": "etc/one", "var": "var/lib/one"}
 OWN_FOLDERS = {"bin": "bin", "mads": "lib/mads", "etc": "etc", "var": "var"}
 OVERLAID = ("etc", "usr", "var", "run")
+# ENTER ROOT OPENED COMMAND...: the machine with the installation at its real paths; without systemd where it brings
+# none. OPENED are folders that only root may enter, and that another user needs here to run our interpreter.
 ENTER = """
 set -e
 for name in etc usr var run; do
     mount -t overlay overlay -o "lowerdir=/$name,upperdir=$1/$name,workdir=$1.work/$name" "/$name"
 done
-shift
+for name in $2; do
+    mount -t overlay overlay -o "lowerdir=/$name,upperdir=$1.open/$name,workdir=$1.work/$name" "/$name"
+done
+if [ -d /run/systemd ] && [ ! -d "$1/run/systemd" ]; then
+    mount -t tmpfs tmpfs /run/systemd
+fi
+shift 2
 exec "$@"
 """
+ONEADMIN = 9869
 
 
 def version(release: str) -> tuple[int, ...]:
@@ -43,13 +53,24 @@ class FrontEnd:
     """One installation below ``root``, which is $ONE_LOCATION or, for a system-wide one, stands for /.
 
     :param release: with samples: 2.0, 3.8, 5.10, 5.12, 6.10, 7.4
+    :param init: of a system-wide one: systemd or sysv
     :param running: whether OpenNebula runs at the beginning
     """
 
-    def __init__(self, root: Path, release: str, *, system_wide: bool = False, running: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        release: str,
+        *,
+        system_wide: bool = False,
+        init: str = "systemd",
+        running: bool = True,
+    ) -> None:
         self.root = root
         self.release = release
         self.system_wide = system_wide
+        self.init = init if system_wide else "one"
+        self.owner = ""
         self.state_folder = root.parent / f"{root.name}.state"
         self.folders = {name: root / path for name, path in (SYSTEM_FOLDERS if system_wide else OWN_FOLDERS).items()}
         for folder in (*self.folders.values(), self.state_folder):
@@ -74,6 +95,9 @@ class FrontEnd:
         )
         if running:
             self._pid_file().write_text("1\n")
+            (self.folders["var"] / "config").write_text("# dumped by a core of before\n")
+        if system_wide:
+            self._give_to_oneadmin()
 
     def _lay_out(self) -> None:
         for sample in (SAMPLES / self.release).glob("*.conf"):
@@ -87,18 +111,39 @@ class FrontEnd:
         if self.system_wide:
             (self.root / "var/log/one").mkdir(parents=True)
             (self.root / "run/one").mkdir(parents=True)
-            (self.root / "run/systemd/system").mkdir(parents=True)
-            for name in OVERLAID:
+            if self.init == "systemd":
+                (self.root / "run/systemd/system").mkdir(parents=True)
+            for name in (*OVERLAID, *closed_folders()):
                 (self.root.parent / f"{self.root.name}.work" / name).mkdir(parents=True)
+            for name in closed_folders():
+                (self.root.parent / f"{self.root.name}.open" / name).mkdir(parents=True, mode=0o755)
 
     def _add_programs(self) -> None:
         names = ["oned", "onehost", "onecluster", *(["onedatastore"] if version(self.release) >= (3, 4) else [])]
-        for name in (*names, "systemctl" if self.system_wide else "one"):
-            program = self.folders["bin"] / name
+        starters = {"systemd": "usr/bin/systemctl", "sysv": "etc/init.d/opennebula", "one": "bin/one"}
+        for program in (*(self.folders["bin"] / name for name in names), self.root / starters[self.init]):
+            program.parent.mkdir(exist_ok=True)
+            name = program.name
             program.write_text(
                 f'#!/bin/sh\nexec "{sys.executable}" -S -E "{STAND_IN}" {name} "{self.state_folder}" "$@"\n'
             )
             program.chmod(0o755)
+
+    def _give_to_oneadmin(self) -> None:
+        """The user of the packages, who owns what they give it. The state of the stand-ins is for all to write."""
+        self.owner = "oneadmin" if self._others_can_run() else "root"
+        self.state_folder.chmod(0o777)
+        (self.state_folder / "state.json").chmod(0o666)
+        if self.owner == "root":
+            return
+        for name, line in (
+            ("passwd", f"oneadmin:x:{ONEADMIN}:{ONEADMIN}::/var/lib/one:/bin/sh\n"),
+            ("group", f"oneadmin:x:{ONEADMIN}:\n"),
+        ):
+            (self.root / "etc" / name).write_text(Path("/etc", name).read_text() + line)
+        for top in ("var/lib/one", "var/log/one", "run/one"):
+            for path in (self.root / top, *(self.root / top).rglob("*")):
+                os.chown(path, ONEADMIN, ONEADMIN)
 
     def _pid_file(self) -> Path:
         return self.root / "run/one/oned.pid" if self.system_wide else self.folders["var"] / "oned.pid"
@@ -117,30 +162,65 @@ class FrontEnd:
         path = self.state_folder / "calls.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         asked = [json.loads(line)["argv"] for line in lines]
-        return [" ".join(argv) for argv in asked if argv[0] != "oned" and argv[1] not in ("list", "show", "is-active")]
+        looks = ("list", "show", "is-active", "status")
+        return [" ".join(argv) for argv in asked if argv[0] != "oned" and argv[1] not in looks]
+
+    def callers(self, program: str) -> set[int]:
+        """The users as whom a program was called."""
+        calls = map(json.loads, (self.state_folder / "calls.jsonl").read_text().splitlines())
+        return {call["user"] for call in calls if call["argv"][0] == program}
 
     def forget_calls(self) -> None:
         (self.state_folder / "calls.jsonl").unlink(missing_ok=True)
 
     def files(self) -> dict[str, tuple[int, bytes]]:
-        """Every file and folder below, with mode and bytes, but for the pid."""
+        """Every file and folder below, with mode and bytes, but for what a start writes anew."""
         return {
             str(path.relative_to(self.root)): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
             for path in self.root.rglob("*")
-            if path.name != "oned.pid"
+            if path.name != "oned.pid" and path != self.folders["var"] / "config"
+        }
+
+    def owners(self) -> dict[str, tuple[int, int]]:
+        """User and group of every file and folder below."""
+        return {
+            str(path.relative_to(self.root)): (path.lstat().st_uid, path.lstat().st_gid)
+            for path in self.root.rglob("*")
         }
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the role has to be told."""
-        return {} if self.system_wide else {"one_eh_driver_one_location": str(self.root)}
+        """What the role has to be told; Ansible gets an interpreter that sees the installation at its real paths."""
+        if not self.system_wide:
+            return {"one_eh_driver_one_location": str(self.root)}
+        interpreter = self.state_folder / "python"
+        words = shlex.join([*self.enter(), sys.executable])
+        interpreter.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        interpreter.chmod(0o755)
+        own = {} if self.owner == "oneadmin" else {"one_eh_driver_owner": self.owner}
+        return {"ansible_python_interpreter": str(interpreter), **own}
 
     def enter(self) -> list[str]:
         """Words to put before a command, so that it sees this installation at its real paths."""
         if not self.system_wide:
             return []
         own_users = [] if os.geteuid() == 0 else ["--map-root-user", "--user"]
-        return ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(self.root)]
+        opened = " ".join(closed_folders())
+        return ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(self.root), opened]
+
+    def _others_can_run(self) -> bool:
+        """Whether another user may run our interpreter with all that it has, and we may become that user."""
+        become = f"import os, sys; os.setgroups([]); os.setgid({ONEADMIN}); os.setuid({ONEADMIN})"
+        try_it = f"import requests; open({str(STAND_IN)!r})"
+        command = [*self.enter(), sys.executable, "-c", f"{become}; os.execv(sys.argv[1], sys.argv[1:])"]
+        command += [sys.executable, "-c", try_it]
+        return os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def closed_folders() -> list[str]:
+    """The folders below / that our interpreter or our sources are in, and that only their owner may enter."""
+    tops = {Path(place).parts[1] for place in (sys.base_prefix, sys.prefix, str(ROOT))}
+    return sorted(top for top in tops - set(OVERLAID) if not Path("/", top).stat().st_mode & 0o001)
 
 
 def namespaces_work(scratch: Path) -> bool:
@@ -149,7 +229,7 @@ def namespaces_work(scratch: Path) -> bool:
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)
     own_users = [] if os.geteuid() == 0 else ["--map-root-user", "--user"]
-    command = ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(scratch / "try"), "true"]
+    command = ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(scratch / "try"), "", "true"]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     except OSError:

@@ -70,7 +70,14 @@ def load(state: State) -> None:
         if kind not in ("IM_MAD", "VM_MAD") or not program.name.endswith("_eh"):
             continue
         environment = {**os.environ, **({"ONE_LOCATION": state["one_location"]} if state["one_location"] else {})}
-        said = subprocess.run([str(program)], input=b"INIT\n", capture_output=True, env=environment, check=False).stdout
+        owner = Path(state["folders"]["var"]).stat()
+        become = {"user": owner.st_uid, "group": owner.st_gid} if os.geteuid() == 0 != owner.st_uid else {}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen([str(program)], env=environment, **pipes, **become) as driver:
+            driver.stdin.write(b"INIT\n")
+            driver.stdin.flush()
+            said = driver.stdout.readline()
+            driver.kill()
         if said != b"INIT SUCCESS\n":
             state["running"] = False
             raise Refused("Could not load an OpenNebula driver")
@@ -78,11 +85,20 @@ def load(state: State) -> None:
             raise Refused(f"driver {section['NAME']} is there twice")
         loaded.append(section["NAME"])
     state["loaded"] = loaded
+    write_dump(state, sections)
     lists = [section["ARGUMENTS"] for kind, section in sections if kind == "TM_MAD" and "NAME" not in section]
     listed = re.findall(r"-d (\S+)", lists[0])[0].split(",") if lists else []
     configured = {section["NAME"] for kind, section in sections if kind == "TM_MAD_CONF"}
     state["transfer"] = [name for name in listed if release < (4, 4) or name in configured]
     state["named_transfer"] = [section["NAME"] for kind, section in sections if kind == "TM_MAD" and "NAME" in section]
+
+
+def write_dump(state: State, sections: list[tuple[str, dict[str, str]]]) -> None:
+    """The core writes its configuration to VAR/config whenever it starts."""
+    lines = [f"{kind}=" + ",".join(f"{key}={value}" for key, value in section.items()) for kind, section in sections]
+    old = number(state["release"]) < (4, 0)
+    lines.append("HOST_MONITORING_INTERVAL=600" if old else "MONITORING_INTERVAL=60")
+    Path(state["folders"]["var"], "config").write_text("\n".join(lines) + "\n")
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -295,6 +311,19 @@ def systemctl(state: State, words: list[str]) -> str:
     raise Refused(f"Unit {words[-1]}.service not found.")
 
 
+def init_script(state: State, words: list[str]) -> str:
+    """/etc/init.d/opennebula of the packages, which calls the script one."""
+    if words == ["status"]:
+        if not state["running"]:
+            print("one is not running")
+            sys.exit(3)
+        return "one is running\n"
+    if words == ["restart"]:
+        one(state, ["stop"])
+        return one(state, ["start"])
+    raise Refused("Usage: /etc/init.d/opennebula {start|stop|restart|status}")
+
+
 def oned(state: State, words: list[str]) -> str:
     if words != ["-v"]:
         raise Refused("usage: oned [-h] [-v] [-f]")
@@ -311,6 +340,7 @@ PROGRAMS = {
     "oned": oned,
     "one": one,
     "systemctl": systemctl,
+    "opennebula": init_script,
     "onehost": onehost,
     "onecluster": onecluster,
     "onedatastore": onedatastore,
@@ -319,6 +349,7 @@ PROGRAMS = {
 
 def main() -> NoReturn:
     program, folder, words = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    os.umask(0)  # root and the user of OpenNebula both write here
     with (folder / "calls.jsonl").open("a") as file:
         file.write(json.dumps({"argv": [program, *words], "user": os.geteuid(), "home": os.environ.get("HOME")}) + "\n")
     path = folder / "state.json"

@@ -35,9 +35,10 @@ class Played(NamedTuple):
 
     def message(self, host: str) -> str:
         """The sentence with which the play failed."""
-        found = re.search(rf"^(?:fatal|failed): \[{host}\].*? => (\{{.*\}})$", self.output, re.MULTILINE)
+        found = re.search(rf"^(?:fatal|failed): \[{host}\].*? => (?=\{{)", self.output, re.MULTILINE)
         assert found, self.output
-        message: str = json.loads(found.group(1))["msg"]
+        result, _end = json.JSONDecoder().raw_decode(self.output, found.end())
+        message: str = result["msg"]
         return message
 
 
@@ -64,23 +65,12 @@ class Plays:
         own = {name: {**front_end.variables, **(special or {}).get(name, {})} for name, front_end in hosts.items()}
         self.inventory = folder / "hosts.json"
         self.inventory.write_text(json.dumps({"all": {"hosts": own, "vars": common}}))
-        self.enter = next(iter(hosts.values())).enter()
         self.secret = cloud.key
 
     def play(self, playbook: str, *options: str) -> Played:
-        environment = {name: value for name, value in os.environ.items() if name not in ("EHURI", "EHAUTH")}
-        environment.update(
-            ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS),
-            ANSIBLE_PIPELINING="1",
-            ANSIBLE_FORKS="6",
-            ANSIBLE_NOCOLOR="1",
-            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
-            LC_ALL="C.UTF-8",
-        )
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        command = [program, "-i", str(self.inventory), f"opennebula.elastichosts.{playbook}", *options]
+        command, environment = self._command(playbook, *options)
         done = subprocess.run(
-            [*self.enter, *command],
+            command,
             cwd=self.inventory.parent,
             env=environment,
             capture_output=True,
@@ -91,3 +81,23 @@ class Plays:
         played = Played(done.stdout + done.stderr)
         assert self.secret not in played.output
         return played
+
+    def begin(self, playbook: str, *options: str) -> subprocess.Popen[bytes]:
+        """A play to be interrupted, with the caller's patience; nobody reads what it says."""
+        command, environment = self._command(playbook, *options)
+        return subprocess.Popen(
+            command, cwd=self.inventory.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def _command(self, playbook: str, *options: str) -> tuple[list[str], dict[str, str]]:
+        environment = {name: value for name, value in os.environ.items() if name not in ("EHURI", "EHAUTH")}
+        environment.update(
+            ANSIBLE_COLLECTIONS_PATH=str(COLLECTIONS),
+            ANSIBLE_PIPELINING="1",
+            ANSIBLE_FORKS="6",
+            ANSIBLE_NOCOLOR="1",
+            ANSIBLE_CALLBACK_RESULT_FORMAT="json",
+            LC_ALL="C.UTF-8",
+        )
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        return [program, "-i", str(self.inventory), f"opennebula.elastichosts.{playbook}", *options], environment

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import json
+import re
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -104,6 +107,34 @@ def test_what_is_compiled_names_the_place_where_it_is(run: Run, tmp_path: Path) 
     run(python=sys.executable)
     compiled = next((tmp_path / "python/one_eh/bursting/__pycache__").glob("start.*.pyc"))
     assert str(tmp_path / "python/one_eh/bursting/start.py").encode() in compiled.read_bytes()
+
+
+def test_what_a_run_that_was_broken_off_has_left_is_removed(run: Run, tmp_path: Path) -> None:
+    run(python=sys.executable)
+    left = tmp_path / "python/.one_eh-k1ll3d"
+    (left / "bursting").mkdir(parents=True)
+    assert run(python=sys.executable)["changed_paths"] == [str(left)]
+    assert not left.exists()
+    left.mkdir()
+    assert str(left) in run(state="absent")["changed_paths"]
+    assert not left.parent.exists()
+
+
+def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_packages(run: Run, tmp_path: Path) -> None:
+    """The system itself says so to whoever writes more than RLIMIT_FSIZE lets it."""
+    run()
+    older = tmp_path / "python/one_eh/bursting/start.py"
+    older.write_text("# older\n")
+    before, usual = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        message = run()["msg"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, usual)
+    assert re.search(r"/python/one_eh/\S+\.py: File too large\. Make room and run the task again", message)
+    assert older.read_text() == "# older\n"
+    assert [entry.name for entry in (tmp_path / "python").iterdir()] == ["one_eh"]
 
 
 def test_a_tree_holds_its_files_and_no_others(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -139,3 +141,61 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_user(tree: Path) -> N
             os.setresuid(0, 0, 0)
     assert f"The folder {tree}/lib/mads is not writable for the user" in sentence
     assert sentence.endswith("run the play as its owner or as root (become).")
+
+
+def installed(tree: Path, dump: str) -> Path:
+    """Drivers and their section, and the dump of a core that was started after them."""
+    (tree / "etc/oned.conf").write_text("VM_MAD=[NAME=vmm_eh]\n")
+    program = tree / "lib/mads/one_vmm_eh"
+    program.write_text("")
+    (tree / "var/oned.pid").write_text(f"{os.getpid()}\n")
+    (tree / "var/config").write_text(dump)
+    os.utime(tree / "var/config", (program.stat().st_ctime + 1,) * 2)
+    return tree / "var/config"
+
+
+def test_a_core_that_was_started_with_the_drivers_as_they_are_needs_no_restart(tree: Path) -> None:
+    installed(tree, "VM_MAD=EXECUTABLE=one_vmm_eh,NAME=vmm_eh\n")
+    found = look(tree, service="one")
+    assert (found["running"], found["restart_due"]) == (True, False)
+
+
+def test_a_restart_is_due_where_the_core_does_not_know_the_section_yet(tree: Path) -> None:
+    installed(tree, "VM_MAD=NAME=kvm\n")
+    assert look(tree, service="one")["restart_due"]
+    (tree / "var/oned.pid").unlink()
+    assert not look(tree, service="one")["restart_due"]
+
+
+def test_a_restart_is_due_where_the_core_still_has_a_section_that_is_gone(tree: Path) -> None:
+    installed(tree, "VM_MAD=NAME=vmm_eh\n")
+    (tree / "etc/oned.conf").write_text("PORT = 2633\n")
+    assert look(tree, service="one")["restart_due"]
+
+
+def test_a_restart_is_due_where_programs_are_newer_than_the_start(tree: Path) -> None:
+    dump = installed(tree, "VM_MAD=NAME=vmm_eh\n")
+    os.utime(dump, (0, 0))
+    assert look(tree, service="one")["restart_due"]
+
+
+def test_one_location_is_taken_from_the_environment_or_from_the_core_that_runs(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if Path("/usr/lib/one/mads").is_dir():
+        pytest.skip("OpenNebula is installed here")
+    monkeypatch.setenv("ONE_LOCATION", "/nowhere")
+    assert look(tree, one_location="")["one_location"] == "/nowhere"
+    monkeypatch.delenv("ONE_LOCATION")
+    program = tree / "bin/oned"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
+    with subprocess.Popen([program, "60"], env={"ONE_LOCATION": str(tree)}) as core:
+        found = look(tree, one_location="", release="7.4")
+        core.kill()
+    assert (found["one_location"], found["folders"]["etc"]) == (str(tree), f"{tree}/etc")
+
+
+def test_a_daemon_that_a_start_leaves_behind_keeps_nobody_waiting() -> None:
+    done = front_end.run(("sh", "-c", "sleep 60 & echo $!"), seconds=30)
+    assert done.is_right
+    os.kill(int(done.output), 9)

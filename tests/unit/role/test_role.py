@@ -1,17 +1,26 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role one_eh_driver through the whole life of self-contained front-ends of six releases, 2.0 to 7.4."""
+"""The role one_eh_driver through the whole life of front-ends of six releases, 2.0 to 7.4.
+
+Self-contained ones are real folders. System-wide ones (/usr/lib/one, /etc/one, /var/lib/one) are at their real paths,
+each in a mount namespace, with the user of the packages; there the stand-in for the core also starts what was
+installed, and deploys.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
-from tests.front_ends import RELEASES, FrontEnd, version
+from tests.front_ends import ONEADMIN, RELEASES, FrontEnd, namespaces_work, version
 from tests.support.endpoint import Endpoint
 from tests.support.plays import Played, Plays
 
@@ -37,6 +46,38 @@ TRANSFER = {path.name: path.read_bytes() for path in (ROOT / "roles/one_eh_drive
 SPELLED = {"2.0": "\r\n", "5.10": ""}
 """releases whose oned.conf is spelled otherwise: with CRLF, without a last newline"""
 FORETOLD = ("2.0", "7.4")
+SYSTEM_WIDE = {"3.8": "sysv", "7.4": "systemd"}
+"""releases that are installed system-wide as well, and how they are started there"""
+BUSY = ("one-7.4", "one-5.12")
+"""front-ends that cannot be removed: one has servers at ElasticHosts, one has machines on its hosts"""
+DISPATCH = 20
+LIMITS = ("MAX_HOST", "MAX_DISPATCH", "MAX_ACTIONS_PER_HOST", "MAX_ACTIONS_PER_CLUSTER")
+# Runs inside the namespace: drivers from /usr/lib/one/mads, working directory /var/lib/one, no ONE_LOCATION.
+BURST = """
+import sys
+from pathlib import Path
+from tests.core import Core
+
+class SystemWide(Core):
+    def __init__(self, release, scratch):
+        super().__init__(release, one_location=scratch)
+        self.var = Path("/var/lib/one")
+        del self._environment["ONE_LOCATION"]
+
+release, scratch, drive = sys.argv[1:]
+with SystemWide(release, scratch) as core:
+    core.start_vmm("/usr/lib/one/mads/one_vmm_eh")
+    core.start_im("/usr/lib/one/mads/one_im_eh")
+    host = core.create_host("eh")
+    core.wait_host(host, "MONITORED")
+    vm = core.create_vm(f'EH=[NAME="burst", CPUMHZ="500", MEMORY="500", DRIVE="ide:0:0 {drive}", BOOT="ide:0:0"]')
+    core.deploy(vm, host)
+    core.wait(vm, "RUNNING")
+    print("running as", vm.deploy_id)
+    core.terminate(vm)
+    core.wait(vm, "DONE")
+    print("done")
+"""
 OURS = "# of the administrator\nTOTAL_MEMORY=65536\nCPU_MHZ='2500'\n"
 STANDING = 'vm_mad=[sunstone_name="Cloud",executable="one_vmm_old" , name="vmm_eh"] # by hand\n'
 
@@ -44,7 +85,7 @@ State = dict[str, dict[str, tuple[int, bytes]]]
 
 
 class Story(NamedTuple):
-    """One front-end of each release through its whole life; each step played for all at once."""
+    """One front-end of each release through its whole life; each step is one play for all of them."""
 
     hosts: dict[str, FrontEnd]
     stock: State
@@ -52,33 +93,65 @@ class Story(NamedTuple):
     after_foretelling: State
     first: Played
     installed: State
+    owners: dict[str, dict[str, tuple[int, int]]]
     first_calls: dict[str, list[str]]
+    callers: dict[str, set[int]]
     states: dict[str, list[str]]
     sources: dict[str, bytes]
+    bursts: dict[str, str]
     second: Played
     second_calls: dict[str, list[str]]
     edited: State
+    vm: str
     removed: Played
     removal_calls: dict[str, list[str]]
     after_removal: State
+    forced: Played
+    after_force: State
 
 
 def name_of(release: str) -> str:
     return f"one-{release}"
 
 
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Story:
-    folder = tmp_path_factory.mktemp("front-ends")
+def system_name_of(release: str) -> str:
+    return f"system-{release}"
+
+
+def front_ends(folder: Path, readable: Path) -> dict[str, FrontEnd]:
     hosts = {name_of(release): FrontEnd(folder / f"one {release}", release) for release in RELEASES}
     for release, end in SPELLED.items():
         oned = hosts[name_of(release)].folders["etc"] / "oned.conf"
         content = oned.read_bytes()
         oned.write_bytes(content.replace(b"\n", b"\r\n") if end else content.rstrip(b"\n"))
-    common: dict[str, object] = {"one_eh_driver_hosts": ZONES, "one_eh_driver_wait": 20}
-    limited = {**common, "one_eh_driver_dispatch_per_cycle": 30}
-    special = {name: common if front_end.release == "2.0" else limited for name, front_end in hosts.items()}
-    plays = Plays(folder, endpoint, hosts, special)
+    if namespaces_work(folder):
+        for release, init in SYSTEM_WIDE.items():
+            hosts[system_name_of(release)] = FrontEnd(readable / release, release, system_wide=True, init=init)
+    return hosts
+
+
+def variables(front_end: FrontEnd, cloud: Endpoint) -> dict[str, object]:
+    """The self-contained ones stand for two zones, one of them with an account of its own; the others for one."""
+    if front_end.system_wide:
+        return {}
+    zones = [ZONES[0], {**ZONES[1], "auth": cloud.auth}]
+    limits = {} if front_end.release == "2.0" else {"one_eh_driver_dispatch_per_cycle": DISPATCH}
+    return {"one_eh_driver_hosts": zones, "one_eh_driver_wait": 20, **limits}
+
+
+@pytest.fixture(scope="module")
+def readable() -> Iterator[Path]:
+    """A folder that the user of OpenNebula may read as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: Endpoint) -> Story:
+    folder = tmp_path_factory.mktemp("front-ends")
+    hosts = front_ends(folder, readable)
+    plays = Plays(folder, endpoint, hosts, {name: variables(one, endpoint) for name, one in hosts.items()})
 
     def state() -> State:
         return {host: front_end.files() for host, front_end in hosts.items()}
@@ -90,17 +163,26 @@ def story(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Story
         return found
 
     stock = state()
+    # Words like false from the command line are texts until the role makes truth values of them.
+    words = ("-e", "one_eh_driver_backup=false", "-e", "one_eh_driver_force=false", "-e", "one_eh_driver_preflight=yes")
     oldest_and_newest = ",".join(name_of(release) for release in FORETOLD)
     foretold = plays.play("install_driver", "--check", "--diff", "--limit", oldest_and_newest)
     after_foretelling = state()
     assert not any(calls().values())
-    first, installed, first_calls = plays.play("install_driver", "--diff", "-vvv"), state(), calls()
+    first, installed = plays.play("install_driver", "--diff", "-vvv", *words), state()
+    owners = {host: front_end.owners() for host, front_end in hosts.items()}
+    callers = {host: front_end.callers("onehost") for host, front_end in hosts.items()}
+    first_calls = calls()
     states = {host: [one["name"] for one in front_end.state()["hosts"]] for host, front_end in hosts.items()}
     sources = {str(path.relative_to(UTILS)): path.read_bytes() for path in UTILS.glob("*/*.py")}
+    bursts = {host: burst(one, folder / "scratch" / host, endpoint) for host, one in hosts.items() if one.system_wide}
     for front_end in hosts.values():
         (front_end.folders["etc"] / "im_eh/im_ehrc").write_text(OURS)
-    second, edited, second_calls = plays.play("install_driver"), state(), calls()
-    removed, after_removal, removal_calls = plays.play("remove_driver"), state(), calls()
+    second, edited, second_calls = plays.play("install_driver", *words), state(), calls()
+    vm = make_busy(hosts, installed, endpoint)
+    removed, after_removal, removal_calls = plays.play("remove_driver", *words), state(), calls()
+    force = ("--limit", ",".join(BUSY), "-e", "one_eh_driver_force=true")
+    forced, after_force = plays.play("remove_driver", *force), state()
     return Story(
         hosts=hosts,
         stock=stock,
@@ -108,16 +190,50 @@ def story(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Story
         after_foretelling=after_foretelling,
         first=first,
         installed=installed,
+        owners=owners,
         first_calls=first_calls,
+        callers=callers,
         states=states,
         sources=sources,
+        bursts=bursts,
         second=second,
         second_calls=second_calls,
         edited=edited,
+        vm=vm,
         removed=removed,
         removal_calls=removal_calls,
         after_removal=after_removal,
+        forced=forced,
+        after_force=after_force,
     )
+
+
+def burst(front_end: FrontEnd, scratch: Path, cloud: Endpoint) -> str:
+    """The stand-in for the core starts the installed drivers at their real paths, and deploys."""
+    drive = cloud.call("/drives/create", {"name": f"disk-{front_end.release}", "size": "4194304"}).json()["drive"]
+    release = RELEASES[front_end.release]
+    done = subprocess.run(
+        [*front_end.enter(), sys.executable, "-c", BURST, release, str(scratch), drive],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.stdout + done.stderr
+
+
+def make_busy(hosts: dict[str, FrontEnd], installed: State, cloud: Endpoint) -> str:
+    """A server of one OpenNebula, whose VM it tells, and machines that another OpenNebula has on its hosts."""
+    servers, machines = BUSY
+    cloud_id = re.search(rb"^EHCLOUD=(.+)$", installed[servers]["etc/vmm_eh/vmm_ehrc"][1], re.MULTILINE)
+    assert cloud_id
+    body = {"name": "burst", "cpu": 500, "mem": 256, "user:one-cloud": cloud_id.group(1).decode(), "user:one-vm": "23"}
+    assert cloud.call("/servers/create/stopped", body).ok
+    busy = hosts[machines].state()
+    busy["hosts"][0]["vms"] = 2
+    hosts[machines].write_state(busy)
+    return "23"
 
 
 every_release = pytest.mark.parametrize("release", list(RELEASES))
@@ -163,11 +279,11 @@ def test_the_settings_hold_account_limits_and_a_file_for_each_zone(
     assert re.fullmatch("[0-9a-f]{12}", lines["EHCLOUD"])
     assert "\nTOTAL_MEMORY=2048\nTOTAL_CPU=2\n" in installed["etc/im_eh/im_ehrc"][1].decode()
     zones = [installed[f"etc/vmm_eh/hosts/{zone['name']}rc"][1].decode().splitlines()[1:] for zone in ZONES]
-    assert zones == [["TOTAL_MEMORY=8192"], ["TOTAL_CPU=4.5", "CPU_MHZ=2500"]]
+    assert zones == [["TOTAL_MEMORY=8192"], [f"EHAUTH={endpoint.auth}", "TOTAL_CPU=4.5", "CPU_MHZ=2500"]]
 
 
 def test_no_two_clouds_have_the_same_id(story: Story) -> None:
-    texts = [files["etc/vmm_eh/vmm_ehrc"][1].decode() for files in story.installed.values()]
+    texts = [story.installed[name_of(release)]["etc/vmm_eh/vmm_ehrc"][1].decode() for release in RELEASES]
     assert len({line for text in texts for line in text.splitlines() if line.startswith("EHCLOUD=")}) == len(texts)
 
 
@@ -222,17 +338,19 @@ def test_the_transfer_driver_is_there_and_in_the_lists_of_its_release(story: Sto
 
 
 @pytest.mark.parametrize(
-    ("release", "file", "attribute"),
+    ("release", "file", "of_a_host", "of_all"),
     [
-        ("3.8", "sched.conf", "MAX_HOST"),
-        ("6.10", "sched.conf", "MAX_HOST"),
-        ("7.4", "oned.conf", "MAX_ACTIONS_PER_HOST"),
+        ("3.8", "sched.conf", "MAX_HOST", "MAX_DISPATCH"),
+        ("6.10", "sched.conf", "MAX_HOST", "MAX_DISPATCH"),
+        ("7.4", "oned.conf", "MAX_ACTIONS_PER_HOST", "MAX_ACTIONS_PER_CLUSTER"),
     ],
 )
 def test_the_scheduler_may_start_more_than_one_machine_in_a_round(
-    story: Story, release: str, file: str, attribute: str
+    story: Story, release: str, file: str, of_a_host: str, of_all: str
 ) -> None:
-    assert [item.value for item in document(story, release, file).items if item.name == attribute] == ["30"]
+    items = document(story, release, file).items
+    limits = {item.name: item.value for item in items if item.name in (of_a_host, of_all)}
+    assert limits == {of_a_host: str(DISPATCH), of_all: str(DISPATCH * len(ZONES))}
 
 
 @every_release
@@ -245,7 +363,7 @@ def test_nothing_else_in_the_configuration_has_another_meaning(story: Story, rel
             (item.name, item.mapping() or item.value)
             for item in conf.parse(conf.decode(content)).items
             if item.get("NAME") not in ("im_eh", "vmm_eh", "eh", "tm_dummy")
-            and item.name not in ("DATASTORE_MAD", "MAX_HOST", "MAX_ACTIONS_PER_HOST")
+            and item.name not in ("DATASTORE_MAD", *LIMITS)
             and not (item.name == "TM_MAD" and item.get("NAME") is None)
         ]
 
@@ -286,15 +404,92 @@ def test_the_second_run_changes_nothing_and_settings_made_by_hand_stay(story: St
     assert story.edited[host] == expected
 
 
-@every_release
+def given_back(story: Story, host: str) -> None:
+    front_end = story.hosts[host]
+    assert story.removed.failed(host) == 0
+    # The core keeps the deployment files of its machines.
+    vms = str((front_end.folders["var"] / "vms").relative_to(front_end.root))
+    assert {name: what for name, what in story.after_removal[host].items() if not name.startswith(vms)} == (
+        story.stock[host]
+    )
+    assert front_end.state()["hosts"] == []
+    clusters = [one["name"] for one in front_end.state()["clusters"]]
+    assert clusters == (["default"] if version(front_end.release) >= (5, 0) else [])
+
+
+@pytest.mark.parametrize("release", [release for release in RELEASES if name_of(release) not in BUSY])
 def test_absent_gives_the_tree_back_byte_for_byte(story: Story, release: str) -> None:
     host = name_of(release)
-    assert story.removed.failed(host) == 0
-    assert story.after_removal[host] == story.stock[host]
+    given_back(story, host)
     calls = story.removal_calls[host]
     assert calls[:2] == ["onehost delete eh-london", "onehost delete eh-sanjose"]
     assert calls[-2:] == ["one stop", "one start"]
-    assert story.hosts[host].state()["hosts"] == []
-    assert [one["name"] for one in story.hosts[host].state()["clusters"]] == (
-        ["default"] if version(release) >= (5, 0) else []
-    )
+
+
+def test_removal_is_refused_while_servers_of_this_cloud_run(story: Story) -> None:
+    servers, _machines = BUSY
+    message = story.removed.message(servers)
+    assert f"Servers of this OpenNebula cloud still run at ElasticHosts, for VM {story.vm}: terminate" in message
+    assert (story.removed.failed(servers), story.removed.changed(servers)) == (1, 0)
+    assert story.after_removal[servers] == story.edited[servers]
+
+
+def test_removal_is_refused_while_opennebula_has_machines_there(story: Story) -> None:
+    _servers, machines = BUSY
+    message = story.removed.message(machines)
+    assert "Virtual machines still run on the OpenNebula hosts that burst to ElasticHosts: eh-london (2)." in message
+    assert (story.removed.failed(machines), story.removed.changed(machines)) == (1, 0)
+    assert story.after_removal[machines] == story.edited[machines]
+
+
+@pytest.mark.parametrize("host", BUSY)
+def test_a_forced_removal_takes_drivers_and_sections_and_leaves_the_busy_host(story: Story, host: str) -> None:
+    servers, machines = BUSY
+    assert story.forced.failed(host) == 0
+    left = {name for name, what in story.after_force[host].items() if what != story.stock[host].get(name)}
+    assert left <= {"var/eh_journal.sqlite"}
+    hosts = [one["name"] for one in story.hosts[host].state()["hosts"]]
+    assert hosts == {servers: [], machines: ["eh-london"]}[host]
+
+
+class TestSystemWide:
+    @pytest.fixture(params=list(SYSTEM_WIDE))
+    def host(self, request: pytest.FixtureRequest, story: Story) -> str:
+        name = system_name_of(request.param)
+        if name not in story.hosts:
+            pytest.skip("this machine gives us no mount namespace with overlays (unshare --mount)")
+        return name
+
+    def test_the_files_are_at_their_places(self, story: Story, host: str) -> None:
+        assert story.first.failed(host) == 0
+        new = set(story.installed[host]) - set(story.stock[host])
+        assert {name for name in new if name.startswith("usr/lib/one/mads")} == {
+            f"usr/lib/one/mads/one_{driver}_eh{end}" for driver in ("vmm", "im") for end in ("", ".py")
+        }
+        assert {"etc/one/vmm_eh/vmm_ehrc", "etc/one/im_eh/im_ehrc", "usr/lib/one/python/one_eh/bursting/vmm.py"} <= new
+        assert "var/lib/one/remotes/tm/eh/delete" in new
+        assert story.installed[host]["etc/one/vmm_eh/vmm_ehrc"][0] & 0o777 == 0o600
+
+    def test_programs_belong_to_root_and_settings_to_the_user_of_opennebula(self, story: Story, host: str) -> None:
+        if story.hosts[host].owner == "root":
+            pytest.skip("only root can give files to another user, who has to be able to run this interpreter")
+        new = set(story.installed[host]) - set(story.stock[host])
+        of_oneadmin = {name for name in new if story.owners[host][name] == (ONEADMIN, ONEADMIN)}
+        assert {name for name in new - of_oneadmin if story.owners[host][name] != (0, 0)} == set()
+        prefixes = ("etc/one/vmm_eh", "etc/one/im_eh", "var/lib/one/")
+        assert of_oneadmin == {name for name in new if name.startswith(prefixes)}
+        assert story.callers[host] == {ONEADMIN}
+
+    def test_the_init_system_restarts_opennebula_once_and_the_host_is_created(self, story: Story, host: str) -> None:
+        calls = story.first_calls[host]
+        restart = {"systemd": "systemctl restart opennebula", "sysv": "opennebula restart"}
+        assert calls[0] == restart[story.hosts[host].init]
+        assert calls[-1].startswith("onehost create eh -i im_eh -v vmm_eh")
+        assert sum(" restart" in call for call in calls) == 1
+
+    def test_the_installed_drivers_deploy_and_destroy_a_virtual_machine(self, story: Story, host: str) -> None:
+        assert re.search(r"running as [0-9a-f-]{36}\ndone\n$", story.bursts[host]), story.bursts[host]
+
+    def test_the_second_run_changes_nothing_and_absent_gives_the_tree_back(self, story: Story, host: str) -> None:
+        assert (story.second.changed(host), story.second.failed(host)) == (0, 0)
+        given_back(story, host)
