@@ -19,7 +19,7 @@ SECONDS ?= 60
 FUZZ ?= vmm_lines im_lines deployment_files settings_files replies http_answers oned_conf
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
-.PHONY: help setup demo test test-kvm bench fuzz format lint types unit sanity integration docs package tarball clean
+.PHONY: help setup demo test molecule test-kvm bench fuzz format lint types unit sanity integration docs package tarball clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -29,6 +29,11 @@ demo: setup ## the main job on loopback: endpoint, ad hoc server, drivers under 
 	@$(BIN)/python -m tests.demo
 
 test: lint types unit sanity integration docs package ## everything that must hold
+
+molecule: setup ## the molecule scenario of the role one_eh_driver
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade \
+	    --target .cache/molecule --requirement tests/molecule.txt
+	cd extensions && PYTHONPATH=$(CURDIR)/.cache/molecule $(CURDIR)/$(BIN)/python -m molecule test
 
 test-kvm: setup ## real guests by libvirt, as root: installs packages, boots guests of its own, bursts to them
 	tests/tools/install_kvm.sh .cache/kvm
