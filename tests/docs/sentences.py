@@ -125,7 +125,9 @@ def shown(text: str) -> str:
 
 def listing(name: str) -> str:
     """The list of one section of the page."""
-    texts = sorted({one.text for one in collect() if one.section == name}, key=lambda text: text.strip(FILLED + " :"))
+    texts = sorted(
+        {one.text for one in collect() if one.section == name}, key=lambda text: (text.strip(f"{FILLED} :"), text)
+    )
     return "".join(f"* ``{text}``\n" for text in texts)
 
 
