@@ -127,7 +127,7 @@ def _seconds(text: str) -> Optional[float]:
 
 
 def transport_error(error: BaseException, asked: Asked) -> TransportError:
-    """What an exception of our connections, or of urllib3, means: was anything sent, what can be done about it?"""
+    """What an exception of urllib3 means: was anything sent, and what can be done about it?"""
     causes = list(_chain(error))
     tls = _first(causes, ssl.SSLError)
     names = {type(cause).__name__ for cause in causes}
@@ -145,15 +145,13 @@ def transport_error(error: BaseException, asked: Asked) -> TransportError:
             call=asked.call,
             lasting=unknown is None or unknown.args[:1] != (socket.EAI_AGAIN,),
         )
-    if ("NotConnected" in names and names & LATE) or (
-        "ConnectTimeoutError" in names and "NewConnectionError" not in names
-    ):
+    if "ConnectTimeoutError" in names and "NewConnectionError" not in names:
         return _unreachable("no connection within the time-out", asked)
     if "ProxyError" in names:
         return _unreachable("the proxy that the environment names did not connect", asked)
     if _first(causes, UnicodeError) is not None or "LocationParseError" in names:
         return _unreachable("the address is not valid", asked, lasting=True)
-    if names & {"NotConnected", "NewConnectionError"}:
+    if "NewConnectionError" in names:
         system = next((cause for cause in causes if isinstance(cause, OSError) and cause.errno), None)
         reason = (system.strerror or "").lower() if system else ""
         return _unreachable(reason or "no connection", asked)

@@ -6,24 +6,27 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import os
 import random
 import ssl
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar, Union
 from urllib.parse import urlsplit
 
 from . import faults, wire
 from .clock import Clock, Deadline
-from .connections import Connections, Seconds
 from .endpoint import parse_auth, parse_endpoint
 from .errors import ConfigurationError, ElasticHostsError, ProtocolError
 from .file_parts import FilePart
 
 try:
+    # Both come with requests. A session of requests costs each process 5 MiB, and each call twice the CPU.
     import certifi
+    import urllib3
+    import urllib3.exceptions
 except ImportError:
     HAS_REQUESTS = False
 else:
@@ -154,7 +157,7 @@ class Transport:
             "Accept-Encoding": "identity",
             "Connection": "keep-alive",
         }
-        self._pool, self._seconds, self._errors = _pool(self.endpoint, verify)
+        self._pool = _pool(self.endpoint, verify)
 
     def __repr__(self) -> str:
         return f"Transport({self.endpoint!r}, user={self.account.user!r})"
@@ -246,7 +249,7 @@ class Transport:
                 self.endpoint + path,
                 body=body,
                 headers={**self._headers, **headers},
-                timeout=self._seconds(connect=limits.connect, read=limits.read),
+                timeout=urllib3.Timeout(connect=limits.connect, read=limits.read),
                 redirect=False,
                 retries=False,
                 preload_content=False,
@@ -258,7 +261,7 @@ class Transport:
                 raise
             finally:
                 answer.release_conn()
-        except self._errors as error:
+        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
             raise faults.transport_error(error, asked) from None
         if 200 <= answer.status < 300:
             kind = answer.headers.get("Content-Type", "")
@@ -306,42 +309,39 @@ def _pieces(answer: Any) -> Iterator[bytes]:
         answer.read()
 
 
-def _pool(endpoint: str, verify: Union[bool, str]) -> Tuple[Any, Callable[..., Any], Tuple[Type[Exception], ...]]:
-    """What calls go through, by the way that the environment prescribes; its time limits, and its errors.
+def _pool(endpoint: str, verify: Union[bool, str]) -> Any:
+    """Keeps connections to `endpoint`, by the way that the environment prescribes.
 
     Raises ConfigurationError when there is no such file with certificates.
     """
-    secure = endpoint.startswith("https:")
-    path = _certificates(verify) if secure and verify is not False else None
+    trust: Dict[str, Any] = {"ssl_context": _tls(verify)} if endpoint.startswith("https:") else {}
     names = ("all_proxy", f"{urlsplit(endpoint).scheme}_proxy")
     if any(os.environ.get(name) or os.environ.get(name.upper()) for name in names):
-        found = _proxy_pool(endpoint, path)
-        if found is not None:
-            return found
-    return Connections(endpoint, CONNECTIONS, _tls(path) if secure else None), Seconds, (OSError,)
+        import requests
+
+        # requests knows all that may stand in these variables; it is slow to load, and seldom needed.
+        utils: Any = requests.utils
+        proxy = utils.select_proxy(endpoint, utils.get_environ_proxies(endpoint))
+        if proxy:
+            proxy = utils.prepend_scheme_if_needed(proxy, "http")
+            return requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS).proxy_manager_for(proxy, **trust)
+    return urllib3.PoolManager(maxsize=CONNECTIONS, **trust)
 
 
-def _proxy_pool(
-    endpoint: str, path: Optional[Path]
-) -> Optional[Tuple[Any, Callable[..., Any], Tuple[Type[Exception], ...]]]:
-    """None when this endpoint is not behind the proxy. requests knows all the ways; it is slow, and seldom needed."""
-    import http.client
-
-    import requests
-    import urllib3
-
-    utils: Any = requests.utils
-    proxy = utils.select_proxy(endpoint, utils.get_environ_proxies(endpoint))
-    if not proxy:
-        return None
-    # Asked for in so many words; a warning with every call would only fill the logs.
-    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-    trust: Dict[str, Any] = {"cert_reqs": "CERT_NONE"}
-    if path is not None:
-        trust = {"cert_reqs": "CERT_REQUIRED", "ca_cert_dir" if path.is_dir() else "ca_certs": str(path)}
-    adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS)
-    pool = adapter.proxy_manager_for(utils.prepend_scheme_if_needed(proxy, "http"), **trust)
-    return pool, urllib3.Timeout, (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError)
+def _tls(verify: Union[bool, str]) -> ssl.SSLContext:
+    if verify is False:
+        # Asked for in so many words; a warning with every call would only fill the logs.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    path = _certificates(verify)
+    folder = path.is_dir()
+    try:
+        return ssl.create_default_context(cafile=None if folder else str(path), capath=str(path) if folder else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"{str(path)!r} holds no certificates ({error}): correct ca_path") from None
 
 
 def _certificates(verify: Union[bool, str]) -> Path:
@@ -351,16 +351,3 @@ def _certificates(verify: Union[bool, str]) -> Path:
         source = "ca_path" if verify is not True else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
         raise ConfigurationError(f"there is no file {str(path)!r} with certificates: correct {source}")
     return path
-
-
-def _tls(path: Optional[Path]) -> ssl.SSLContext:
-    if path is None:
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    try:
-        folder = path.is_dir()
-        return ssl.create_default_context(cafile=None if folder else str(path), capath=str(path) if folder else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"{str(path)!r} holds no certificates ({error}): correct ca_path") from None
