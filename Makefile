@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
 SECONDS ?= 60
-FUZZ ?= vmm_lines im_lines deployment_files settings_files replies http_answers oned_conf
+FUZZ ?= vmm_lines im_lines deployment_files settings_files replies oned_conf
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
 .PHONY: help setup demo test molecule test-kvm bench fuzz format lint types unit sanity integration docs package tarball clean

@@ -15,9 +15,6 @@ FINDINGS: Mapping[str, Mapping[str, bytes]] = {
             b"H><NAME>x</NAME></EH></USER_TEMPLATE></VM>"
         ),
     },
-    "http_answers": {
-        "a length in another script": b"\xffHTTP/1.1 200 OK\r\nContent-Length: \xb3\r\n\r\nabc",
-    },
     "im_lines": {
         "finalize with a separator": b"FINALIZE\x1c",
         "uuid of two words": (

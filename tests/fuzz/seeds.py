@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import gzip
 import hashlib
 import json
 import re
@@ -34,13 +33,6 @@ ANSWERS = (
     b"500 text/plain\nno " + MARK,
     b"401 text/plain\n<b>" + MARK,
     b"429 text/plain\nslow",
-)
-
-HTTP = (
-    b"\xffHTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nabc",
-    b"\x03HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 500 x\r\nX-Elastic-Error: system\r\n\r\nabc",
-    b"\x10HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nA: b\r\n\r\n",
-    b"\x40HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"abc" * 99, mtime=0),
 )
 
 
@@ -102,7 +94,6 @@ SEEDS: Mapping[str, Callable[[], Iterator[bytes]]] = {
     "deployment_files": files,
     "settings_files": settings,
     "replies": lambda: iter(ANSWERS),
-    "http_answers": lambda: iter(HTTP),
     "oned_conf": configurations,
 }
 

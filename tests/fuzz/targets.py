@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import urllib3
+
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import Arguments, Service
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.im import ImService
@@ -39,10 +41,6 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.s
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.watch import HostWatch
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import (
-    Answer,
-    Connections,
-)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.errors import (
@@ -67,34 +65,19 @@ IM_GENERATIONS = {"I1": "2.0.1", "I2": "4.2.0", "I3": "5.10.5", "I4": "7.4.0"}
 _ID = re.compile(rb"[A-Z][A-Z0-9_]* +(-?\d+)(?: |\Z)")
 
 
-class Wire:
-    """A socket that says the input, so many bytes at a time, and then ends."""
-
-    def __init__(self, data: bytes) -> None:
-        self._step = data[0] + 1 if data else 1
-        self._left = data[1:]
-
-    def recv(self, _size: int) -> bytes:
-        piece, self._left = self._left[: self._step], self._left[self._step :]
-        return piece
-
-    def close(self) -> None:
-        pass
-
-
 class Cloud:
     """Answers every call with what the input holds: blocks of "STATUS TYPE\\nBODY", one after the other."""
 
     def __init__(self, script: bytes) -> None:
         self._blocks = script.split(b"\n\n") if script else []
 
-    def urlopen(self, _method: str, _url: str, **_options: Any) -> Answer:
+    def urlopen(self, _method: str, _url: str, **_options: Any) -> urllib3.HTTPResponse:
         head, _newline, body = (self._blocks.pop(0) if self._blocks else b"500 text/plain").partition(b"\n")
         number, _blank, kind = head.partition(b" ")
         status = number if re.fullmatch(rb"[2-5]\d\d", number) else b"200"
         kind = kind.replace(b"\r", b"") or b"application/json"
-        lines = b"HTTP/1.1 %b\r\nContent-Type: %b\r\nX-Elastic-Error: failed\r\n\r\n%b" % (status, kind, body)
-        return Answer(Connections("http://cloud", 0), Wire(b"\xff" + lines))  # type: ignore[arg-type]
+        headers = {"Content-Type": kind.decode("latin-1"), "X-Elastic-Error": "failed"}
+        return urllib3.HTTPResponse(io.BytesIO(body), headers=headers, status=int(status), preload_content=False)
 
 
 class Site:
@@ -297,21 +280,6 @@ def replies(data: bytes) -> None:
             host_facts("eh", [server], HOST)
 
 
-def http_answers(data: bytes) -> None:
-    """What comes over a socket: an answer, or an error of the connection."""
-    pool = Connections("http://cloud", 1)
-    try:
-        answer = Answer(pool, Wire(data))  # type: ignore[arg-type]
-        size = sum(len(piece) for piece in iter(lambda: answer.read1(1), b""))
-    except OSError:
-        return
-    answer.release_conn()
-    assert 200 <= answer.status < 600, answer.status
-    packed = "Content-Encoding" in answer.headers or "content-encoding" in answer.headers
-    assert packed or size <= len(data), size
-    pool.clear()
-
-
 def oned_conf(data: bytes) -> None:
     """A file in the language of oned.conf: read and written back as it was, edited and unedited, or refused."""
     text = conf.decode(data)
@@ -340,5 +308,5 @@ def sentence(error: BaseException) -> None:
 
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     function.__name__: function
-    for function in (vmm_lines, im_lines, deployment_files, settings_files, replies, http_answers, oned_conf)
+    for function in (vmm_lines, im_lines, deployment_files, settings_files, replies, oned_conf)
 }
