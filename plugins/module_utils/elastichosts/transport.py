@@ -157,14 +157,14 @@ class Transport:
             "Accept-Encoding": "identity",
             "Connection": "keep-alive",
         }
-        self._pool = _pool(self.endpoint, verify)
+        self._pool, self._base, self._close = _way(self.endpoint, verify)
 
     def __repr__(self) -> str:
         return f"Transport({self.endpoint!r}, user={self.account.user!r})"
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.clear()
+        self._close()
 
     @contextlib.contextmanager
     def within(self, deadline: Deadline) -> Iterator[None]:
@@ -246,7 +246,7 @@ class Transport:
         try:
             answer = self._pool.urlopen(
                 method,
-                self.endpoint + path,
+                self._base + path,
                 body=body,
                 headers={**self._headers, **headers},
                 timeout=urllib3.Timeout(connect=limits.connect, read=limits.read),
@@ -309,8 +309,8 @@ def _pieces(answer: Any) -> Iterator[bytes]:
         answer.read()
 
 
-def _pool(endpoint: str, verify: Union[bool, str]) -> Any:
-    """Keeps connections to `endpoint`, by the way that the environment prescribes.
+def _way(endpoint: str, verify: Union[bool, str]) -> Tuple[Any, str, Callable[[], None]]:
+    """A pool of connections, direct or by the proxy of the environment; what it wants before a path; how to close it.
 
     Raises ConfigurationError when there is no such file with certificates.
     """
@@ -323,9 +323,11 @@ def _pool(endpoint: str, verify: Union[bool, str]) -> Any:
         utils: Any = requests.utils
         proxy = utils.select_proxy(endpoint, utils.get_environ_proxies(endpoint))
         if proxy:
-            proxy = utils.prepend_scheme_if_needed(proxy, "http")
-            return requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS).proxy_manager_for(proxy, **trust)
-    return urllib3.PoolManager(maxsize=CONNECTIONS, **trust)
+            adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS)
+            manager = adapter.proxy_manager_for(utils.prepend_scheme_if_needed(proxy, "http"), **trust)
+            return manager, endpoint, manager.clear
+    pool = urllib3.connection_from_url(endpoint, maxsize=CONNECTIONS, **trust)
+    return pool, urlsplit(endpoint).path, pool.close
 
 
 def _tls(verify: Union[bool, str]) -> ssl.SSLContext:
