@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+from pathlib import Path
 from typing import Any
 
 from tests.docs.blocks import ROOT
@@ -21,10 +22,17 @@ def table(release: str) -> dict[str, list[dict[str, Any]]]:
     from ansible.template import Templar
 
     loader = DataLoader()
-    variables = loader.load_from_file(str(ROLE / "vars" / "main.yml"), trusted_as_template=True)
-    found = {"one_eh_driver__found": {"release": RELEASES[release]}}
+    files = (ROLE / "defaults" / "main.yml", ROLE / "vars" / "main.yml")
+    variables: dict[str, Any] = {}
+    for file in files:
+        variables |= loader.load_from_file(str(file), trusted_as_template=True)
+    folders = {"etc": "/etc/one", "var": "/var/lib/one", "mads": "/usr/lib/one/mads", "python": "/usr/lib/one/python"}
+    found = {"one_eh_driver__found": {"release": RELEASES[release], "folders": folders, "scheduler_file": ""}}
     rows = Templar(loader=loader, variables={**variables, **found}).template(variables["one_eh_driver__wanted_edits"])
-    return {name: [row["edit"] for row in group] for name, group in rows}
+    by_file: dict[str, list[dict[str, Any]]] = {}
+    for edit in rows:
+        by_file.setdefault(Path(edit["path"]).name, []).append(edit)
+    return by_file
 
 
 def difference(release: str, name: str) -> list[str]:

@@ -67,6 +67,7 @@ class Shell:
     def start(self, text: str) -> str:
         """Start the block in the background; its first line. Empty where it ended without one."""
         script, log = self._script(text), self._folder / f".block-{self._count}.log"
+        log.touch()
         self.run(f"(set -- ; . {script}) >{log} 2>&1 &")
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
