@@ -70,7 +70,7 @@ types: setup ## mypy --strict
 	$(BIN)/mypy --strict roles/eh_endpoint/files/eh_endpoint
 
 unit: setup ## pytest: the rooms, and every command of README and guides
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 sanity: setup ## ansible-test sanity
 	$(COLLECTION_TEST) sanity

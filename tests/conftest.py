@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
 
@@ -16,3 +17,14 @@ init_plugin_loader([str(COLLECTIONS)])
 # How long an example takes says something of the machine's other work, nothing of the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+LONGEST_FIRST = ("tests/unit/role/", "tests/docs/", "tests/unit/action/", "tests/unit/bursting/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files go to the workers in this order; a long one that comes last would keep the other worker waiting."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((at for at, room in enumerate(LONGEST_FIRST) if item.nodeid.startswith(room)), len(LONGEST_FIRST))
+
+    items.sort(key=rank)

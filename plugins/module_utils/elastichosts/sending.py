@@ -81,7 +81,7 @@ class Sending:
 
     def _take_off(self) -> None:
         begin = self._offset
-        size, blank = self._read(min(self._job.chunk or self._job.lanes.chunk, self._job.image.size - begin))
+        size, blank = self._read(min(self._longest(), self._job.image.size - begin))
         part = FilePart(self._job.file.fileno(), begin, size)
         sent = None if blank else self._job.lanes.write(begin, part)
         self._offset += size
@@ -91,6 +91,11 @@ class Sending:
             if not self._sent:
                 sent.result()  # by itself: it shows whether the drive can be written to, and how fast
             self._sent += size
+
+    def _longest(self) -> int:
+        """Bytes that the next chunk may have. Who wants to be told of the progress hears of every twentieth of it."""
+        longest = self._job.chunk or self._job.lanes.chunk
+        return longest if self._job.progress is None else min(longest, max(SLICE, self._job.image.size // 20))
 
     def _read(self, most: int) -> Tuple[int, bool]:
         """Look through the next bytes: how many belong together, and are they zeros that need not travel?"""
