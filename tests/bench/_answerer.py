@@ -94,7 +94,7 @@ class Answerer:
 
     def calls(self) -> list[tuple[float, float]]:
         """Of which nobody was told yet."""
-        return [(began, ended) for began, ended in json.loads(self._ask("\n"))]
+        return [(float(began), float(ended)) for began, ended in json.loads(self._ask("\n"))]
 
     def _ask(self, line: str) -> str:
         assert self._process.stdin is not None and self._process.stdout is not None

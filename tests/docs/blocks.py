@@ -76,7 +76,7 @@ def _markdown(path: Path, lines: list[str]) -> Iterator[Block]:
         found = _MARKDOWN_MARK.fullmatch(line.strip())
         fence = re.match(r"(\s*)(`{3,})", line)
         if fence:
-            end = next(i for i in range(number + 1, len(lines)) if lines[i].strip() == fence[2])
+            end = [line.strip() for line in lines].index(fence[2], number + 1)
             indent = len(fence[1])
             text = "".join(f"{inside[indent:]}\n" for inside in lines[number + 1 : end])
             yield Block(path, number + 1, *_split(mark), text)

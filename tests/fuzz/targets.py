@@ -71,7 +71,7 @@ class Cloud:
     def __init__(self, script: bytes) -> None:
         self._blocks = script.split(b"\n\n") if script else []
 
-    def urlopen(self, _method: str, _url: str, **_options: Any) -> urllib3.HTTPResponse:
+    def request(self, _method: str, _url: str, **_options: Any) -> urllib3.HTTPResponse:
         head, _newline, body = (self._blocks.pop(0) if self._blocks else b"500 text/plain").partition(b"\n")
         number, _blank, kind = head.partition(b" ")
         status = number if re.fullmatch(rb"[2-5]\d\d", number) else b"200"

@@ -244,7 +244,7 @@ class Transport:
         limits = self._limits()
         end = self.clock.monotonic() + limits.total
         try:
-            answer = self._pool.urlopen(
+            answer = self._pool.request(
                 method,
                 self._base + path,
                 body=body,
