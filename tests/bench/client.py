@@ -16,6 +16,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
@@ -29,7 +30,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
     ElasticHosts,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
-from tests.bench.endpoint import Report, many, seconds
+from tests.bench.endpoint import Report, seconds
 from tests.support.endpoint import Endpoint
 
 MIB = 1 << 20
@@ -49,6 +50,11 @@ def main() -> int:
         measure_upload(report, client, Path(folder), 16 if quick else 64)
         measure_plan(report, client)
     return 1 if report.failed else 0
+
+
+def many(number: int, work: Callable[[], object]) -> float:
+    """Median seconds of one out of many."""
+    return statistics.median(seconds(work) for _unused in range(number))
 
 
 def measure_call(report: Report, client: ElasticHosts, endpoint: Endpoint, calls: int) -> None:
