@@ -33,7 +33,9 @@ test: lint types unit sanity integration docs package ## everything that must ho
 molecule: setup ## the molecule scenario of the role one_eh_driver
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade \
 	    --target .cache/molecule --requirement tests/molecule.txt
-	cd extensions && PYTHONPATH=$(CURDIR)/.cache/molecule $(CURDIR)/$(BIN)/python -m molecule test
+	rm -rf .cache/scenario
+	cd extensions && PYTHONPATH=$(CURDIR)/.cache/molecule MOLECULE_EPHEMERAL_DIRECTORY=$(CURDIR)/.cache/scenario \
+	    $(CURDIR)/$(BIN)/python -m molecule test
 
 test-kvm: setup ## real guests by libvirt, as root: installs packages, boots guests of its own, bursts to them
 	tests/tools/install_kvm.sh .cache/kvm
