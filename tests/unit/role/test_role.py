@@ -50,6 +50,8 @@ SYSTEM_WIDE = {"3.8": "sysv", "7.4": "systemd"}
 """releases that are installed system-wide as well, and how they are started there"""
 BUSY = ("one-7.4", "one-5.12")
 """front-ends that cannot be removed: one has servers at ElasticHosts, one has machines on its hosts"""
+TWICE = ("one-2.0", "one-6.10")
+"""front-ends whose removal is foretold first, and done again afterwards"""
 DISPATCH = 20
 LIMITS = ("MAX_HOST", "MAX_DISPATCH", "MAX_ACTIONS_PER_HOST", "MAX_ACTIONS_PER_CLUSTER")
 # Runs inside the namespace: drivers from /usr/lib/one/mads, working directory /var/lib/one, no ONE_LOCATION.
@@ -103,9 +105,13 @@ class Story(NamedTuple):
     second_calls: dict[str, list[str]]
     edited: State
     vm: str
+    removal_foretold: Played
+    after_foretelling_removal: State
     removed: Played
     removal_calls: dict[str, list[str]]
     after_removal: State
+    removed_again: Played
+    after_second_removal: State
     forced: Played
     after_force: State
 
@@ -180,7 +186,11 @@ def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: En
         (front_end.folders["etc"] / "im_eh/im_ehrc").write_text(OURS)
     second, edited, second_calls = plays.play("install_driver", *words), state(), calls()
     vm = make_busy(hosts, installed, endpoint)
+    twice = ("--limit", ",".join(TWICE))
+    removal_foretold, after_foretelling_removal = plays.play("remove_driver", "--check", *twice), state()
+    calls()
     removed, after_removal, removal_calls = plays.play("remove_driver", *words), state(), calls()
+    removed_again, after_second_removal = plays.play("remove_driver", *twice), state()
     force = ("--limit", ",".join(BUSY), "-e", "one_eh_driver_force=true")
     forced, after_force = plays.play("remove_driver", *force), state()
     return Story(
@@ -200,9 +210,13 @@ def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: En
         second_calls=second_calls,
         edited=edited,
         vm=vm,
+        removal_foretold=removal_foretold,
+        after_foretelling_removal=after_foretelling_removal,
         removed=removed,
         removal_calls=removal_calls,
         after_removal=after_removal,
+        removed_again=removed_again,
+        after_second_removal=after_second_removal,
         forced=forced,
         after_force=after_force,
     )
@@ -402,6 +416,15 @@ def test_the_second_run_changes_nothing_and_settings_made_by_hand_stay(story: St
     expected = dict(story.installed[host])
     expected["etc/im_eh/im_ehrc"] = (expected["etc/im_eh/im_ehrc"][0], OURS.encode())
     assert story.edited[host] == expected
+
+
+@pytest.mark.parametrize("host", TWICE)
+def test_a_removal_is_foretold_and_a_second_one_changes_nothing(story: Story, host: str) -> None:
+    assert story.after_foretelling_removal[host] == story.edited[host]
+    assert story.removal_foretold.failed(host) == 0
+    assert story.removal_foretold.changed(host) > 0
+    assert (story.removed_again.changed(host), story.removed_again.failed(host)) == (0, 0)
+    assert story.after_second_removal[host] == story.after_removal[host]
 
 
 def given_back(story: Story, host: str) -> None:
