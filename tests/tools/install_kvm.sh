@@ -19,7 +19,7 @@ if ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
-packages="qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients python3-libvirt python3-venv dnsmasq-base \
+packages="qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients python3-libvirt python3-venv python3-apt openssl dnsmasq-base \
     iproute2 iptables busybox-static syslinux mtools dosfstools chromium"
 missing=
 for package in $packages; do
@@ -51,10 +51,12 @@ if [ -c /dev/kvm ] && [ ! -d /run/udev ]; then
 fi
 
 # The distribution's Python, for the distribution's binding of libvirt; what else the endpoint needs comes pinned.
-if ! cmp -s "$root/roles/eh_endpoint/files/requirements.txt" "$folder/venv/requirements.txt"; then
-    rm -rf "$folder/venv"
+if [ ! -d "$folder/wheels" ] || ! cmp -s "$root/roles/eh_endpoint/files/requirements.txt" "$folder/venv/requirements.txt"; then
+    rm -rf "$folder/venv" "$folder/wheels"
     /usr/bin/python3 -m venv --system-site-packages "$folder/venv"
     "$folder/venv/bin/python" -m pip install -qq --disable-pip-version-check \
+        --requirement "$root/roles/eh_endpoint/files/requirements.txt"
+    "$folder/venv/bin/python" -m pip download -qq --disable-pip-version-check --dest "$folder/wheels" \
         --requirement "$root/roles/eh_endpoint/files/requirements.txt"
     cp "$root/roles/eh_endpoint/files/requirements.txt" "$folder/venv/requirements.txt"
 fi
@@ -64,9 +66,10 @@ if [ ! -x "$folder/browser/bin/python" ]; then
     /usr/bin/python3 -m venv "$folder/browser"
     "$folder/browser/bin/python" -m pip install -qq --disable-pip-version-check playwright==1.65.2
 fi
-if [ ! -f "$folder/console/node_modules/@novnc/novnc/core/rfb.js" ]; then
+if [ ! -f "$folder/console/node_modules/@novnc/novnc/core/rfb.js" ] || [ ! -d "$folder/npm" ]; then
+    rm -rf "$folder/console"
     command -v npm >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm >/dev/null
-    npm install --silent --prefix "$folder/console" --ignore-scripts --no-audit --no-fund --no-save @novnc/novnc@1.7.0
+    npm install --silent --cache "$folder/npm" --prefix "$folder/console" --ignore-scripts --no-audit --no-fund --no-save @novnc/novnc@1.7.0
 fi
 
 "$root/.venv/bin/python" -m tests.old_clients.environment

@@ -1,0 +1,228 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook `endpoint`, as ansible-playbook runs it: a machine becomes a zone, and is none any more.
+
+with_libvirt.sh lays a layer over the machine's folders, so users and files are real and go with the run. No network
+is there: packages are installed already, wheels and noVNC come from where install_kvm.sh has put them. Systemd has a
+stand-in, which starts what the unit says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.kvm import systemctl
+from tests.kvm.box import FOLDER, until
+from tests.support.collection import COLLECTIONS
+from tests.support.endpoint import KEY, USER
+from tests.support.plays import Played
+
+PORT = 8097
+HOME, ETC, VAR = Path("/opt/eh_endpoint"), Path("/etc/eh_endpoint"), Path("/var/lib/eh_endpoint")
+UNIT = Path("/etc/systemd/system/eh-endpoint.service")
+ACCOUNT = {"user": USER, "key": KEY, "quota": {"servers": 5}}
+
+
+class Machine:
+    """This machine, as a host of an inventory."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.programs = folder / "bin"
+        self.programs.mkdir()
+        program = self.programs / "systemctl"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {shlex.quote(systemctl.__file__)} {folder} "$@"\n')
+        program.chmod(0o755)
+        # No list of packages can be fetched here: those that are there count as new.
+        stamp = Path("/var/lib/apt/periodic/update-success-stamp")
+        stamp.parent.mkdir(exist_ok=True)
+        stamp.touch()
+
+    def play(self, *options: str, **variables: object) -> Played:
+        own = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "eh_endpoint_service": "systemd",
+            "eh_endpoint_listen": f"127.0.0.1:{PORT}",
+            "eh_endpoint_addresses": "10.181.0.0/24",
+            "eh_endpoint_accounts": [ACCOUNT],
+        }
+        inventory = self.folder / "hosts.json"
+        inventory.write_text(json.dumps({"all": {"hosts": {"box": own | variables}}}))
+        environment = {
+            **os.environ,
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "LC_ALL": "C.UTF-8",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(FOLDER / "wheels"),
+            "npm_config_cache": str(FOLDER / "npm"),
+            "npm_config_offline": "true",
+        }
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        done = subprocess.run(
+            [program, "-i", str(inventory), "opennebula.elastichosts.endpoint", *options],
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        played = Played(done.stdout + done.stderr)
+        assert KEY not in played.output
+        return played
+
+    def calls(self) -> list[str]:
+        """The calls of systemctl that change something."""
+        path = self.folder / "calls.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        return [" ".join(words) for words in lines if words[0] not in ("show", "is-enabled")]
+
+    def forget_calls(self) -> None:
+        (self.folder / "calls.jsonl").write_text("")
+
+    def answers(self, certificate: Path) -> requests.Session:
+        """A session of the account, as soon as the endpoint answers it with a certificate that this one vouches for."""
+        session = requests.Session()
+        session.auth = (USER, KEY)
+        session.trust_env = False  # a bundle that it names would stand in for this certificate
+        session.verify = str(certificate)
+
+        def answered() -> bool:
+            try:
+                return session.get(f"https://127.0.0.1:{PORT}/drives/list", timeout=5).status_code == 200
+            except requests.exceptions.SSLError:
+                raise
+            except requests.ConnectionError:
+                return False
+
+        until(answered, f"the endpoint answers; its log: {self.folder / 'eh-endpoint.log'}", seconds=60)
+        return session
+
+
+def drives(session: requests.Session) -> list[str]:
+    return str(session.get(f"https://127.0.0.1:{PORT}/drives/list", timeout=5).text).split()
+
+
+def nothing_installed() -> bool:
+    there = [path for path in (HOME, ETC, VAR, UNIT) if path.exists()]
+    return not there and "eh-endpoint" not in {user.pw_name for user in pwd.getpwall()}
+
+
+@pytest.fixture(scope="module")
+def machine(place: Path) -> Iterator[Machine]:
+    folder = place / "role"
+    folder.mkdir()
+    ours = Machine(folder)
+    try:
+        yield ours
+    finally:
+        systemctl.main(folder, ["stop", "eh-endpoint"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"eh_endpoint_accounts": []}, "needs at least one account"),
+        ({"eh_endpoint_accounts": [{"user": "joe", "key": KEY}]}, "is a UUID, and this is none: joe"),
+        ({"eh_endpoint_accounts": [{**ACCOUNT, "quota": {"cars": 1}}]}, "vlans, not cars"),
+        (
+            {"eh_endpoint_tls": "files", "eh_endpoint_tls_cert": "/no/crt", "eh_endpoint_tls_key": "/etc/hostname"},
+            "The machine has no file /no/crt: put",
+        ),
+        ({"eh_endpoint_tls": "files"}, "needs eh_endpoint_tls_cert"),
+    ],
+)
+def test_refuses_wrong_variables_before_anything_changes(
+    machine: Machine, variables: dict[str, object], sentence: str
+) -> None:
+    played = machine.play(**variables)
+    assert played.failed("box") == 1
+    assert sentence in played.message("box")
+    assert nothing_installed()
+
+
+def test_check_mode_on_a_fresh_machine_foretells_and_changes_nothing(machine: Machine) -> None:
+    played = machine.play("--check")
+    assert played.failed("box") == 0, played.output
+    assert played.changed("box") > 0
+    assert nothing_installed()
+    assert machine.calls() == []
+
+
+def test_makes_a_zone_that_answers_with_a_certificate_of_its_own(machine: Machine) -> None:
+    played = machine.play()
+    assert played.failed("box") == 0, played.output
+    assert "give front-ends /etc/eh_endpoint/own.crt to trust" in played.output
+    assert {"enable eh-endpoint", "start eh-endpoint"} <= set(machine.calls())
+    there = (ETC / "accounts.json", ETC / "own.key", VAR, UNIT)
+    assert {path.name: (path.stat().st_mode & 0o777, path.owner(), path.group()) for path in there} == {
+        "eh_endpoint": (0o711, "eh-endpoint", "eh-endpoint"),
+        "accounts.json": (0o640, "root", "eh-endpoint"),
+        "own.key": (0o640, "root", "eh-endpoint"),
+        "eh-endpoint.service": (0o644, "root", "root"),
+    }
+    assert (ETC.stat().st_mode & 0o777, ETC.group()) == (0o750, "eh-endpoint")
+    session = machine.answers(ETC / "own.crt")
+    made = session.post(f"https://127.0.0.1:{PORT}/drives/create", data="name kept\nsize 1048576\n", timeout=30)
+    assert made.status_code == 200, made.text
+    session.auth = (USER, "another key")
+    assert session.get(f"https://127.0.0.1:{PORT}/drives/list", timeout=5).status_code == 401
+
+
+def test_a_second_run_changes_nothing(machine: Machine) -> None:
+    machine.forget_calls()
+    played = machine.play()
+    assert (played.failed("box"), played.changed("box")) == (0, 0), played.output
+    assert set(machine.calls()) <= {"daemon-reload"}
+
+
+def test_serves_with_files_that_were_given_whatever_their_names(machine: Machine) -> None:
+    given = machine.folder / 'given 100% "so"'
+    given.mkdir()
+    certificate, key = given / "a.crt", given / "a.key"
+    names = "subjectAltName=IP:127.0.0.1"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj", "/CN=given", "-addext", names]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    key.chmod(0o640)
+    os.chown(key, 0, pwd.getpwnam("eh-endpoint").pw_gid)
+    files = {"eh_endpoint_tls_cert": str(certificate), "eh_endpoint_tls_key": str(key)}
+    played = machine.play(eh_endpoint_tls="files", **files)
+    assert played.failed("box") == 0, played.output
+    assert len(drives(machine.answers(certificate))) == 1
+
+
+def test_systemd_finds_no_fault_in_the_unit(machine: Machine) -> None:
+    # It knows no unit of libvirt in here, and that is no fault.
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "eh-endpoint" in line] == []
+
+
+def test_removal_keeps_drives_unless_told_otherwise(machine: Machine) -> None:
+    played = machine.play(eh_endpoint_state="absent")
+    assert played.failed("box") == 0, played.output
+    assert not HOME.exists()
+    assert not UNIT.exists()
+    assert list((VAR / "drives").iterdir())
+    assert {"stop eh-endpoint", "disable eh-endpoint"} <= set(machine.calls())
+    assert machine.play(eh_endpoint_state="absent").changed("box") == 0
+
+    played = machine.play(eh_endpoint_state="absent", eh_endpoint_remove_drives=True)
+    assert played.failed("box") == 0, played.output
+    assert nothing_installed()
+    assert machine.play(eh_endpoint_state="absent", eh_endpoint_remove_drives=True).changed("box") == 0
