@@ -238,9 +238,7 @@ class Creation:
         """A server that was there before becomes the VM's: it is marked, and started if need be."""
         self._begin_create(order, order.deploy_id)
         found = order.recorded()
-        if found is None:
-            raise order.gone()
-        if order.vm is None:
+        if found is None or order.vm is None:
             raise order.gone()
         marks = {**ownership(order.vm, order.cloud, order.host), **KEEP}
         bring(order, found, "started", marks, order.deadline())

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One HTTP session to one endpoint: auth, time-outs, retries by kind of call, rate budget, redaction."""
+"""HTTP calls of one account to one endpoint: auth, time-outs, retries by kind of call, rate budget, redaction."""
 
 from __future__ import annotations
 
