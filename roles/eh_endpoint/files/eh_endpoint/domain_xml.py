@@ -156,10 +156,10 @@ def _nic(devices: ET.Element, nic: Nic, machine: Machine) -> None:
     _add(found, "model", type=nic.model)
 
 
-def trial(machine: Machine) -> str:
+def trial(machine: Machine, name: str) -> str:
     """A domain without a disk that is over as soon as its BIOS has found that out: proof that guests really run."""
     root = ET.Element("domain", type=machine.type)
-    _add(root, "name", text=f"{machine.zone}-trial-{machine.type}")
+    _add(root, "name", text=name)
     _add(root, "memory", text="32", unit="MiB")
     _add(root, "vcpu", text="1")
     if machine.weights:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from typing import Any
+from uuid import uuid4
 
 from . import domain_xml
 from .domain_xml import Machine
@@ -48,7 +49,9 @@ def _trial(link: Link, machine: Machine) -> str:
 
 
 def _run(api: Any, connection: Any, machine: Machine) -> str:
-    domain = connection.createXML(domain_xml.trial(machine), api.VIR_DOMAIN_START_AUTODESTROY)
+    # A new name each time: libvirt may still be clearing up the trial of an endpoint that was ended during it.
+    name = f"{machine.zone}-trial-{uuid4().hex[:8]}"
+    domain = connection.createXML(domain_xml.trial(machine, name), api.VIR_DOMAIN_START_AUTODESTROY)
     uuid, seconds = domain.UUIDString(), TRIAL_SECONDS[machine.type]
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
