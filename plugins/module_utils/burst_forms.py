@@ -20,7 +20,7 @@ from .module import predicted
 from .server_forms import check_console, device, server_desired, server_view, with_creation_defaults
 
 MOST_MEMBERS = 1000
-MOST_AT_A_TIME = 32
+MOST_AT_A_TIME = 64
 _OWN = "the module tells the members of a group by it"
 RESERVED = {"burst": _OWN, "burst-number": _OWN}
 _FIRST_DHCP = "nic:0:dhcp"

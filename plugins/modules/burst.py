@@ -74,9 +74,9 @@ options:
     default: auto
   concurrency:
     description:
-      - How many members are made or destroyed at the same time, 1 to 32.
+      - How many members are made or destroyed at the same time, 1 to 64.
     type: int
-    default: 25
+    default: 50
   wait:
     description:
       - Whether to wait until the members run, and until they have an address.
@@ -219,7 +219,7 @@ ARGUMENTS: Dict[str, Any] = {
     "size": {"type": "str"},
     "tier": {"type": "str", "choices": ["disk", "ssd"]},
     "address": {"type": "str", "choices": ["auto", "static", "none"], "default": "auto"},
-    "concurrency": {"type": "int", "default": 25},
+    "concurrency": {"type": "int", "default": 50},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 600},
 }

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs every bench of this folder, one after the other, each in a process of its own. `make bench` calls this.
+"""Runs the benches of this folder, one after the other, each in a process of its own. `make bench` calls this.
 
 Each prints ratios measured within its own run, so that they mean something on a noisy machine too; its exit status
 tells whether one was beyond its limit.
@@ -8,18 +8,28 @@ tells whether one was beyond its limit.
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
+BENCHES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
 
 def main() -> int:
-    benches = sorted(path for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+    options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
+    options.add_argument("bench", nargs="*", help=f"all when none is named: {', '.join(BENCHES)}")
+    options.add_argument("--quick", action="store_true", help="fewer rounds, so less certain")
+    given = options.parse_args()
+    unknown = [name for name in given.bench if name not in BENCHES]
+    if unknown:
+        options.error(f"there is no bench {', '.join(unknown)}: name some of {', '.join(BENCHES)}")
     beyond = []
-    for bench in benches:
-        print(f"\n== {bench.stem}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"tests.bench.{bench.stem}", *sys.argv[1:]], check=False).returncode:
-            beyond.append(bench.stem)
+    for bench in given.bench or BENCHES:
+        print(f"\n== {bench}", flush=True)
+        command = [sys.executable, "-m", f"tests.bench.{bench}", *(["--quick"] if given.quick else [])]
+        if subprocess.run(command, check=False).returncode:
+            beyond.append(bench)
     if beyond:
         print(f"\nbeyond a limit: {', '.join(beyond)}", file=sys.stderr)
     return len(beyond)

@@ -148,7 +148,7 @@ def test_a_password_is_given_and_not_shown(cloud: Cloud) -> None:
         ({"exact_count": 1, "name": "a b"}, "name: 'a b' must be one word"),
         ({"exact_count": 1, "name": "x" * 71}, "name: 71 characters given"),
         ({"exact_count": 1, "device": "sda"}, "device: 'sda' is not a device"),
-        ({"exact_count": 1, "concurrency": 33}, "concurrency: 33 is out of range, give 1 to 32"),
+        ({"exact_count": 1, "concurrency": 65}, "concurrency: 65 is out of range, give 1 to 64"),
         ({"exact_count": 1, "image": "none"}, "no drive 'none' to copy from"),
         ({"exact_count": 1, "user_keys": {"burst": "x"}}, "user_keys: 'burst' is reserved"),
         ({"exact_count": 1, "extra": {"nic:0:dhcp": "auto"}}, "has an option of its own, use address"),
