@@ -166,13 +166,12 @@ class VmmService:
         try:
             text = self._carry_out(request, meaning, job)
         except Cancelled:
-            self._give_up(request, meaning, job)
-            return
+            self._fail(request, meaning, job, GIVEN_UP)
         except KNOWN_ERRORS as error:
-            self._answer(request, job, False, str(error))
+            self._fail(request, meaning, job, str(error))
         except Exception as error:
             log_exception(error)
-            self._answer(request, job, False, internal_error(error))
+            self._fail(request, meaning, job, internal_error(error))
         else:
             self._answer(request, job, True, text)
 
@@ -231,15 +230,16 @@ class VmmService:
 
     # --- cancellation
 
-    def _give_up(self, request: VmmRequest, meaning: Purpose, job: Job) -> None:
-        """The action was cancelled. Its FAILURE comes after the answer to the action that takes its place.
+    def _fail(self, request: VmmRequest, meaning: Purpose, job: Job, text: str) -> None:
+        """FAILURE; that of an action which was cancelled comes after the answer to the action that takes its place.
 
         For a shutdown the core expects the answer to CANCEL next; a FAILURE before it would send the VM back to
         RUNNING, and CANCEL's SUCCESS would then be in a wrong state (opennebula-drivers 2.3, 9.3).
         """
-        if meaning not in ENDS_BEFORE_HARD:
-            self._answer(request, job, False, GIVEN_UP)
+        if meaning not in ENDS_BEFORE_HARD or not job.cancelled.is_set():
+            self._answer(request, job, False, text)
             return
+        log(f"{request.action} VM {request.id}, cancelled: {text}")
         self._end(request.id)
         job.held = True
         with self._held_lock:

@@ -146,6 +146,21 @@ def test_a_cancel_that_fails_leaves_a_running_vm_its_server_for_good(folder: Pat
     world.close()
 
 
+@pytest.mark.parametrize(("action", "end"), [("terminate", "DONE"), ("poweroff", "POWEROFF")])
+def test_a_shutdown_that_fails_after_its_cancel_is_answered_after_it(world: World, action: str, end: str) -> None:
+    """A FAILURE before CANCEL's answer would make the VM RUNNING again, and CANCEL's SUCCESS would come too late."""
+    vm = deployed(world, image=False)
+    first = len(world.calls)
+    world.wish = lambda: getattr(world, action)(vm, hard=True)
+    world.events = lambda _call: {1: "wish", 2: "401"}.get(len(world.calls) - first, "fine")
+    getattr(world, action)(vm)
+    world.settle()
+    assert vm.state == end
+    answers = [line.split()[1:3] for line in world.lines if line.startswith(("< SHUTDOWN", "< CANCEL"))]
+    assert (answers[0][0], len(answers)) == ("CANCEL", 2)
+    world.judge()
+
+
 @pytest.mark.parametrize("release", ["2.0.1", "3.8.5", "7.4.0"])
 def test_a_delete_that_fails_is_made_up_for(folder: Path, release: str) -> None:
     """The core forgets the VM whatever is answered."""
