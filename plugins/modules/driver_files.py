@@ -15,7 +15,8 @@ description:
     itself, so that all files together cost one task and one transfer.
   - The package folder is made complete and compiled beside the old one, and then takes its place in one step. Other
     files are replaced one by one, each atomically. So no driver that is started meanwhile finds half of something.
-  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
+  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it, and P(opennebula.elastichosts.eh_endpoint#role) for
+    the program of the endpoint, which is an O(tree) without O(library).
 attributes:
   check_mode:
     support: full
@@ -27,8 +28,8 @@ attributes:
 options:
   library:
     description: The folder of the package, for example V(/usr/lib/one/python/one_eh). Its parent is made when missing.
+      Without it there is no package. It or O(tree) is needed.
     type: path
-    required: true
   python:
     description: The interpreter that will run the drivers. It compiles the packages, so that a driver starts at once
       even where it may not write. Without it nothing is compiled.
@@ -124,6 +125,10 @@ options:
         description: The content of its files, by name.
         type: dict
         required: true
+      mode:
+        description: The mode of its files, in octal digits.
+        type: str
+        default: "0755"
       owner:
         description: The user to whom they are to belong.
         type: str
@@ -180,6 +185,13 @@ EXAMPLES = r"""
       - path: /srv/cloud/one/etc/vmm_eh
         mode: "0750"
         owner: oneadmin
+
+- name: A program in a folder that holds nothing else
+  opennebula.elastichosts.driver_files:
+    tree:
+      path: /opt/greeter
+      files: {greet.py: "print('hello')\n"}
+      mode: "0644"
 """
 
 RETURN = r"""
@@ -215,7 +227,7 @@ from ..module_utils.front_end_library import library
 from ..module_utils.front_end_trial import loading_problem, start_problem
 
 ARGUMENTS = {
-    "library": {"type": "path", "required": True},
+    "library": {"type": "path"},
     "python": {"type": "path"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
@@ -256,6 +268,7 @@ ARGUMENTS = {
         "options": {
             "path": {"type": "path", "required": True},
             "files": {"type": "dict", "required": True},
+            "mode": {"type": "str", "default": "0755"},
             "owner": {"type": "str"},
             "group": {"type": "str"},
         },
@@ -359,12 +372,13 @@ def zone_files(params: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 def wanted(params: Mapping[str, Any]) -> List[Entry]:
     """All but the packages, each folder before what is in it."""
-    parent = Entry(Path(params["library"]).parent, None, "0755", params["owner"], params["group"])
+    roots = [Path(params["library"])] if params["library"] else []
+    parents = [Entry(root.parent, None, "0755", params["owner"], params["group"]) for root in roots]
     files = [*params["files"], *zone_files(params)]
     entries = [
         Entry(Path(file["path"]), content_of(file), file["mode"], file["owner"], file["group"]) for file in files
     ]
-    return [parent, *entries, *tree_entries(params["tree"])]
+    return [*parents, *entries, *tree_entries(params["tree"])]
 
 
 def tree_entries(tree: Optional[Mapping[str, Any]]) -> List[Entry]:
@@ -374,7 +388,7 @@ def tree_entries(tree: Optional[Mapping[str, Any]]) -> List[Entry]:
     contents = {name: str(content).encode("utf-8", "surrogateescape") for name, content in tree["files"].items()}
     return [
         Entry(folder, None, "0755", owner, group),
-        *(Entry(folder / name, content, "0755", owner, group) for name, content in contents.items()),
+        *(Entry(folder / name, content, tree["mode"], owner, group) for name, content in contents.items()),
     ]
 
 
@@ -425,16 +439,18 @@ def own(module: AnsibleModule, path: str, mode: Optional[str], owner: Optional[s
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
-def library_changes(root: Path) -> List[Path]:
+def library_changes(root: Optional[Path]) -> List[Path]:
     """What of the package folder is not as it has to be; what an interpreter compiled is not looked at."""
+    if root is None:
+        return []
     files = {root / name: content for name, content in library().items()}
     wrong = [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]
     return wrong + [path for path in sorted(root.rglob("*.py")) if path not in files]
 
 
-def broken_off(root: Path) -> List[Path]:
+def broken_off(root: Optional[Path]) -> List[Path]:
     """Package folders that an earlier run had not time to put in their place, or to remove."""
-    return sorted(root.parent.glob(f".{root.name}-*"))
+    return [] if root is None else sorted(root.parent.glob(f".{root.name}-*"))
 
 
 def install_library(module: AnsibleModule, root: Path) -> None:
@@ -495,7 +511,7 @@ def try_drivers(module: AnsibleModule) -> None:
     python, front_end = params["python"] or "", FrontEnd(params["one_location"], params["start_as"])
     said = {driver: start_problem(driver, python, front_end) for driver in params["start"]}
     problems = [f"{driver} does not answer INIT: {what}" for driver, what in said.items() if what]
-    if not problems and params["start"] and python:
+    if not problems and params["start"] and python and params["library"]:
         what = loading_problem(python, Path(params["library"]), front_end)
         problems = [f"{python} cannot load the drivers: {what}"] if what else []
     if problems:
@@ -507,15 +523,17 @@ def try_drivers(module: AnsibleModule) -> None:
 
 def present(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
-    root = Path(params["library"])
+    root = Path(params["library"]) if params["library"] else None
     entries = wanted(params)
     wrong = [entry for entry in entries if not entry.is_right]
     packages = library_changes(root)
     old = strangers(params["tree"]) + broken_off(root)
     diff = [entry.diff() for entry in wrong if entry.content is not None]
-    if packages:
+    if root and packages:
         names = "".join(f"{path}\n" for path in packages)
         diff.append({"before_header": str(root), "after_header": str(root), "before": "", "after": names})
+    if old:
+        diff.append({"before": "".join(f"{path}\n" for path in old), "after": ""})
     if not module.check_mode:
         if params["venv_base"] and params["venv"]:
             Path(params["venv"]).parent.mkdir(parents=True, exist_ok=True)
@@ -524,7 +542,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
             write(module, entry)
         for path in old:
             remove(path)
-        if packages:
+        if root and packages:
             install_library(module, root)
     paths = [*(entry.path for entry in wrong), *old]
     for entry in entries:
@@ -553,22 +571,24 @@ def remove(path: Path) -> None:
 
 def absent(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
-    root = Path(params["library"])
+    root = Path(params["library"]) if params["library"] else None
+    roots = [] if root is None else [root, *broken_off(root)]
     given = [Path(file["path"]) for file in reversed(params["files"])]
     folders = [params["tree"]["path"]] if params["tree"] else []
     others = [Path(path) for path in (*folders, *([params["venv"]] if params["venv"] else []), *params["leftovers"])]
-    paths = [path for path in (root, *broken_off(root), *given, *others) if path.exists() or path.is_symlink()]
+    paths = [path for path in (*roots, *given, *others) if path.exists() or path.is_symlink()]
     if not module.check_mode:
         for path in paths:
             remove(path)
-        if root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
+        if root and root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
             root.parent.rmdir()
     names = "".join(f"{path}\n" for path in paths)
     return {"changed_paths": [str(path) for path in paths], "diff": {"before": names, "after": ""}}
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    needed = [("library", "tree")]
+    module = AnsibleModule(argument_spec=ARGUMENTS, required_one_of=needed, supports_check_mode=True)
     os.umask(0o022)  # what is compiled is for the user that runs the drivers
     try:
         result = present(module) if module.params["state"] == "present" else absent(module)

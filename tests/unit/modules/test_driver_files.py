@@ -27,7 +27,8 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run_module(**options: Any) -> dict[str, Any]:
-        arguments = {"library": str(tmp_path / "python/one_eh"), **options}
+        given = {"library": str(tmp_path / "python/one_eh"), **options}
+        arguments = {name: value for name, value in given.items() if value is not None}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             driver_files.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -146,6 +147,32 @@ def test_a_tree_holds_its_files_and_no_others(run: Run, tmp_path: Path) -> None:
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {"delete": 0o755, "ln": 0o755}
     run(tree=tree, state="absent")
     assert not folder.exists()
+
+
+def test_a_tree_needs_no_packages(run: Run, tmp_path: Path) -> None:
+    folder = str(tmp_path / "opt/greeter")
+    tree = {"path": folder, "files": {"greet.py": "print()\n"}, "mode": "0644"}
+    assert run(library=None, tree=tree)["changed_paths"] == [folder, f"{folder}/greet.py"]
+    assert [path.name for path in tmp_path.iterdir()] == ["opt"]
+    assert (tmp_path / "opt/greeter/greet.py").stat().st_mode & 0o777 == 0o644
+    assert not run(library=None, tree=tree)["changed"]
+    assert run(library=None)["msg"] == "one of the following is required: library, tree"
+    assert run(library=None, tree=tree, state="absent")["changed_paths"] == [folder]
+
+
+def test_check_mode_foretells_what_a_tree_gets_and_loses(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "opt"
+    run(library=None, tree={"path": str(folder), "files": {"a.py": "A = 1\n", "old.py": ""}})
+    now = {"path": str(folder), "files": {"a.py": "A = 2\n"}}
+    foretold = run(library=None, tree=now, _ansible_check_mode=True, _ansible_diff=True)
+    assert foretold["changed_paths"] == [f"{folder}/a.py", f"{folder}/old.py"]
+    assert [(one["before"], one["after"]) for one in foretold["diff"]] == [
+        ("A = 1\n", "A = 2\n"),
+        (f"{folder}/old.py\n", ""),
+    ]
+    assert (folder / "a.py").read_text() == "A = 1\n"
+    assert run(library=None, tree=now)["changed_paths"] == foretold["changed_paths"]
+    assert not (folder / "old.py").exists()
 
 
 @pytest.mark.parametrize(
