@@ -28,7 +28,10 @@ help: ## what can be made
 demo: setup ## the main job on loopback: endpoint, ad hoc server, drivers under two OpenNebula generations, inventory
 	@$(BIN)/python -m tests.demo
 
-test: lint types unit sanity integration docs package ## everything that must hold
+# Each part of the second line keeps about one processor busy, "unit" keeps two.
+test: setup ## everything that must hold
+	@$(MAKE) --no-print-directory lint types unit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target integration sanity docs package
 
 molecule: setup ## the molecule scenario of the role one_eh_driver
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade \

@@ -13,6 +13,7 @@ where ansible-test looks for it. Its virtual environments go to a home folder be
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -108,9 +109,13 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print(__doc__)
         return 2
-    stage()
-    prime_pip()
-    keep_pip_settings()
+    # sanity and integration may begin at the same time; the second finds all in place
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "stage.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stage()
+        prime_pip()
+        keep_pip_settings()
     return run(arguments[0], arguments[1:])
 
 
