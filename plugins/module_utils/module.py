@@ -64,8 +64,7 @@ class Outcome(NamedTuple):
 class Task:
     """One task: its options, which of them are in the task at all, the cloud, and the time that is left.
 
-    `touched` is set before the first changing call, so that a failure half-way is reported as a change. `tell` takes a
-    line of progress for whoever watches.
+    `wrote` is set before a file of the machine is written. `tell` takes a line of progress for whoever watches.
     """
 
     def __init__(
@@ -83,13 +82,19 @@ class Task:
         self.check_mode = check_mode
         self.warn = warn
         self.tell = tell
-        self.touched = False
+        self.wrote = False
         self.clock = Clock()
         seconds = params.get("wait_timeout", WAIT_TIMEOUT)
         if seconds <= 0:
             raise InvalidOption("wait_timeout", f"{seconds} is out of range, give seconds above 0")
         self.deadline = Deadline(float(seconds), self.clock)
         self.client = client_for(connection_of(params, given))
+        self._effects_before = self.client.transport.effects
+
+    @property
+    def touched(self) -> bool:
+        """Whether something was changed, or may have been: so a failure half-way is reported as a change."""
+        return self.wrote or self.client.transport.effects > self._effects_before
 
 
 class Definition(NamedTuple):

@@ -77,7 +77,6 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
         expected = predicted(plan, current.properties if current else {})
         resource: Optional[Resource] = Resource({"type": kind.type, **expected}) if expected else None
     else:
-        task.touched = plan.changed
         resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type)
     view = resource_view(resource, users) if resource else {}
     subject = f"{kind.type} {params['name'] or params[kind.option]}"

@@ -251,7 +251,6 @@ def perform(task: Task) -> Outcome:
 
 def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict[str, Any]:
     """Make the plan true. Raises PartlyDone, with what there is then, when a part of it failed."""
-    task.touched = plan.changed
     done = apply_group(
         task.client,
         plan,

@@ -363,7 +363,6 @@ def content_marks(content: Content) -> Dict[str, str]:
 def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Any:
     """The drive as it is then, and the bytes that were sent and received."""
     moved = {"sent": 0, "received": 0}
-    task.touched = plan.changed
     drive = apply_drive(task.client, plan, current, task.deadline)
     if drive is None:
         return None, moved
@@ -371,10 +370,8 @@ def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content
         drive = wait_imaged(task.client, drive.uuid, task.deadline)
     tell = teller(task, drive)
     if content.source is not None:
-        task.touched = True
         drive = copied(task, drive, content.source)
     if content.image is not None:
-        task.touched = True
         if SOURCE_KEY in drive.properties or COPYING_KEY in drive.properties:
             drive = task.client.drives.set(drive.uuid, {SOURCE_KEY: None, COPYING_KEY: None})
         uploaded = upload(
@@ -382,7 +379,7 @@ def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content
         )
         drive, moved["sent"] = uploaded.drive, uploaded.sent
     if content.dest:
-        task.touched = True
+        task.wrote = True
         fetched = downloads.download(task.client, drive, content.dest, progress=tell("downloaded"))
         moved["received"] = fetched.received
     return drive, moved

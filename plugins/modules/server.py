@@ -418,7 +418,6 @@ def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Dr
     """Make the plan true. Drives go between the stop and the end of their server, so that a cut run can be repeated."""
     if not plan.changed:
         return current
-    task.touched = True
     server = current
     if doomed:
         server = apply_server(task.client, Plan(plan.steps[:-1]), current, task.deadline)

@@ -26,7 +26,7 @@ QUIET_LOOKS = 2
 TARGETS = {"create": "active", "create_stopped": "stopped", "start": "active", "stop": "stopped", "shutdown": "stopped"}
 ADVICE = {
     "active": "allow more time, or look at the server's console",
-    "stopped": "its guest may ignore ACPI: cut the power (state: stopped, or force), or allow more time",
+    "stopped": "its guest may ignore ACPI: cut the power (state: stopped), or allow more time",
 }
 
 

@@ -126,6 +126,8 @@ class Transport:
 
     Certificates are checked against `verify`: True (REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE or those that requests would
     take), a path, or False. The environment (CA bundles, proxies) is looked at once, when the transport is made.
+
+    `effects` counts the changing calls that had their effect, or may have had it.
     """
 
     def __init__(
@@ -158,6 +160,8 @@ class Transport:
             "Connection": "keep-alive",
         }
         self._pool, self._base, self._close = _way(self.endpoint, verify)
+        self._counting = threading.Lock()
+        self.effects = 0
 
     def __repr__(self) -> str:
         return f"Transport({self.endpoint!r}, user={self.account.user!r})"
@@ -196,7 +200,18 @@ class Transport:
             sent["Content-Length"] = str(len(content))
         if properties is not None:
             content = wire.format_json(properties)
-        return self._retried("POST", path, content, sent, faults.secrets_of(properties), REPLY_LIMIT)
+        try:
+            reply = self._retried("POST", path, content, sent, faults.secrets_of(properties), REPLY_LIMIT)
+        except ElasticHostsError as error:
+            if error.maybe_done:
+                self._count_effect()
+            raise
+        self._count_effect()
+        return reply
+
+    def _count_effect(self) -> None:
+        with self._counting:
+            self.effects += 1
 
     def _retried(
         self,

@@ -132,6 +132,13 @@ def test_a_member_that_the_cloud_refuses_is_undone_and_the_others_are_told(poor:
     assert poor.run("burst", **WEB, exact_count=2, image="golden")["changed"] is False
 
 
+def test_what_is_refused_before_anything_was_done_is_no_change(poor: Cloud) -> None:
+    assert poor.run("burst", **WEB, exact_count=2)["changed"]
+    for module, options in (("burst", {**WEB, "exact_count": 3}), ("server", {"name": "one", "cpu": 500, "mem": 256})):
+        result = poor.run(module, **options)
+        assert (result["failed"], result["failure"]["status"], result["changed"]) == (True, 402, False)
+
+
 def test_a_password_is_given_and_not_shown(cloud: Cloud) -> None:
     result = cloud.thrice("burst", **WEB, exact_count=2, vnc=True, password="geheim12")
     assert "geheim12" not in json.dumps(result)
