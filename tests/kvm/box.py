@@ -56,11 +56,15 @@ class Box(Endpoint):
 
     def empty(self) -> None:
         """End what a failed test left, and take the zone's network away."""
-        for uuid in self.domains():
-            virsh("destroy", f"{self.zone}-{uuid}")
-        for name in virsh("net-list", "--all", "--name").split():
-            if name.startswith(self.zone):
-                virsh("net-destroy", name)
+        leave(self.zone)
+
+
+def leave(zone: str) -> None:
+    """Take away all that libvirt has of a zone."""
+    for kind, end in (("list", "destroy"), ("net-list", "net-destroy")):
+        for name in virsh(kind, "--name").split():
+            if name.startswith(zone):
+                virsh(end, name)
 
 
 def virsh(*arguments: str) -> str:

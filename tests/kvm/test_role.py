@@ -15,17 +15,16 @@ import pwd
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.kvm import systemctl
-from tests.kvm.box import FOLDER, until
-from tests.support.collection import COLLECTIONS
+from tests.kvm.box import FOLDER, leave, until, virsh
 from tests.support.endpoint import KEY, USER
-from tests.support.plays import Played
+from tests.support.plays import Controller, Played, Variables
 
 PORT = 8097
 HOME, ETC, VAR = Path("/opt/eh_endpoint"), Path("/etc/eh_endpoint"), Path("/var/lib/eh_endpoint")
@@ -38,18 +37,32 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.programs = folder / "bin"
-        self.programs.mkdir()
-        program = self.programs / "systemctl"
+        programs = folder / "bin"
+        programs.mkdir()
+        program = programs / "systemctl"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {shlex.quote(systemctl.__file__)} {folder} "$@"\n')
         program.chmod(0o755)
         # No list of packages can be fetched here: those that are there count as new.
         stamp = Path("/var/lib/apt/periodic/update-success-stamp")
         stamp.parent.mkdir(exist_ok=True)
         stamp.touch()
+        self._controller = Controller(
+            folder,
+            KEY,
+            PATH=f"{programs}:{os.environ['PATH']}",
+            HOME=str(folder),
+            PIP_NO_INDEX="1",
+            PIP_FIND_LINKS=str(FOLDER / "wheels"),
+            npm_config_cache=str(FOLDER / "npm"),
+            npm_config_offline="true",
+        )
 
     def play(self, *options: str, **variables: object) -> Played:
-        own = {
+        return self.plays({"box": variables}, *options)
+
+    def plays(self, hosts: Mapping[str, Variables], *options: str) -> Played:
+        """A play on this machine under several names, with variables for each."""
+        common = {
             "ansible_connection": "local",
             "ansible_python_interpreter": "/usr/bin/python3",
             "eh_endpoint_service": "systemd",
@@ -57,35 +70,8 @@ class Machine:
             "eh_endpoint_addresses": "10.181.0.0/24",
             "eh_endpoint_accounts": [ACCOUNT],
         }
-        inventory = self.folder / "hosts.json"
-        inventory.write_text(json.dumps({"all": {"hosts": {"box": own | variables}}}))
-        environment = {
-            **os.environ,
-            "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "HOME": str(self.folder),
-            "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
-            "ANSIBLE_PIPELINING": "1",
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-            "LC_ALL": "C.UTF-8",
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(FOLDER / "wheels"),
-            "npm_config_cache": str(FOLDER / "npm"),
-            "npm_config_offline": "true",
-        }
-        program = str(Path(sys.executable).parent / "ansible-playbook")
-        done = subprocess.run(
-            [program, "-i", str(inventory), "opennebula.elastichosts.endpoint", *options],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        played = Played(done.stdout + done.stderr)
-        assert KEY not in played.output
-        return played
+        self._controller.hosts(hosts, common)
+        return self._controller.play("endpoint", *options)
 
     def calls(self) -> list[str]:
         """The calls of systemctl that change something."""
@@ -95,6 +81,11 @@ class Machine:
 
     def forget_calls(self) -> None:
         (self.folder / "calls.jsonl").write_text("")
+
+    def stop(self) -> None:
+        systemctl.main(self.folder, ["stop", "eh-endpoint"])
+        if (VAR / "zone").exists():
+            leave((VAR / "zone").read_text().strip())
 
     def answers(self, certificate: Path) -> requests.Session:
         """A session of the account, as soon as the endpoint answers it with a certificate that this one vouches for."""
@@ -118,6 +109,24 @@ class Machine:
         return session
 
 
+def given(certificate: str, key: str = "/etc/hostname") -> dict[str, object]:
+    return {"eh_endpoint_tls": "files", "eh_endpoint_tls_cert": certificate, "eh_endpoint_tls_key": key}
+
+
+REFUSALS: dict[str, tuple[dict[str, object], str]] = {
+    "nobody": ({"eh_endpoint_accounts": []}, "needs at least one account"),
+    "joe": ({"eh_endpoint_accounts": [{"user": "joe", "key": KEY}]}, "is a UUID, and this is none: joe"),
+    "cars": ({"eh_endpoint_accounts": [{**ACCOUNT, "quota": {"cars": 1}}]}, "vlans, not cars"),
+    "no-files": ({"eh_endpoint_tls": "files"}, "needs eh_endpoint_tls_cert"),
+    "no-file": (given("/no/crt"), "The machine has no file /no/crt: put"),
+    "hidden": (
+        given("/etc/hostname", "/root/.profile"),
+        "The unit's sandbox hides /root/.profile: put the certificate",
+    ),
+}
+"""by host: variables that are wrong, and what is said about them"""
+
+
 def drives(session: requests.Session) -> list[str]:
     return str(session.get(f"https://127.0.0.1:{PORT}/drives/list", timeout=5).text).split()
 
@@ -135,28 +144,18 @@ def machine(place: Path) -> Iterator[Machine]:
     try:
         yield ours
     finally:
-        systemctl.main(folder, ["stop", "eh-endpoint"])
+        ours.stop()
 
 
-@pytest.mark.parametrize(
-    ("variables", "sentence"),
-    [
-        ({"eh_endpoint_accounts": []}, "needs at least one account"),
-        ({"eh_endpoint_accounts": [{"user": "joe", "key": KEY}]}, "is a UUID, and this is none: joe"),
-        ({"eh_endpoint_accounts": [{**ACCOUNT, "quota": {"cars": 1}}]}, "vlans, not cars"),
-        (
-            {"eh_endpoint_tls": "files", "eh_endpoint_tls_cert": "/no/crt", "eh_endpoint_tls_key": "/etc/hostname"},
-            "The machine has no file /no/crt: put",
-        ),
-        ({"eh_endpoint_tls": "files"}, "needs eh_endpoint_tls_cert"),
-    ],
-)
-def test_refuses_wrong_variables_before_anything_changes(
-    machine: Machine, variables: dict[str, object], sentence: str
-) -> None:
-    played = machine.play(**variables)
-    assert played.failed("box") == 1
-    assert sentence in played.message("box")
+@pytest.fixture(scope="module")
+def refused(machine: Machine) -> Played:
+    return machine.plays({name: variables for name, (variables, _sentence) in REFUSALS.items()})
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refuses_wrong_variables_before_anything_changes(refused: Played, name: str) -> None:
+    assert (refused.failed(name), refused.changed(name)) == (1, 0)
+    assert REFUSALS[name][1] in refused.message(name)
     assert nothing_installed()
 
 
@@ -196,18 +195,21 @@ def test_a_second_run_changes_nothing(machine: Machine) -> None:
 
 
 def test_serves_with_files_that_were_given_whatever_their_names(machine: Machine) -> None:
-    given = machine.folder / 'given 100% "so"'
-    given.mkdir()
-    certificate, key = given / "a.crt", given / "a.key"
+    folder = Path('/etc/ssl/given 100% "so"')
+    folder.mkdir()
+    certificate, key = folder / "a.crt", folder / "a.key"
     names = "subjectAltName=IP:127.0.0.1"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj", "/CN=given", "-addext", names]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     key.chmod(0o640)
     os.chown(key, 0, pwd.getpwnam("eh-endpoint").pw_gid)
-    files = {"eh_endpoint_tls_cert": str(certificate), "eh_endpoint_tls_key": str(key)}
-    played = machine.play(eh_endpoint_tls="files", **files)
+    older = HOME / "eh_endpoint/older.py"
+    older.write_text("# of a version before\n")
+    played = machine.play("--diff", **given(str(certificate), str(key)))
     assert played.failed("box") == 0, played.output
     assert len(drives(machine.answers(certificate))) == 1
+    assert f"-{older}\n" in played.output
+    assert not older.exists()
 
 
 def test_systemd_finds_no_fault_in_the_unit(machine: Machine) -> None:
@@ -216,16 +218,47 @@ def test_systemd_finds_no_fault_in_the_unit(machine: Machine) -> None:
     assert [line for line in done.stderr.splitlines() if "eh-endpoint" in line] == []
 
 
-def test_removal_keeps_drives_unless_told_otherwise(machine: Machine) -> None:
-    played = machine.play(eh_endpoint_state="absent")
+def test_removal_is_refused_while_a_guest_runs(machine: Machine) -> None:
+    session = machine.answers(Path('/etc/ssl/given 100% "so"/a.crt'))
+    wanted = {"name": "busy", "cpu": 500, "mem": 256, "nic:0:dhcp": "auto", "vnc": "auto", "password": "here"}
+    made = session.post(
+        f"https://127.0.0.1:{PORT}/servers/create", json=wanted, headers={"Accept": "application/json"}, timeout=120
+    )
+    assert made.status_code == 200, made.text
+    machine.forget_calls()
+    played = machine.play(eh_endpoint_state="absent", eh_endpoint_remove_drives=True)
+    assert (played.failed("box"), played.changed("box")) == (1, 0)
+    assert played.message("box").startswith(
+        f"Guests of this zone still run, those of servers {made.json()['server']}: shut them down first, or set"
+    )
+    assert machine.calls() == []
+    assert len(drives(session)) == 1
+
+
+def test_removal_keeps_drives_and_leaves_nothing_in_libvirt(machine: Machine) -> None:
+    zone = (VAR / "zone").read_text().strip()
+    assert zone in virsh("net-list", "--name")
+    played = machine.play(eh_endpoint_state="absent", eh_endpoint_force=True)
     assert played.failed("box") == 0, played.output
+    assert sorted(machine.calls()) == ["disable eh-endpoint", "stop eh-endpoint"]
     assert not HOME.exists()
     assert not UNIT.exists()
     assert list((VAR / "drives").iterdir())
-    assert {"stop eh-endpoint", "disable eh-endpoint"} <= set(machine.calls())
-    assert machine.play(eh_endpoint_state="absent").changed("box") == 0
+    assert zone not in virsh("list", "--all", "--name") + virsh("net-list", "--all", "--name")
 
-    played = machine.play(eh_endpoint_state="absent", eh_endpoint_remove_drives=True)
+
+def test_what_was_removed_is_not_removed_again(machine: Machine) -> None:
+    machine.forget_calls()
+    played = machine.play(eh_endpoint_state="absent")
+    assert (played.failed("box"), played.changed("box")) == (0, 0), played.output
+    assert machine.calls() == []
+
+
+def test_removal_takes_drives_too_when_told_to(machine: Machine) -> None:
+    wanted = {"eh_endpoint_state": "absent", "eh_endpoint_remove_drives": True}
+    played = machine.play(**wanted)
     assert played.failed("box") == 0, played.output
     assert nothing_installed()
-    assert machine.play(eh_endpoint_state="absent", eh_endpoint_remove_drives=True).changed("box") == 0
+    played = machine.play(**wanted)
+    assert (played.failed("box"), played.changed("box")) == (0, 0), played.output
+    assert machine.calls() == []

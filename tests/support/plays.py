@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays of the role one_eh_driver on stand-in front-ends, as ansible-playbook runs them."""
+"""Plays of the collection's roles, as ansible-playbook runs them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.front_ends import FrontEnd
 from tests.support.collection import COLLECTIONS
 from tests.support.endpoint import Endpoint
+
+Variables = Mapping[str, object]
 
 
 class Played(NamedTuple):
@@ -42,30 +45,20 @@ class Played(NamedTuple):
         return message
 
 
-class Plays:
-    """An inventory of front-ends, and playbooks of the collection on it.
+class Controller:
+    """Runs playbooks of the collection on an inventory in a folder.
 
-    :param hosts: by inventory name, with the variables that are theirs alone
+    secret: what no play may say. environment: beside what this process has, or in its place.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        cloud: Endpoint,
-        hosts: dict[str, FrontEnd],
-        special: dict[str, dict[str, object]] | None = None,
-    ) -> None:
-        common: dict[str, object] = {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "one_eh_driver_python": sys.executable,
-            "one_eh_driver_endpoint": cloud.url,
-            "one_eh_driver_auth": cloud.auth,
-        }
-        own = {name: {**front_end.variables, **(special or {}).get(name, {})} for name, front_end in hosts.items()}
+    def __init__(self, folder: Path, secret: str, **environment: str) -> None:
         self.inventory = folder / "hosts.json"
-        self.inventory.write_text(json.dumps({"all": {"hosts": own, "vars": common}}))
-        self.secret = cloud.key
+        self._secret = secret
+        self._environment = environment
+
+    def hosts(self, hosts: Mapping[str, Variables], common: Variables) -> None:
+        """The inventory: hosts with the variables that are theirs alone, and those that all have."""
+        self.inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": common}}))
 
     def play(self, playbook: str, *options: str) -> Played:
         command, environment = self._command(playbook, *options)
@@ -79,7 +72,7 @@ class Plays:
             timeout=300,
         )
         played = Played(done.stdout + done.stderr)
-        assert self.secret not in played.output
+        assert self._secret not in played.output
         return played
 
     def begin(self, playbook: str, *options: str) -> subprocess.Popen[bytes]:
@@ -99,5 +92,31 @@ class Plays:
             ANSIBLE_CALLBACK_RESULT_FORMAT="json",
             LC_ALL="C.UTF-8",
         )
+        environment.update(self._environment)
         program = str(Path(sys.executable).parent / "ansible-playbook")
         return [program, "-i", str(self.inventory), f"opennebula.elastichosts.{playbook}", *options], environment
+
+
+class Plays(Controller):
+    """A controller of stand-in front-ends.
+
+    :param hosts: by inventory name, with the variables that are theirs alone
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cloud: Endpoint,
+        hosts: Mapping[str, FrontEnd],
+        special: Mapping[str, Variables] | None = None,
+    ) -> None:
+        super().__init__(folder, cloud.key)
+        own = {name: {**front_end.variables, **(special or {}).get(name, {})} for name, front_end in hosts.items()}
+        common = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "one_eh_driver_python": sys.executable,
+            "one_eh_driver_endpoint": cloud.url,
+            "one_eh_driver_auth": cloud.auth,
+        }
+        self.hosts(own, common)

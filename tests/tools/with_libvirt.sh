@@ -18,15 +18,15 @@ fi
 
 unset EH_ROOM
 ip link set lo up
-# Where daemons of a service manager would be found, the guests and networks that this machine may have, and the place
-# of the tests' drives.
+# Where daemons of a service manager would be found, the guests and networks that this machine may have, the place of
+# the tests' drives, and what apt knows of packages that could not be fetched in here.
 mount -t tmpfs -o mode=755 room /run
 # What a role installs, and the user that it makes, are seen in here only.
 for folder in /etc /opt /var/lib; do
     mkdir -p "/run/room$folder/upper" "/run/room$folder/work"
     mount -t overlay -o "lowerdir=$folder,upperdir=/run/room$folder/upper,workdir=/run/room$folder/work" room "$folder"
 done
-for folder in /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/tmp; do
+for folder in /etc/libvirt /var/lib/libvirt /var/log/libvirt /var/lib/apt/lists /var/tmp; do
     mount -t tmpfs -o mode=755 room "$folder"
 done
 mkdir -p /run/lock /run/libvirt /var/log/libvirt/qemu
