@@ -226,15 +226,16 @@ class Journal:
             rows.execute("DELETE FROM doubt WHERE vm = ? AND state = ?", (vm, ENDED))
 
     def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
-        with self._change() as rows:
-            rows.execute(_TOGETHER)
-            given_up = rows.execute(
-                "SELECT 1 FROM doubt WHERE attempt = ? AND state = ?", (attempt, GIVEN_UP)
-            ).fetchone()
+        with self._change() as rows:  # what was given up once stays so
             rows.execute(
-                "INSERT OR REPLACE INTO doubt VALUES (?, ?, ?, ?, ?, ?)",
-                (attempt, vm, host, self._clock.now(), GIVEN_UP if given_up else state, seq),
-            )
+                "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq) ON CONFLICT (attempt) DO UPDATE "
+                "SET vm = :vm, host = :host, at = :at, seq = :seq, "
+                "state = CASE state WHEN :given_up THEN state ELSE :state END",
+                {
+                    "attempt": attempt, "vm": vm, "host": host, "at": self._clock.now(), "state": state, "seq": seq,
+                    "given_up": GIVEN_UP,
+                },
+            )  # fmt: skip
 
     def settle(self, attempt: str) -> None:
         """The doubt about ``attempt`` is over.

@@ -127,7 +127,7 @@ def _seconds(text: str) -> Optional[float]:
 
 
 def transport_error(error: BaseException, asked: Asked) -> TransportError:
-    """What an exception of urllib3 means: was anything sent, and what can be done about it?"""
+    """What an exception of http.client or urllib3 means: was anything sent, and what can be done about it?"""
     causes = list(_chain(error))
     tls = _first(causes, ssl.SSLError)
     names = {type(cause).__name__ for cause in causes}
@@ -196,6 +196,16 @@ def too_long(asked: Asked, limit: int) -> ProtocolError:
     return ProtocolError(
         f"{asked.call}: the answer of {asked.endpoint} is longer than {limit} bytes: "
         "check that it is an ElasticHosts API",
+        call=asked.call,
+        maybe_done=asked.changing,
+    )
+
+
+def packed(asked: Asked) -> ProtocolError:
+    """An answer in a content coding, which nobody asked for: its bytes are not what the call is about."""
+    return ProtocolError(
+        f"{asked.call}: the answer of {asked.endpoint} is compressed though that was not asked for: "
+        "look for a gateway between that does it",
         call=asked.call,
         maybe_done=asked.changing,
     )

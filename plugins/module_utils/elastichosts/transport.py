@@ -13,20 +13,18 @@ import random
 import ssl
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 from urllib.parse import urlsplit
 
-from . import faults, wire
+from . import connections, faults, wire
 from .clock import Clock, Deadline
 from .endpoint import parse_auth, parse_endpoint
 from .errors import ConfigurationError, ElasticHostsError, ProtocolError
 from .file_parts import FilePart
 
 try:
-    # Both come with requests. A session of requests costs each process 5 MiB, and each call twice the CPU.
+    # Comes with requests, which itself is only needed where a proxy is, and costs each process 10 MiB.
     import certifi
-    import urllib3
-    import urllib3.exceptions
 except ImportError:
     HAS_REQUESTS = False
 else:
@@ -156,10 +154,8 @@ class Transport:
         self._headers = {
             "Authorization": self.account.header(),
             "User-Agent": user_agent,
-            "Accept-Encoding": "identity",
-            "Connection": "keep-alive",
         }
-        self._pool, self._base, self._close = _way(self.endpoint, verify)
+        self._pool, self._base, self._broken = _way(self.endpoint, verify)
         self._counting = threading.Lock()
         self.effects = 0
 
@@ -168,7 +164,7 @@ class Transport:
 
     def close(self) -> None:
         """Close all connections."""
-        self._close()
+        self._pool.close()
 
     @contextlib.contextmanager
     def within(self, deadline: Deadline) -> Iterator[None]:
@@ -264,10 +260,7 @@ class Transport:
                 self._base + path,
                 body=body,
                 headers={**self._headers, **headers},
-                timeout=urllib3.Timeout(connect=limits.connect, read=limits.read),
-                redirect=False,
-                retries=False,
-                preload_content=False,
+                timeout=(limits.connect, limits.read),
             )
             try:
                 content = self._content(answer, asked, limit, end)
@@ -276,7 +269,7 @@ class Transport:
                 raise
             finally:
                 answer.release_conn()
-        except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError) as error:
+        except self._broken as error:
             raise faults.transport_error(error, asked) from None
         if 200 <= answer.status < 300:
             kind = answer.headers.get("Content-Type", "")
@@ -290,11 +283,16 @@ class Transport:
         left = max(deadline.left(), 0.1)
         return Timeouts(*(min(seconds, left) for seconds in self.timeouts))
 
-    def _content(self, answer: Any, asked: faults.Asked, limit: int, end: float) -> bytes:
+    def _content(self, answer: connections.Answer, asked: faults.Asked, limit: int, end: float) -> bytes:
         """The whole body: neither longer than `limit`, nor shorter than announced, nor after `end`."""
         pieces: List[bytes] = []
         size = 0
-        for piece in _pieces(answer):
+        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            raise faults.packed(asked)
+        while True:
+            piece = answer.read1(PIECE)
+            if not piece:
+                break
             pieces.append(piece)
             size += len(piece)
             if size > limit:
@@ -302,53 +300,37 @@ class Transport:
             if self.clock.monotonic() > end:
                 raise faults.too_slow(asked)
         announced = answer.headers.get("Content-Length", "")
-        if (
-            announced.isascii()
-            and announced.isdigit()
-            and not answer.headers.get("Content-Encoding")
-            and size < int(announced)
-        ):
+        if announced.isascii() and announced.isdigit() and size < int(announced):
             raise faults.cut_short(asked, size, int(announced))
         return b"".join(pieces)
 
 
-def _pieces(answer: Any) -> Iterator[bytes]:
-    """The body as it comes in, without waiting for a full piece: so the time can be looked at even when it drips."""
-    if hasattr(answer, "read1"):
-        yield from iter(lambda: answer.read1(PIECE, decode_content=True), b"")
-    elif answer.headers.get("Content-Encoding"):
-        yield from answer.stream(PIECE, decode_content=True)
-    else:
-        # urllib3 1.26 (Debian 11 and 12) lacks it, the response below has it; the last read frees the connection.
-        yield from iter(lambda: answer._original_response.read1(PIECE), b"")
-        answer.read()
-
-
-def _way(endpoint: str, verify: Union[bool, str]) -> Tuple[Any, str, Callable[[], None]]:
-    """A pool of connections, direct or by the proxy of the environment; what it wants before a path; how to close it.
+def _way(endpoint: str, verify: Union[bool, str]) -> Tuple[connections.Pool, str, Tuple[Type[BaseException], ...]]:
+    """Connections, direct or by the proxy of the environment; what they want before a path; what they raise.
 
     Raises ConfigurationError when there is no such file with certificates.
     """
-    trust: Dict[str, Any] = {"ssl_context": _tls(verify)} if endpoint.startswith("https:") else {}
-    names = ("all_proxy", f"{urlsplit(endpoint).scheme}_proxy")
+    trust = _tls(verify) if endpoint.startswith("https:") else None
+    parts = urlsplit(endpoint)
+    raised = (OSError, http.client.HTTPException)
+    names = ("all_proxy", f"{parts.scheme}_proxy")
     if any(os.environ.get(name) or os.environ.get(name.upper()) for name in names):
         import requests
+        import urllib3.exceptions
 
         # requests knows all that may stand in these variables; it is slow to load, and seldom needed.
         utils: Any = requests.utils
         proxy = utils.select_proxy(endpoint, utils.get_environ_proxies(endpoint))
         if proxy:
-            adapter = requests.adapters.HTTPAdapter(pool_maxsize=CONNECTIONS)
-            manager = adapter.proxy_manager_for(utils.prepend_scheme_if_needed(proxy, "http"), **trust)
-            return manager, endpoint, manager.clear
-    pool = urllib3.connection_from_url(endpoint, maxsize=CONNECTIONS, **trust)
-    return pool, urlsplit(endpoint).path, pool.close
+            adapter = requests.adapters.HTTPAdapter(pool_maxsize=connections.CONNECTIONS)
+            given = {} if trust is None else {"ssl_context": trust}
+            manager = adapter.proxy_manager_for(utils.prepend_scheme_if_needed(proxy, "http"), **given)
+            return connections.Proxied(manager), endpoint, (*raised, urllib3.exceptions.HTTPError)
+    return connections.Direct(endpoint, trust), parts.path, raised
 
 
 def _tls(verify: Union[bool, str]) -> ssl.SSLContext:
     if verify is False:
-        # Asked for in so many words; a warning with every call would only fill the logs.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

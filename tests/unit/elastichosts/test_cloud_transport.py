@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import logging
 import socket
 import ssl
@@ -302,6 +303,12 @@ def test_a_no_of_someone_else_is_never_taken_for_the_clouds(scripted: Relay, cli
         client.servers.get("6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405")
 
 
+def test_a_compressed_answer_is_refused_since_nobody_asked_for_one(scripted: Relay, client: ElasticHosts) -> None:
+    scripted.on(".*", lambda handler: handler.answer(200, {"Content-Encoding": "gzip"}, gzip.compress(b"server a")))
+    with pytest.raises(errors.ProtocolError, match="is compressed"):
+        client.servers.info()
+
+
 def test_a_page_with_status_200_is_no_empty_cloud(scripted: Relay, client: ElasticHosts) -> None:
     scripted.on(".*", says(200, text="<html>It works!</html>", Content_Type="text/html"))
     with pytest.raises(errors.ProtocolError, match="text/html"):
@@ -484,6 +491,24 @@ def test_a_proxy_that_is_down_is_told_without_its_password(clock: FakeClock, mon
     with pytest.raises(errors.ConnectError, match="proxy") as caught:
         wire.change("/servers/create", {})
     assert "proxypw" not in str(caught.value)
+
+
+def test_calls_go_through_the_proxy_of_the_environment(
+    scripted: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted.on(".*", good())
+    monkeypatch.setenv("http_proxy", scripted.url.replace("//", "//me:proxypw@"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    wire = transport.Transport("http://cloud.example/api", AUTH, clock=clock)
+    assert wire.read("/servers/info").objects() == []
+    wire.change("/servers/x/stop")
+    wire.close()
+    assert scripted.calls == [
+        "GET http://cloud.example/api/servers/info",
+        "POST http://cloud.example/api/servers/x/stop",
+    ]
+    assert scripted.connections == 1
+    assert all("proxy-authorization" in headers for _call, headers, _body in scripted.requests)
 
 
 def test_an_address_that_no_library_takes_is_told_at_once(clock: FakeClock) -> None:

@@ -1,0 +1,191 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections to one endpoint that stay open between calls. http.client speaks HTTP; urllib3 only where a proxy is.
+
+A call through urllib3 takes twice the CPU, and the drivers make three of them for an action.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import select
+import socket
+import ssl
+import weakref
+from typing import Any, List, Mapping, Optional, Protocol, Tuple, cast
+from urllib.parse import urlsplit
+
+CONNECTIONS = 32
+"""connections kept open: more than any caller's number of threads"""
+
+
+class NewConnectionError(http.client.HTTPException):
+    """There is no connection, so nothing was sent; the cause says why. Named as urllib3 names it."""
+
+
+class ConnectTimeoutError(http.client.HTTPException):
+    """The same, because it took too long."""
+
+
+class Answer(Protocol):
+    """Head of an answer; the body is still to be read. `release_conn` has to come at the end."""
+
+    status: int
+    headers: Any
+
+    def read1(self, size: int) -> bytes:
+        """The next bytes of the body, as soon as there are some; none at its end."""
+
+    def close(self) -> None:
+        """Give up the connection: what is left in it belongs to no call."""
+
+    def release_conn(self) -> None:
+        """The connection may serve another call."""
+
+
+class Pool(Protocol):
+    """Threads share it: a connection serves one call at a time."""
+
+    def request(
+        self, method: str, url: str, *, body: Any, headers: Mapping[str, str], timeout: Tuple[float, float]
+    ) -> Answer:
+        """Send a call, and wait for the head of its answer. `timeout`: seconds to connect, and for each read."""
+
+    def close(self) -> None:
+        """Close what is idle."""
+
+
+class DirectAnswer:
+    """What http.client answers, and the way back into the pool."""
+
+    def __init__(self, pool: Direct, connection: http.client.HTTPConnection) -> None:
+        self._pool = pool
+        self._connection = connection
+        self._response = connection.getresponse()
+        self.status = self._response.status
+        self.headers = self._response.headers
+
+    def read1(self, size: int) -> bytes:
+        return b"" if self._response.length == 0 else self._response.read1(size)
+
+    def release_conn(self) -> None:
+        whole = self._response.isclosed() or self._response.length == 0
+        self._response.close()
+        if whole and self._connection.sock is not None:
+            self._pool.put(self._connection)
+        else:
+            self._connection.close()
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+class ProxiedAnswer:
+    """What urllib3 answers."""
+
+    def __init__(self, answer: Any) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.headers = answer.headers
+        self.close, self.release_conn = answer.close, answer.release_conn
+
+    def read1(self, size: int) -> bytes:
+        if hasattr(self._answer, "read1"):
+            return cast(bytes, self._answer.read1(size))
+        # urllib3 1.26 (Debian 11 and 12) lacks it, the response below has it; the last read frees the connection.
+        return cast(bytes, self._answer._original_response.read1(size) or self._answer.read())
+
+
+class Proxied:
+    """Connections by a proxy. Raises urllib3.exceptions.HTTPError as well.
+
+    :param manager: urllib3.ProxyManager
+    """
+
+    def __init__(self, manager: Any) -> None:
+        self._manager = manager
+        self.close = manager.clear
+
+    def request(
+        self, method: str, url: str, *, body: Any, headers: Mapping[str, str], timeout: Tuple[float, float]
+    ) -> Answer:
+        import urllib3
+
+        limits = urllib3.Timeout(connect=timeout[0], read=timeout[1])
+        answer = self._manager.request(
+            method, url, body=body, headers=headers, timeout=limits, redirect=False, retries=False,
+            preload_content=False,
+        )  # fmt: skip
+        return ProxiedAnswer(answer)
+
+
+class Direct:
+    """Connections without a proxy.
+
+    Raises OSError and http.client.HTTPException; of these NewConnectionError and ConnectTimeoutError before anything
+    was sent.
+    """
+
+    def __init__(self, endpoint: str, trust: Optional[ssl.SSLContext]) -> None:
+        parts = urlsplit(endpoint)
+        self._address = parts.hostname or "", parts.port or (80 if trust is None else 443)
+        self._trust = trust
+        self._idle: List[http.client.HTTPConnection] = []  # the last one first: it is the least likely to be stale
+        weakref.finalize(self, _close, self._idle)
+
+    def request(
+        self, method: str, url: str, *, body: Any, headers: Mapping[str, str], timeout: Tuple[float, float]
+    ) -> Answer:
+        connection = self._get() or self._new(timeout[0])
+        try:
+            connection.sock.settimeout(timeout[1])
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who hangs up may have said why
+                connection.request(method, url, body, headers)
+            return DirectAnswer(self, connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def put(self, connection: http.client.HTTPConnection) -> None:
+        if len(self._idle) < CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        _close(self._idle)
+
+    def _get(self) -> Optional[http.client.HTTPConnection]:
+        """One that is idle and still open: nothing can be read from it, not even its end."""
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            poll = select.poll()
+            poll.register(connection.sock, select.POLLIN)
+            if not poll.poll(0):
+                return connection
+            connection.close()
+
+    def _new(self, seconds: float) -> http.client.HTTPConnection:
+        host, port = self._address
+        if self._trust is None:
+            connection = http.client.HTTPConnection(host, port, timeout=seconds)
+        else:
+            connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=self._trust)
+        try:
+            connection.connect()
+        except socket.timeout as error:
+            raise ConnectTimeoutError from error
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError from error
+        return connection
+
+
+def _close(idle: List[http.client.HTTPConnection]) -> None:
+    while idle:
+        idle.pop().close()
