@@ -20,7 +20,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 
 packages="qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients python3-libvirt python3-venv python3-apt openssl dnsmasq-base \
-    iproute2 iptables busybox-static syslinux mtools dosfstools chromium"
+    iproute2 iptables busybox-static syslinux mtools dosfstools btrfs-progs e2fsprogs chromium"
 missing=
 for package in $packages; do
     dpkg-query --show --showformat '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
