@@ -20,15 +20,17 @@ MIB = 1 << 20
 @pytest.fixture(scope="module")
 def sharing(place: Path) -> Iterator[Box]:
     """A zone whose drives are on Btrfs. The file system and its loop device end with the room of the run."""
-    subprocess.run(["modprobe", "--quiet", "btrfs"], check=False)  # where it is a module
-    if "\tbtrfs" not in Path("/proc/filesystems").read_text() or not Path("/dev/loop-control").exists():
-        pytest.skip("this kernel has no Btrfs, or no loop devices to mount one from a file")
     disk, drives = place / "disk", place / "sharing" / "drives"
     drives.mkdir(parents=True)
     with disk.open("wb") as file:
         file.truncate(256 * MIB)
     subprocess.run(["mkfs.btrfs", "--quiet", str(disk)], check=True)
-    subprocess.run(["mount", "-t", "btrfs", "-o", "loop", str(disk), str(drives)], check=True)
+    mount = ["mount", "-t", "btrfs", "-o", "loop", str(disk), str(drives)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    # Asked afterwards: mounting is what brings in a file system that is a module.
+    if "\tbtrfs" not in Path("/proc/filesystems").read_text() or not Path("/dev/loop-control").exists():
+        pytest.skip("this kernel has no Btrfs, or no loop devices to mount one from a file")
+    assert mounted.returncode == 0, mounted.stderr
     box = Box(place / "sharing", "10.178.0.0/24", uri="test:///default")
     try:
         yield box
