@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+ROUNDED = 0.0005
+"""seconds: epoll waits whole milliseconds, rounded up, and so on the average half of one too long"""
 
 
 class Line(asyncio.Protocol):
@@ -50,7 +52,7 @@ class Line(asyncio.Protocol):
         method, path, _version = head.split(b"\r\n")[0].decode().split()
         answer = self._act(method, path.strip("/").split("/"), body)
         if self.seconds:
-            asyncio.get_running_loop().call_later(self.seconds, self._answer, answer)
+            asyncio.get_running_loop().call_later(self.seconds - ROUNDED, self._answer, answer)
         else:
             self._answer(answer)
 

@@ -257,12 +257,19 @@ class Journal:
             return [Doubt(*row) for row in found]
 
     def prune(self) -> None:
-        """Clear out rows that nobody needs any more.
+        """Clear out rows that nobody needs any more, and move the rest from SQLite's log to the file itself.
+
+        That waits for the disk. In a connection of its own nobody waits with it.
 
         :raises JournalError:
         """
         with self._change() as rows:
             rows.execute("DELETE FROM action WHERE state = ? AND ended < ?", (DONE, self._clock.monotonic() - KEPT))
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=5.0)) as own:
+                own.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            raise self._useless(error) from None
 
     def entry(self, vm: int) -> Optional[Entry]:
         """The VM's last action, if this front-end knows one.
@@ -307,16 +314,20 @@ class Journal:
                 if self._connection is not None:
                     self._connection.close()
                 self._connection = None
-                raise JournalError(
-                    f"The journal {self.path} cannot be used ({error}): make room on its disk, and make it and its "
-                    "folder writable for the user that runs OpenNebula; if the file is damaged, move it away."
-                ) from None
+                raise self._useless(error) from None
+
+    def _useless(self, error: Exception) -> JournalError:
+        return JournalError(
+            f"The journal {self.path} cannot be used ({error}): make room on its disk, and make it and its folder "
+            "writable for the user that runs OpenNebula; if the file is damaged, move it away."
+        )
 
     def _open(self) -> sqlite3.Connection:
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(self.path, timeout=5.0, check_same_thread=False, isolation_level=None)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         connection.executescript(_SCHEMA)
         with connection:
             connection.execute(_TOGETHER)
@@ -329,6 +340,8 @@ class Journal:
         return connection
 
 
+_LOG_PAGES = 8000
+"""of 4 KiB; :meth:`Journal.prune` comes long before"""
 _TOGETHER = "BEGIN IMMEDIATE"
 """what follows is one transaction; a statement alone is one anyway"""
 _DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Callable, ContextManager, Dict, Generic, List, Optional, Tuple, TypeVar
 
@@ -74,6 +75,7 @@ class Listing(Generic[Thing]):
         self._within = within or (lambda _deadline: contextlib.nullcontext())
         self._news = threading.Condition()
         self._flights: List[float] = []
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="listing")
         self._failed: Optional[Tuple[float, Exception]] = None
         self.last: Optional[Snapshot[Thing]] = None
 
@@ -117,7 +119,7 @@ class Listing(Generic[Thing]):
     def _launch(self) -> None:
         begun = self._clock.monotonic()
         self._flights.append(begun)
-        threading.Thread(target=self._fly, args=(begun,), name="listing", daemon=True).start()
+        self._threads.submit(self._fly, begun)
 
     def _fly(self, begun: float) -> None:
         things: List[Thing] = []
