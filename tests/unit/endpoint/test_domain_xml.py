@@ -127,6 +127,7 @@ def test_a_nic_has_its_model_its_mac_and_the_network_of_the_zone(model: str) -> 
     assert attributes(root, "devices/interface/model") == {"type": model}
     assert attributes(root, "devices/interface/mac") == {"address": "6a:00:c6:12:00:04"}
     assert attributes(root, "devices/interface/source") == {"network": "eh01234567"}
+    assert attributes(root, "devices/interface/rom") == {"enabled": "no"}
 
 
 def test_a_nic_on_a_vlan_is_on_a_network_that_leads_nowhere() -> None:
