@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import sys
 from pathlib import Path
 
@@ -344,3 +345,23 @@ def test_a_changed_file_is_seen_without_a_restart(site: Site) -> None:
         rc.write_text("TOTAL_MEMORY=4096 # MB\nTOTAL_CPU=3\n")
         until(lambda: host.facts["TOTALMEMORY"] == str(4096 * 1024), "the new memory")
         assert host.facts["TOTALCPU"] == "300"
+
+
+def test_settings_that_the_driver_may_not_read_are_told_by_name_until_it_may(site: Site, tmp_path: Path) -> None:
+    """As for a user that is not root: root without the right to read everything."""
+    file = site.installation.etc / "vmm_eh" / "vmm_ehrc"
+    executable = tmp_path / "as_a_user"
+    rights = "setpriv --bounding-set=-dac_override,-dac_read_search " if os.geteuid() == 0 else ""
+    executable.write_text(f'#!/bin/sh\nexec {rights}"{site.installation.vmm}" "$@"\n')
+    executable.chmod(0o755)
+    file.chmod(0)
+    with site.core("7.4.0") as core:
+        core.start_vmm(executable)
+        vm = core.create_vm(site.template())
+        core.deploy(vm, core.create_host("eh"))
+        core.wait(vm, "BOOT_FAILURE")
+        assert f"{file} cannot be read (Permission denied): make it readable for the user that runs" in vm.error
+        assert site.servers() == []
+        file.chmod(0o600)
+        core.retry(vm)
+        core.wait(vm, "RUNNING")

@@ -20,7 +20,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
     purpose,
 )
 from tests.core import CoreFailure
-from tests.core.speech import vm_document
+from tests.core.speech import vm_document, vmm_line
 from tests.unit.bursting.conftest import VNC_SECRET, Site, until
 from tests.unit.bursting.proxy import Proxy
 from tests.unit.bursting.simulation import World
@@ -245,6 +245,17 @@ def test_pitfall_17_the_object_s_id_comes_first_and_updateconf_succeeds(world: W
     world.request("UPDATECONF", vm)
     assert any(line.startswith(f"< {action} FAILURE {vm.id} 3 {action} is not possible") for line in world.lines)
     assert any(line.startswith(f"< UPDATECONF SUCCESS {vm.id}") for line in world.lines)
+
+
+@pytest.mark.parametrize("action", ["UPDATESG", "UPDATENIC"])
+def test_without_an_object_s_id_there_is_none_to_repeat_and_one_answer_all_the_same(world: World, action: str) -> None:
+    """No core leaves it out; what holds is that the request is answered once, in a sentence."""
+    number = running(world)
+    said: list[bytes] = []
+    world.service._send = said.append
+    world.service.accept(vmm_line(world.release, action, world.model.vms[number], world.var, 0))
+    assert [line.split(b" ", 3)[:3] for line in said] == [[action.encode(), b"FAILURE", b"%d" % number]]
+    assert said[0].split(b" ", 3)[3].startswith(action.encode() + b" is not possible")
 
 
 def test_pitfall_18_no_secret_reaches_a_log_or_an_answer(site: Site) -> None:
