@@ -11,7 +11,7 @@ from .client import ElasticHosts
 from .clock import Deadline
 from .compare import drive_changes, resource_changes, server_changes
 from .drives import Drive
-from .errors import MissingError, WaitTimeout
+from .errors import AnswerLost, MissingError, WaitTimeout
 from .once import change_once, create_once
 from .plan import Plan, Step
 from .resources import Resource
@@ -40,12 +40,18 @@ def wait_for(
 ) -> T:
     """Look until it is `reached`, ever more slowly. Raises WaitTimeout with the last state as `describe` tells it."""
     pause = FIRST_POLL
+    seen: List[T] = []
     while True:
-        found = look()
-        if reached(found):
-            return found
+        try:
+            seen = [look()]
+        except AnswerLost:
+            # The deadline cuts calls short: what was seen before is the last state then.
+            if deadline.left() or not seen:
+                raise
+        if reached(seen[0]):
+            return seen[0]
         if not deadline.left():
-            last = describe(found)
+            last = describe(seen[0])
             raise WaitTimeout(f"{what} within {deadline.seconds:g} s, it is still {last}: {advice}", last=last)
         deadline.sleep(pause)
         pause = min(pause * 1.5, LAST_POLL)

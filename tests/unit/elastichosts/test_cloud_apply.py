@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import ensure, errors
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.apply import wait_for
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
@@ -304,6 +305,22 @@ def test_no_address_at_all_is_told(cloud: ElasticHosts) -> None:
     with pytest.raises(errors.WaitTimeout, match="still active, without an address") as caught:
         ensure.wait_address(cloud, server.uuid, Deadline(0.3, Clock()))
     assert caught.value.last == "active, without an address"
+
+
+def test_a_look_that_the_end_of_the_time_cut_short_leaves_the_state_before_it_as_the_last(clock: FakeClock) -> None:
+    looks = iter(["active"])
+
+    def look() -> str:
+        try:
+            return next(looks)
+        except StopIteration:
+            clock.sleep(60)
+            raise errors.AnswerLost("no answer in time") from None
+
+    with pytest.raises(errors.WaitTimeout, match="it did not stop within 5 s, it is still active: wait"):
+        wait_for(look, lambda state: state == "stopped", Deadline(5, clock), str, "it did not stop", "wait")
+    with pytest.raises(errors.AnswerLost):
+        wait_for(look, lambda state: state == "stopped", Deadline(5, clock), str, "it did not stop", "wait")
 
 
 def imaging(*polls: dict[str, str]) -> Iterator[script.Action]:
