@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,9 @@ def test_one_location_is_taken_from_the_environment_or_from_the_core_that_runs(
     program = tree / "bin/oned"
     shutil.copy(shutil.which("sleep") or "/bin/sleep", program)
     with subprocess.Popen([program, "60"], env={"ONE_LOCATION": str(tree)}) as core:
+        # The kernel tells of a new program before it tells of its environment.
+        while not Path(f"/proc/{core.pid}/environ").read_bytes():
+            time.sleep(0.01)
         found = look(tree, one_location="", release="7.4")
         core.kill()
     assert (found["one_location"], found["folders"]["etc"]) == (str(tree), f"{tree}/etc")
