@@ -17,7 +17,7 @@ import weakref
 from typing import Any, List, Mapping, Optional, Protocol, Tuple, cast
 from urllib.parse import urlsplit
 
-CONNECTIONS = 32
+CONNECTIONS = 64
 """connections kept open: more than any caller's number of threads"""
 
 
