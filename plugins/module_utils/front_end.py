@@ -63,7 +63,8 @@ def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str =
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
-            # AnsibleModule.run_command knows neither a limit of time nor another user.
+            # Programs of the installation itself, without a shell. AnsibleModule.run_command knows neither a limit of
+            # time nor another user.
             done = subprocess.run(  # noqa: S603 # pylint: disable=ansible-bad-function
                 list(command),
                 input=text.encode(),

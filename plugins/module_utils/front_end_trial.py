@@ -27,7 +27,7 @@ def start_problem(driver: str, python: str, front_end: FrontEnd) -> str:
     source, sink = os.pipe()
     try:
         with open(source, "rb", buffering=0) as output, open(sink, "wb", buffering=0) as theirs:  # noqa: PTH123
-            # AnsibleModule.run_command cannot talk to what it runs.
+            # What was just installed, without a shell. AnsibleModule.run_command cannot talk to what it runs.
             process = subprocess.Popen(  # noqa: S603 # pylint: disable=ansible-bad-function
                 [driver],
                 cwd=folder,

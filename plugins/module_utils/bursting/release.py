@@ -92,7 +92,7 @@ def _program(process: str) -> Optional[Number]:
         name = os.path.basename(os.readlink(program))  # noqa: PTH115, PTH119
         if name.replace(" (deleted)", "") not in CORES:
             return None
-        # A driver has no AnsibleModule to run it with.
+        # The file that the parent process runs, without a shell; a driver has no AnsibleModule to run it with.
         said = subprocess.run(  # noqa: S603 # pylint: disable=ansible-bad-function
             [program, "-v"],
             stdin=subprocess.DEVNULL,
