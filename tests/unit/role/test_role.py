@@ -188,9 +188,10 @@ def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: En
     vm = make_busy(hosts, installed, endpoint)
     twice = ("--limit", ",".join(TWICE))
     removal_foretold, after_foretelling_removal = plays.play("remove_driver", "--check", *twice), state()
-    calls()
+    assert not any(calls().values())
     removed, after_removal, removal_calls = plays.play("remove_driver", *words), state(), calls()
     removed_again, after_second_removal = plays.play("remove_driver", *twice), state()
+    assert not any(calls().values())
     force = ("--limit", ",".join(BUSY), "-e", "one_eh_driver_force=true")
     forced, after_force = plays.play("remove_driver", *force), state()
     return Story(
