@@ -34,8 +34,6 @@ T = TypeVar("T")
 Body = Union[bytes, FilePart]
 VERSION = "1.0.0"
 USER_AGENT = f"opennebula.elastichosts/{VERSION}"
-CONNECTIONS = 64
-"""Connections kept open: more than any caller's number of threads."""
 REPLY_LIMIT = 256 * 1024 * 1024
 """Bytes of the longest answer that is taken; a listing of 50,000 servers has about 50 MB."""
 PIECE = 256 * 1024
