@@ -84,7 +84,6 @@ class Creation:
         if order.vm is None:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
         wanted = specification(order.vm, order.host, order.settings, order.desk.settings.template_defaults())
-        self._begin_create(order, wanted.server["name"])
         for doubt in self._journal.doubts(order.vm_id):
             if self.mend(order, doubt):
                 self._journal.settle(doubt.attempt)
@@ -93,10 +92,6 @@ class Creation:
             return self._adopt(order, found, wanted.server)
         server = self._make(order, wanted)
         return server.uuid
-
-    def _begin_create(self, order: Order, name: str) -> None:
-        """Without a memory of what was begun, nothing is: this may raise JournalError."""
-        self._journal.begin(order.vm_id, order.request.action, order.host, creates=True, name=name)
 
     def _make(self, order: Order, wanted: Specification, *, again: bool = True) -> Server:
         """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
@@ -114,7 +109,7 @@ class Creation:
             if order.cancelled:
                 raise Cancelled
             server = self._active(order, server, deadline)
-            self._settle(order, attempt)
+            self._journal.settle_at_end(attempt.key, order.vm_id)
             return server
         except (ElasticHostsError, OpenNebulaError, Failure, JournalError, Cancelled) as error:
             if attempt.refused and not wanted.images:
@@ -236,7 +231,6 @@ class Creation:
 
     def _import(self, order: Order) -> str:
         """A server that was there before becomes the VM's: it is marked, and started if need be."""
-        self._begin_create(order, order.deploy_id)
         found = order.recorded()
         if found is None or order.vm is None:
             raise order.gone()

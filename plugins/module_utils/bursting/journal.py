@@ -18,9 +18,10 @@ import os
 import sqlite3
 import threading
 from dataclasses import dataclass
-from typing import Callable, Iterator, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..elastichosts.clock import Clock
+from .processes import boot_id, is_alive, this_process
 
 RUNNING = "running"
 DONE = "done"
@@ -30,17 +31,16 @@ INTERRUPTED = "interrupted"
 KEPT = 3600.0
 """seconds that the row of a finished action is kept: no listing that is still used is older"""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS boot (id TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS action (
-    vm INTEGER PRIMARY KEY, state TEXT NOT NULL, verb TEXT NOT NULL, host TEXT NOT NULL, name TEXT NOT NULL,
-    creates INTEGER NOT NULL, pid INTEGER NOT NULL, begun REAL NOT NULL, ended REAL
-);
-CREATE TABLE IF NOT EXISTS doubt (
-    attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL, state TEXT NOT NULL,
-    seq INTEGER
-);
-"""
+FORM = 1
+"""of the tables; a file of another form holds nothing that is worth its translation, and is begun anew"""
+_TABLES = {
+    "boot": "id TEXT PRIMARY KEY",
+    "action": "vm INTEGER PRIMARY KEY, state TEXT NOT NULL, verb TEXT NOT NULL, host TEXT NOT NULL, "
+    "creates INTEGER NOT NULL, process TEXT NOT NULL, begun REAL NOT NULL, ended REAL",
+    "doubt": "attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL, "
+    "state TEXT NOT NULL, seq INTEGER, process TEXT NOT NULL",
+}
+"""``process``: of the driver that wrote the row, see :func:`~.processes.this_process`; empty: of another boot"""
 
 
 class JournalError(Exception):
@@ -57,19 +57,15 @@ class Entry:
     """the core's action, like ``DEPLOY``"""
     host: str
     """OpenNebula host"""
-    name: str
-    """of the server that was to be made"""
     creates: bool
     """whether the action may make a server"""
-    pid: int
+    process: str
     begun: float
     ended: Optional[float]
 
     def outdates(self, listing: float) -> bool:
         """Whether a listing that was begun at ``listing`` may show this VM as it was before or during the action."""
-        if self.ended is None:
-            return _alive(self.pid)
-        return self.ended is not None and self.ended >= listing
+        return is_alive(self.process) if self.ended is None else self.ended >= listing
 
 
 COPYING = "copying"
@@ -101,25 +97,6 @@ class Doubt:
     """ENDED: of the VM's last history record; None: not known"""
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def boot_id() -> str:
-    """Changes with every start of the machine; empty where the system does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
 def attempted(note: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Write a note without which the action goes on all the same; ``tell`` gets the sentence when it cannot be."""
     try:
@@ -138,41 +115,60 @@ class Journal:
         self.path = path
         self._clock = clock
         self._boot = boot_id() if boot is None else boot
+        self._process = this_process()
         self._lock = threading.Lock()
         self._connection: Optional[sqlite3.Connection] = None
+        self._settled: Dict[int, str] = {}
 
-    def begin(self, vm: int, verb: str, host: str, *, creates: bool = False, name: str = "") -> None:
-        """:raises JournalError:"""
-        with self._change() as rows:
-            rows.execute(
-                "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                (vm, RUNNING, verb, host, name, creates, os.getpid(), self._clock.monotonic()),
-            )
-
-    def end(self, vm: int, state: str = DONE) -> None:
-        """:raises JournalError:"""
-        with self._change() as rows:
-            rows.execute(
-                "UPDATE action SET state = ?, ended = ? WHERE vm = ?",
-                (state, self._clock.monotonic(), vm),
-            )
-
-    def take_over(self) -> List[Entry]:
-        """Mark what an earlier driver on this front-end left unfinished, and return it.
-
-        They need no work: the core may ask again, and then finds what was made by its ownership keys.
+    def begin(self, vm: int, verb: str, host: str, *, creates: bool = False) -> Optional[Entry]:
+        """An action begins; the VM's one before it, if this front-end knows one.
 
         :raises JournalError:
         """
         with self._change() as rows:
             rows.execute(_TOGETHER)
+            before = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
             rows.execute(
-                "UPDATE action SET state = ?, ended = ? WHERE state = ?",
-                (INTERRUPTED, self._clock.monotonic(), RUNNING),
+                "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
+                (vm, RUNNING, verb, host, creates, self._process, self._clock.monotonic()),
             )
-            for before, after in ((COPYING, LEFT), (CREATING, UNANSWERED)):
-                rows.execute("UPDATE doubt SET state = ? WHERE state = ?", (after, before))
-            return [_entry(row) for row in rows.execute(f"{_SELECT} WHERE state = ?", (INTERRUPTED,))]
+            return _entry(before) if before else None
+
+    def end(self, vm: int) -> None:
+        """:raises JournalError:"""
+        with self._change() as rows:
+            rows.execute(_TOGETHER)
+            rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, self._clock.monotonic(), vm))
+            if vm in self._settled:
+                rows.execute("DELETE FROM doubt WHERE attempt = ?", (self._settled.pop(vm),))
+
+    def take_over(self) -> List[Entry]:
+        """Mark what drivers of this front-end left unfinished that do not live any more, and return it.
+
+        It needs no work: the core may ask again, and then finds what was made by its ownership keys. A driver that
+        still ends its actions (the core has started another beside it) is left alone; it is asked for again later.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute(_TOGETHER)
+            writers = [row[0] for row in rows.execute(_UNFINISHED, (RUNNING, COPYING, CREATING))]
+            left: List[Entry] = []
+            for process in writers:
+                if process != self._process and not is_alive(process):
+                    left += self._inherit(rows, process)
+            return left
+
+    def _inherit(self, rows: sqlite3.Connection, process: str) -> List[Entry]:
+        """What ``process`` had under way, marked."""
+        found = [_entry(row) for row in rows.execute(f"{_SELECT} WHERE state = ? AND process = ?", (RUNNING, process))]
+        rows.execute(
+            "UPDATE action SET state = ?, ended = ? WHERE state = ? AND process = ?",
+            (INTERRUPTED, self._clock.monotonic(), RUNNING, process),
+        )
+        for before, after in ((COPYING, LEFT), (CREATING, UNANSWERED)):
+            rows.execute("UPDATE doubt SET state = ? WHERE state = ? AND process = ?", (after, before, process))
+        return found
 
     def copying(self, attempt: str, vm: int, host: str) -> None:
         """Drives are about to be made. Should the driver die before :meth:`settle`, the next one looks after them.
@@ -228,12 +224,12 @@ class Journal:
     def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
         with self._change() as rows:  # what was given up once stays so
             rows.execute(
-                "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq) ON CONFLICT (attempt) DO UPDATE "
-                "SET vm = :vm, host = :host, at = :at, seq = :seq, "
+                "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq, :process) "
+                "ON CONFLICT (attempt) DO UPDATE SET vm = :vm, host = :host, at = :at, seq = :seq, process = :process, "
                 "state = CASE state WHEN :given_up THEN state ELSE :state END",
                 {
                     "attempt": attempt, "vm": vm, "host": host, "at": self._clock.now(), "state": state, "seq": seq,
-                    "given_up": GIVEN_UP,
+                    "process": self._process, "given_up": GIVEN_UP,
                 },
             )  # fmt: skip
 
@@ -244,6 +240,11 @@ class Journal:
         """
         with self._change() as rows:
             rows.execute("DELETE FROM doubt WHERE attempt = ?", (attempt,))
+
+    def settle_at_end(self, attempt: str, vm: int) -> None:
+        """The same, written with the end of the VM's action, which comes next: that waits for the disk once."""
+        with self._lock:
+            self._settled[vm] = attempt
 
     def doubts(self, vm: Optional[int] = None) -> List[Doubt]:
         """What is to be looked after, of all VMs or of one.
@@ -328,13 +329,17 @@ class Journal:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        connection.executescript(_SCHEMA)
         with connection:
             connection.execute(_TOGETHER)
+            if connection.execute("PRAGMA user_version").fetchone() != (FORM,):
+                for name, columns in _TABLES.items():
+                    connection.execute(f"DROP TABLE IF EXISTS {name}")
+                    connection.execute(f"CREATE TABLE {name} ({columns})")
+                connection.execute(f"PRAGMA user_version = {FORM}")
             known = [row[0] for row in connection.execute("SELECT id FROM boot")]
             if known != [self._boot]:
-                connection.execute("UPDATE action SET begun = 0, ended = 0")
-                connection.execute("UPDATE action SET state = ? WHERE state = ?", (INTERRUPTED, RUNNING))
+                connection.execute("UPDATE action SET process = '', begun = 0, ended = ended * 0")
+                connection.execute("UPDATE doubt SET process = ''")
                 connection.execute("DELETE FROM boot")
                 connection.execute("INSERT INTO boot VALUES (?)", (self._boot,))
         return connection
@@ -345,9 +350,10 @@ _LOG_PAGES = 8000
 _TOGETHER = "BEGIN IMMEDIATE"
 """what follows is one transaction; a statement alone is one anyway"""
 _DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
-_SELECT = "SELECT vm, state, verb, host, name, creates, pid, begun, ended FROM action"
+_SELECT = "SELECT vm, state, verb, host, creates, process, begun, ended FROM action"
+_UNFINISHED = "SELECT process FROM action WHERE state = ? UNION SELECT process FROM doubt WHERE state IN (?, ?)"
 
 
-def _entry(row: Tuple[int, str, str, str, str, int, int, float, Optional[float]]) -> Entry:
-    vm, state, verb, host, name, creates, pid, begun, ended = row
-    return Entry(vm, state, verb, host, name, bool(creates), pid, begun, ended)
+def _entry(row: Tuple[int, str, str, str, int, str, float, Optional[float]]) -> Entry:
+    vm, state, verb, host, creates, process, begun, ended = row
+    return Entry(vm, state, verb, host, bool(creates), process, begun, ended)

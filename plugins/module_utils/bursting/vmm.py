@@ -35,7 +35,7 @@ from .daemon import (
     log,
     log_exception,
 )
-from .journal import DONE, Doubt, Entry, Journal, JournalError
+from .journal import Doubt, Entry, Journal, JournalError
 from .mapping import Facts, poll_facts, template_defaults
 from .orders import Desk, Failure
 from .refusals import refusal
@@ -187,12 +187,10 @@ class VmmService:
     def _carry_out(self, request: VmmRequest, meaning: Purpose, job: Job) -> str:
         if job.cancelled.is_set():
             raise Cancelled
-        previous = self._previous(request.id)
         vm = request.vm
         if meaning is Purpose.CREATE:
             vm = vm or self._described(request)
-        else:
-            self._begin(request)
+        previous = self._begin(request, creates=meaning is Purpose.CREATE)
         order = self._desk.order(request, meaning, vm, job, previous=previous, clock=self._lanes.clock(job))
         return self._verbs.table[meaning](order)
 
@@ -209,20 +207,27 @@ class VmmService:
             ) from None
         return from_deployment_file(content, request.id)
 
-    def _begin(self, request: VmmRequest) -> None:
-        """An action on a server that exists goes on without the journal; only its news to the core may be late."""
+    def _begin(self, request: VmmRequest, *, creates: bool) -> Optional[Entry]:
+        """The VM's action before this one.
+
+        Without a memory of what was begun, no server is made. An action on one that exists goes on without the
+        journal; only its news to the core may be late.
+        """
         try:
-            self._journal.begin(request.id, request.action, request.host)
+            return self._journal.begin(request.id, request.action, request.host, creates=creates)
         except JournalError as error:
+            if creates:
+                raise
             self._log("W", request.id, str(error))
+            return None
 
     def _end(self, vm_id: int) -> None:
         try:
-            self._journal.end(vm_id, DONE)
+            self._journal.end(vm_id)
         except JournalError as error:
-            log(str(error))
+            self._log("W", vm_id, str(error))
 
-    def _previous(self, vm_id: int) -> Optional[Entry]:
+    def _last(self, vm_id: int) -> Optional[Entry]:
         try:
             return self._journal.entry(vm_id)
         except JournalError:
@@ -274,7 +279,7 @@ class VmmService:
         host = self._settings.host(request.host)
         listing = self._zones.of(host).listing
         snapshot = listing.since(self._clock.monotonic() - host.number("LISTING_PERIOD"), POLL_WAIT)
-        entry = self._previous(request.id)
+        entry = self._last(request.id)
         if entry is not None and entry.ended is not None and entry.outdates(snapshot.begun):
             snapshot = listing.since(entry.ended, POLL_WAIT)
         if entry is not None and entry.outdates(snapshot.begun):
@@ -289,7 +294,6 @@ class VmmService:
 
     def mend(self) -> None:
         """Look after what was given up or left behind, and keep the journal small; runs until the driver stops."""
-        self.take_over()
         pause = MEND_SOON
         while True:
             left = self.mend_once()
@@ -297,20 +301,15 @@ class VmmService:
             if self._stopping.wait(pause if left else MEND_PERIOD):
                 return
 
-    def take_over(self) -> None:
-        """What an earlier driver left is this one's."""
-        try:
-            for entry in self._journal.take_over():
-                log(f"{entry.verb} VM {entry.vm} was under way when an earlier driver ended; the core may ask again.")
-        except JournalError as error:
-            log(str(error))
-
     def mend_once(self) -> int:
         """Submit a look after everything that the journal has doubts about; how much that is."""
         try:
+            for entry in self._journal.take_over():
+                log(f"{entry.verb} VM {entry.vm} was under way when an earlier driver ended; the core may ask again.")
             self._journal.prune()
             doubts = self._journal.doubts()
-        except JournalError:
+        except JournalError as error:
+            log(str(error))
             return 0
         for doubt in doubts:
             nobody = Ticket(lambda _line: None, lambda _ok, _text: b"")

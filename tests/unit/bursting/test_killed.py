@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -95,3 +96,23 @@ def test_a_driver_killed_at_any_call_of_an_action_leaves_one_server_or_none(
             drives = [one["drive"] for one in made(site, "drives", vm)]
             assert [one["ide:0:0"] for one in servers] == drives
         assert number >= 2
+
+
+def test_a_driver_that_starts_beside_another_leaves_alone_what_that_one_has_under_way(site: Site, proxy: Proxy) -> None:
+    """A core that was started again does not wait for the end of the drivers that it had."""
+    with site.core("7.4.0") as first, site.core("7.4.0") as second:
+        host = first.create_host("eh")
+        first.start_vmm()
+        vm = first.create_vm(TEMPLATE)
+
+        def start_another() -> None:
+            second.start_vmm()
+            second.create_host("eh")
+            time.sleep(0.5)  # it looks for what was left when it starts, and asks the cloud about it at once
+
+        proxy.fault("/drives/create", times=1, meanwhile=start_another)
+        first.deploy(vm, host)
+        first.wait(vm, "RUNNING", 20)
+        (server,) = made(site, "servers", vm)
+        assert [server["ide:0:0"]] == [one["drive"] for one in made(site, "drives", vm)]
+        assert not [call for call in proxy.calls if "destroy" in call]

@@ -4,15 +4,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import (
     INTERRUPTED,
+    LEFT,
+    RUNNING,
+    UNANSWERED,
     Journal,
     JournalError,
 )
@@ -38,7 +45,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
 def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_before_it(tmp_path: Path) -> None:
     clock = Clock()
     journal = Journal(str(tmp_path / "j"), clock)
-    journal.begin(7, "DEPLOY", "eh", creates=True, name="n")
+    journal.begin(7, "DEPLOY", "eh", creates=True)
     entry = journal.entry(7)
     assert entry is not None and entry.outdates(clock.monotonic() + 100)
     before = clock.monotonic()
@@ -48,17 +55,96 @@ def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_bef
     assert not entry.outdates(clock.monotonic())
 
 
-def test_an_action_of_a_driver_that_died_outdates_nothing_and_is_handed_over(tmp_path: Path) -> None:
+OTHER_DRIVER = """
+import sys
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
+journal = Journal(sys.argv[1], Clock())
+journal.begin(7, "DEPLOY", "eh", creates=True)
+journal.copying("a7", 7, "eh")
+journal.begin(8, "DEPLOY", "eh", creates=True)
+journal.creating("a8", 8, "eh")
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other_driver(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A living process that has two deploys under way in the journal ``j``."""
+    command = [sys.executable, "-c", OTHER_DRIVER, str(tmp_path / "j")]
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=path) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def states(journal: Journal) -> list[tuple[str, str]]:
+    return [(doubt.attempt, doubt.state) for doubt in journal.doubts()]
+
+
+def test_actions_of_a_driver_that_died_outdate_nothing_and_are_taken_over_once(
+    tmp_path: Path, other_driver: subprocess.Popen[str]
+) -> None:
     clock = Clock()
-    gone = subprocess.Popen(["true"])
-    gone.wait()
     journal = Journal(str(tmp_path / "j"), clock)
-    journal.begin(7, "DEPLOY", "eh", creates=True)
-    with sqlite3.connect(tmp_path / "j") as rows:
-        rows.execute("UPDATE action SET pid = ?", (gone.pid,))
-    rows.close()
+    other_driver.kill()
+    os.waitid(os.P_PID, other_driver.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet buried: a zombie does not live
     assert not journal.entries()[7].outdates(clock.monotonic())
-    assert [(entry.vm, entry.state) for entry in journal.take_over()] == [(7, INTERRUPTED)]
+    assert states(journal) == []
+    assert [(entry.vm, entry.state) for entry in journal.take_over()] == [(7, RUNNING), (8, RUNNING)]
+    assert {entry.state for entry in journal.entries().values()} == {INTERRUPTED}
+    assert states(journal) == [("a7", LEFT), ("a8", UNANSWERED)]
+    assert journal.take_over() == []
+
+
+def test_what_a_living_driver_does_is_its_own_until_it_ends(
+    tmp_path: Path, other_driver: subprocess.Popen[str]
+) -> None:
+    clock = Clock()
+    journal = Journal(str(tmp_path / "j"), clock)
+    journal.begin(9, "SHUTDOWN", "eh")
+    journal.copying("a9", 9, "eh")
+    assert journal.take_over() == []
+    assert journal.entries()[7].outdates(clock.monotonic())
+    assert states(journal) == []
+    other_driver.kill()
+    other_driver.wait()
+    assert [entry.vm for entry in journal.take_over()] == [7, 8]
+    assert journal.entries()[9].state == RUNNING
+    assert states(journal) == [("a7", LEFT), ("a8", UNANSWERED)]
+
+
+def test_a_process_id_that_was_given_out_again_is_not_the_driver_that_had_it(
+    tmp_path: Path, other_driver: subprocess.Popen[str]
+) -> None:
+    journal = Journal(str(tmp_path / "j"), Clock())
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows, rows:
+        rows.execute("UPDATE action SET process = ? || '@1'", (other_driver.pid,))
+    assert [entry.vm for entry in journal.take_over()] == [7, 8]
+
+
+def test_a_journal_of_another_form_is_begun_anew(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows, rows:
+        rows.execute("CREATE TABLE action (vm INTEGER PRIMARY KEY, pid INTEGER)")
+        rows.execute("INSERT INTO action VALUES (7, 1)")
+    journal = Journal(str(tmp_path / "j"), Clock())
+    assert journal.begin(7, "DEPLOY", "eh") is None
+    assert list(journal.entries()) == [7]
+
+
+def test_a_doubt_that_is_settled_at_the_end_lasts_until_then(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "j"), Clock())
+    for vm in (7, 8):
+        journal.begin(vm, "DEPLOY", "eh", creates=True)
+        journal.doubt(f"a{vm}", vm, "eh")
+    journal.settle_at_end("a7", 7)
+    assert [attempt for attempt, _state in states(journal)] == ["a7", "a8"]
+    journal.end(8)
+    assert [attempt for attempt, _state in states(journal)] == ["a7", "a8"]
+    journal.end(7)
+    assert [attempt for attempt, _state in states(journal)] == ["a8"]
 
 
 def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
@@ -67,10 +153,11 @@ def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
     first.end(7)
     first.begin(8, "DEPLOY", "eh", creates=True)
     first.close()
-    entries = Journal(str(tmp_path / "j"), Clock(), boot="two").entries()
+    second = Journal(str(tmp_path / "j"), Clock(), boot="two")
+    entries = second.entries()
     assert not entries[7].outdates(0.1)
     assert not entries[8].outdates(0.1)
-    assert entries[8].state == INTERRUPTED
+    assert [entry.vm for entry in second.take_over()] == [8]
 
 
 def test_rows_of_finished_actions_go_when_no_listing_is_that_old(tmp_path: Path) -> None:
