@@ -57,10 +57,42 @@ class Pool(Protocol):
         """Close what is idle."""
 
 
+class _Line(http.client.HTTPConnection):
+    """A connection that sends the head of a call and a body of bytes in one piece, where http.client sends two.
+
+    Each piece wakes up the other side, and on a long line the second may wait for the first.
+    """
+
+    _pieces: Optional[List[bytes]] = None
+    """held back, while there is a list"""
+
+    def ask(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> None:
+        if not isinstance(body, bytes):
+            self.request(method, url, body, headers)
+            return
+        self._pieces = []
+        try:
+            self.request(method, url, body, headers)
+            whole = b"".join(self._pieces)
+        finally:
+            self._pieces = None
+        self.send(whole)
+
+    def send(self, data: Any) -> None:
+        if self._pieces is None:
+            super().send(data)
+        else:
+            self._pieces.append(data)
+
+
+class _SecureLine(_Line, http.client.HTTPSConnection):
+    """The same by TLS."""
+
+
 class DirectAnswer:
     """What http.client answers, and the way back into the pool."""
 
-    def __init__(self, pool: Direct, connection: http.client.HTTPConnection) -> None:
+    def __init__(self, pool: Direct, connection: _Line) -> None:
         self._pool = pool
         self._connection = connection
         self._response = connection.getresponse()
@@ -133,7 +165,7 @@ class Direct:
         parts = urlsplit(endpoint)
         self._address = parts.hostname or "", parts.port or (80 if trust is None else 443)
         self._trust = trust
-        self._idle: List[http.client.HTTPConnection] = []  # the last one first: it is the least likely to be stale
+        self._idle: List[_Line] = []  # the last one first: it is the least likely to be stale
         weakref.finalize(self, _close, self._idle)
 
     def request(
@@ -143,13 +175,13 @@ class Direct:
         try:
             connection.sock.settimeout(timeout[1])
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who hangs up may have said why
-                connection.request(method, url, body, headers)
+                connection.ask(method, url, body, headers)
             return DirectAnswer(self, connection)
         except BaseException:
             connection.close()
             raise
 
-    def put(self, connection: http.client.HTTPConnection) -> None:
+    def put(self, connection: _Line) -> None:
         if len(self._idle) < CONNECTIONS:
             self._idle.append(connection)
         else:
@@ -158,7 +190,7 @@ class Direct:
     def close(self) -> None:
         _close(self._idle)
 
-    def _get(self) -> Optional[http.client.HTTPConnection]:
+    def _get(self) -> Optional[_Line]:
         """One that is idle and still open: nothing can be read from it, not even its end."""
         while True:
             try:
@@ -171,12 +203,12 @@ class Direct:
                 return connection
             connection.close()
 
-    def _new(self, seconds: float) -> http.client.HTTPConnection:
+    def _new(self, seconds: float) -> _Line:
         host, port = self._address
         if self._trust is None:
-            connection = http.client.HTTPConnection(host, port, timeout=seconds)
+            connection = _Line(host, port, timeout=seconds)
         else:
-            connection = http.client.HTTPSConnection(host, port, timeout=seconds, context=self._trust)
+            connection = _SecureLine(host, port, timeout=seconds, context=self._trust)
         try:
             connection.connect()
         except socket.timeout as error:
@@ -186,6 +218,6 @@ class Direct:
         return connection
 
 
-def _close(idle: List[http.client.HTTPConnection]) -> None:
+def _close(idle: List[_Line]) -> None:
     while idle:
         idle.pop().close()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from typing import Iterable, Mapping, NamedTuple, Union
 
@@ -20,7 +21,10 @@ _NOT_XML = re.compile("[^\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-
 
 def one_line(text: str) -> str:
     """``text`` as the core can store it: one line, valid XML characters only (1.3)."""
-    return _NOT_XML.sub(" ", _BREAKS.sub("; ", text.strip())).replace("\t", " ").strip()
+    text = text.strip()
+    if text.isprintable():  # nearly always: nothing of what follows finds anything then
+        return text
+    return _NOT_XML.sub(" ", _BREAKS.sub("; ", text)).replace("\t", " ").strip()
 
 
 def free_text(text: str, limit: int = MAX_TEXT) -> str:
@@ -67,6 +71,7 @@ _POLL_WORDS: Mapping[bool, Mapping[str, str]] = {
     True: {},
 }
 _INT_32 = 2**31 - 1
+_NO_TOKEN = re.compile(r"[\s\"\\]+")
 
 
 def poll_data(generation: str, facts: Mapping[str, Value], *, monitoring: bool = False) -> str:
@@ -80,7 +85,7 @@ def poll_data(generation: str, facts: Mapping[str, Value], *, monitoring: bool =
     for key, value in facts.items():
         # 2.0 reads 32-bit integers (8.12).
         number = min(int(value), _INT_32) if generation == "V1" and isinstance(value, (int, float)) else value
-        token = re.sub(r"[\s\"\\]+", "_", one_line(str(number)))
+        token = _NO_TOKEN.sub("_", one_line(str(number)))
         if token:
             tokens.append(f"{words.get(key, attribute_name(key))}={token}")
     return " ".join(tokens)
@@ -140,6 +145,7 @@ def assignment(name: str, value: Union[Value, Mapping[str, Value]]) -> str:
     return f"{attribute_name(name)}={_quoted(value)}\n"
 
 
+@functools.lru_cache(maxsize=256)
 def attribute_name(key: str) -> str:
     return re.sub(r"[^A-Z0-9_]", "_", key.upper())
 

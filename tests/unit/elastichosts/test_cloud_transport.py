@@ -10,6 +10,7 @@ import logging
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,33 @@ def test_one_connection_serves_many_calls(scripted: Relay, wire: transport.Trans
         wire.read("/servers/info")
         wire.change("/servers/x/stop")
     assert scripted.connections == 1
+
+
+TCP_DATA_SEGMENTS = slice(152, 156)
+"""of struct tcp_info: segments with data in them that came in"""
+
+
+def test_a_call_and_its_properties_arrive_in_one_piece(clock: FakeClock) -> None:
+    segments: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            line, _address = listening.accept()
+            with line:
+                for _unused in range(3):
+                    while b"500" not in line.recv(65536):
+                        pass
+                    told = line.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+                    segments.append(int.from_bytes(told[TCP_DATA_SEGMENTS], sys.byteorder))
+                    line.sendall(b"HTTP/1.1 204 OK\r\nContent-Length: 0\r\n\r\n")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        wire = transport.Transport(f"http://127.0.0.1:{listening.getsockname()[1]}", AUTH, clock=clock)
+        for _unused in range(3):
+            wire.change("/servers/create", {"cpu": "500"})
+        answering.join()
+    assert segments == [1, 2, 3]
 
 
 def test_sixteen_threads_share_one_client(scripted: Relay, wire: transport.Transport) -> None:
