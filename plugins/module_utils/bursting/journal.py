@@ -17,7 +17,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from ..elastichosts.clock import Clock
@@ -119,6 +119,7 @@ class Journal:
         self._lock = threading.Lock()
         self._connection: Optional[sqlite3.Connection] = None
         self._settled: Dict[int, str] = {}
+        self._over: Dict[int, float] = {}
 
     def begin(self, vm: int, verb: str, host: str, *, creates: bool = False) -> Optional[Entry]:
         """An action begins; the VM's one before it, if this front-end knows one.
@@ -134,13 +135,28 @@ class Journal:
             )
             return _entry(before) if before else None
 
+    def is_over(self, vm: int) -> None:
+        """The VM's action is over. This process knows it from now on; :meth:`end` writes it down.
+
+        Until then the other driver takes it to be under way, and says nothing of the VM.
+        """
+        self._over[vm] = self._clock.monotonic()
+
     def end(self, vm: int) -> None:
-        """:raises JournalError:"""
-        with self._change() as rows:
-            rows.execute(_TOGETHER)
-            rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, self._clock.monotonic(), vm))
-            if vm in self._settled:
-                rows.execute("DELETE FROM doubt WHERE attempt = ?", (self._settled.pop(vm),))
+        """The VM's action is over, or was when :meth:`is_over` said so.
+
+        :raises JournalError:
+        """
+        settled = self._settled.pop(vm, None)
+        try:
+            with self._change() as rows:
+                if settled:
+                    rows.execute(_TOGETHER)
+                    rows.execute("DELETE FROM doubt WHERE attempt = ?", (settled,))
+                ended = self._over.get(vm) or self._clock.monotonic()
+                rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
+        finally:
+            self._over.pop(vm, None)
 
     def take_over(self) -> List[Entry]:
         """Mark what drivers of this front-end left unfinished that do not live any more, and return it.
@@ -277,9 +293,13 @@ class Journal:
 
         :raises JournalError:
         """
+        ended = self._over.get(vm)
         with self._change() as rows:
             row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
-            return _entry(row) if row else None
+        found = _entry(row) if row else None
+        if found is None or ended is None or found.begun > ended:
+            return found
+        return replace(found, state=DONE, ended=ended)
 
     def entries(self) -> Mapping[int, Entry]:
         """Every VM's last action.

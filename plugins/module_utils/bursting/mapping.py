@@ -43,6 +43,14 @@ LEAST_MEM = 256
 """MB; elastichosts-api 3"""
 LONGEST_NAME = 80
 
+DISK_COUNTERS: Mapping[str, str] = {
+    "DISKRDBYTES": "read:bytes",
+    "DISKWRBYTES": "write:bytes",
+    "DISKRDIOPS": "read:requests",
+    "DISKWRIOPS": "write:requests",
+}
+"""what monitoring calls them -> what the cloud does, per device (elastichosts-api 3)"""
+
 Facts = Dict[str, Union[str, int]]
 
 
@@ -239,10 +247,12 @@ def elsewhere(server: Server, host: str, neighbours: FrozenSet[str]) -> bool:
     return mark != host and mark in neighbours
 
 
-def vm_facts(server: Server, settings: HostSettings) -> Facts:
+def vm_facts(server: Server, settings: HostSettings, *, disks: bool = True) -> Facts:
     """What monitoring says about one server: CPU (% of one core), MEMORY (KB), counters (bytes), addresses.
 
     The cloud does not measure; an active server counts with what it may use.
+
+    :param disks: with the counters of its drives
     """
     on = server.status == "active"
     facts: Facts = {
@@ -250,11 +260,11 @@ def vm_facts(server: Server, settings: HostSettings) -> Facts:
         "MEMORY": (server.mem or 0) * 1024 if on else 0,
         "NETRX": _sum(server, ("nic:*:rx:bytes",), "rx"),
         "NETTX": _sum(server, ("nic:*:tx:bytes",), "tx"),
-        "DISKRDBYTES": _devices(server, "read:bytes"),
-        "DISKWRBYTES": _devices(server, "write:bytes"),
-        "DISKRDIOPS": _devices(server, "read:requests"),
-        "DISKWRIOPS": _devices(server, "write:requests"),
     }
+    if disks:
+        devices = tuple(server.drives)
+        facts.update({fact: _devices(server, devices, counter) for fact, counter in DISK_COUNTERS.items()})
+    addresses = server.addresses
     texts = {
         "GUEST_IP": server.address,
         "EH_UUID": server.uuid,
@@ -262,8 +272,8 @@ def vm_facts(server: Server, settings: HostSettings) -> Facts:
         "EH_ZONE": settings.zone,
     }
     facts.update({key: text for key, text in texts.items() if text})
-    if len(server.addresses) > 1:
-        facts["GUEST_IP_ADDRESSES"] = ",".join(server.addresses)
+    if len(addresses) > 1:
+        facts["GUEST_IP_ADDRESSES"] = ",".join(addresses)
     return facts
 
 
@@ -277,7 +287,7 @@ def poll_facts(server: Server, settings: HostSettings, *, plain: bool) -> Facts:
     :param plain: 4.14 and later. Before, STATE=e is final (FAILED), so a server that failed is said to be off, and a
         counter without a place of its own would change the VM's template with every report (8.12).
     """
-    letter, facts = state_of(server).letter, vm_facts(server, settings)
+    letter, facts = state_of(server).letter, vm_facts(server, settings, disks=plain)
     if plain:
         return {"STATE": letter, **facts}
     known = {key: facts[key] for key in OLD_FACTS if key in facts}
@@ -297,8 +307,8 @@ def _sum(server: Server, patterns: Tuple[str, ...], old: str) -> int:
     return sum(found) if found else number(server.properties.get(old)) or 0
 
 
-def _devices(server: Server, counter: str) -> int:
-    return sum(number(server.properties.get(f"{device}:{counter}")) or 0 for device in server.drives)
+def _devices(server: Server, devices: Tuple[str, ...], counter: str) -> int:
+    return sum(number(server.properties.get(f"{device}:{counter}")) or 0 for device in devices)
 
 
 # --- listing -> host ------------------------------------------------------------------------------------------------

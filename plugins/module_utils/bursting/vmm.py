@@ -176,10 +176,15 @@ class VmmService:
             self._answer(request, job, True, text)
 
     def _answer(self, request: VmmRequest, job: Job, ok: bool, text: str) -> None:
-        """Whatever can fail has failed before: the journal's row is closed, then the core hears of it."""
-        self._end(request.id)
-        log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
+        """The core does not wait for the disk: the end is written down once it has its answer.
+
+        Should the driver die in between, the next one finds an action under way that is over in the cloud, as after any
+        other death.
+        """
+        self._journal.is_over(request.id)
         job.ticket.answer(ok, text)
+        log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
+        self._end(request.id)
         if not ok and request.action == "REBOOT" and request.generation == "V3":
             self._log("E", request.id, f"REBOOT failed: {text}")  # 6.0 and later drop the answer's text (2.3)
         self._release(request.id)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
@@ -70,7 +71,7 @@ def server_changes(wanted: Wanted, current: Current) -> Changes:
     """The keys of `wanted` that `current` does not fulfil, with the values to send; None unsets."""
     changes: Changes = {}
     for key, value in wanted.items():
-        if _READ_ONLY.fullmatch(key):
+        if _read_only(key):
             continue
         rule = _rule(key)
         value = _to_send(key, value)
@@ -83,7 +84,7 @@ def drive_changes(wanted: Wanted, current: Current) -> Changes:
     """Like server_changes, for a drive: sizes in any spelling are compared as the cloud rounds them. Raises Refused."""
     changes: Changes = {}
     for key, value in wanted.items():
-        if _READ_ONLY.fullmatch(key) or key == "avoid":
+        if _read_only(key) or key == "avoid":
             continue
         if key == "size":
             size = None if value is None else str(rounded(parse_size(value)))
@@ -111,6 +112,12 @@ def _to_send(key: str, value: Optional[str]) -> Optional[str]:
 Rule = Callable[[str, Optional[str], Current], bool]
 
 
+@functools.lru_cache(maxsize=1024)
+def _read_only(key: str) -> bool:
+    return _READ_ONLY.fullmatch(key) is not None
+
+
+@functools.lru_cache(maxsize=1024)
 def _rule(key: str) -> Rule:
     for pattern, rule in _RULES:
         if pattern.fullmatch(key):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
@@ -23,6 +24,7 @@ def is_uuid(text: str) -> bool:
     return _UUID.fullmatch(text) is not None
 
 
+@functools.lru_cache(maxsize=4096)
 def is_address(text: str) -> bool:
     """Is it an IP address?"""
     try:

@@ -24,6 +24,14 @@ _TYPE = re.compile(r"(application|audio|image|message|multipart|text|video)/[a-z
 _SPECIAL = re.compile(r"[\\\n\r]")
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
+"""Numbers stay the text they are: exact, and without a limit on digits."""
+
+
 def parse_object(content: bytes, content_type: str) -> Properties:
     """One object. An empty body is an object without properties (204). Raises ProtocolError."""
     objects = parse_objects(content, content_type)
@@ -100,17 +108,12 @@ def _text(content: bytes, content_type: str) -> str:
     return text
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 def _items(content: bytes) -> List[Any]:
     text = _decode(content)
     if not text.strip():
         return []
     try:
-        # Numbers stay the text they are: exact, and without a limit on digits.
-        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=_no_constant)
+        value = _JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:
             # JSON can spell lone surrogates, which nothing can encode afterwards.
             value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))

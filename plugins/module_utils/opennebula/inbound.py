@@ -230,11 +230,12 @@ def _from_fields(action: str, number: int, rest: str) -> VmmRequest:
     )
 
 
-_RAW = re.compile(
-    r"<(HOST|MIGR_HOST|NET_DRV|MIGR_NET_DRV|DEPLOY_ID|LOCAL_DEPLOYMENT_FILE|REMOTE_DEPLOYMENT_FILE|CHECKPOINT_FILE"
-    r"|DISK_TARGET_PATH)>(.*?)</\1>",
-    re.DOTALL,
-)
+_FLAT = (
+    "HOST", "MIGR_HOST", "NET_DRV", "MIGR_NET_DRV", "DEPLOY_ID", "LOCAL_DEPLOYMENT_FILE", "REMOTE_DEPLOYMENT_FILE",
+    "CHECKPOINT_FILE", "DISK_TARGET_PATH",
+)  # fmt: skip
+"""elements of a payload that the core writes without escaping what is in them (2.4)"""
+_RAW = re.compile(rf"<({'|'.join(_FLAT)})>(.*?)</\1>", re.DOTALL)
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)")
 
 
@@ -245,16 +246,30 @@ def _mend(found: re.Match[str]) -> str:
     return f"<{name}>{_BARE_AMPERSAND.sub('&amp;', text).replace('<', '&lt;')}</{name}>"
 
 
+def _document(payload: bytes) -> Element:
+    """The payload's root. Most are XML as they stand; one is mended whose host is called R&D, or C<B>.
+
+    :raises DocumentError: it is neither
+    :raises UnicodeDecodeError: it is not UTF-8
+    """
+    try:
+        root = parse_xml(payload)
+    except DocumentError:
+        return parse_xml(_mended(payload.decode("utf-8")))
+    if any(len(child) for child in root if child.tag in _FLAT):
+        return parse_xml(_mended(payload.decode("utf-8")))
+    return root
+
+
 def _mended(document: str) -> str:
-    """The payload with those flat elements escaped that the core writes as they are (2.4): a host may be called R&D."""
+    """The payload with its flat elements escaped."""
     head, vm, tail = document.partition("<VM>")
     return _RAW.sub(_mend, head) + vm + tail
 
 
 def _from_payload(generation: str, action: str, number: int, payload: str) -> VmmRequest:
     try:
-        document = _decode(payload).decode("utf-8")
-        root = parse_xml(_mended(document))
+        root = _document(_decode(payload))
         if root.tag != "VMM_DRIVER_ACTION_DATA":
             raise DocumentError(f"its root element is <{root.tag}>, not <VMM_DRIVER_ACTION_DATA>")
         element = root.find("VM")

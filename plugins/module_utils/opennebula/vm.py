@@ -110,6 +110,8 @@ def _machine(
     root: Element, vm_id: int, template: Optional[Element], homes: Tuple[Optional[Element], ...]
 ) -> VirtualMachine:
     vectors, plain = _eh(homes)
+    records = root.find("HISTORY_RECORDS")
+    history = None if records is None else records.find("HISTORY")
     return VirtualMachine(
         id=vm_id,
         name=child_text(root, "NAME"),
@@ -121,8 +123,8 @@ def _machine(
         eh=vectors,
         eh_text=plain,
         vcpu=_integer(child_text(template, "VCPU")),
-        history_host=child_text(root, "HISTORY_RECORDS/HISTORY/HOSTNAME"),
-        history_seq=_or(_integer(child_text(root, "HISTORY_RECORDS/HISTORY/SEQ")), 0),
+        history_host=child_text(history, "HOSTNAME"),
+        history_seq=_or(_integer(child_text(history, "SEQ")), 0),
         imported=child_text(template, "IMPORTED").upper() == "YES",
         monitoring=root.find("MONITORING") is not None,
         disk=_attached(template),

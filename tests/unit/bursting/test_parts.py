@@ -55,6 +55,22 @@ def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_bef
     assert not entry.outdates(clock.monotonic())
 
 
+def test_an_end_is_known_at_once_to_its_own_driver_and_to_the_other_when_it_is_written(tmp_path: Path) -> None:
+    clock = Clock()
+    own, other = (Journal(str(tmp_path / "j"), clock) for _unused in range(2))
+    own.begin(7, "DEPLOY", "eh", creates=True)
+    own.is_over(7)
+    after = clock.monotonic()
+    for journal, outdated in ((own, False), (other, True)):
+        entry = journal.entry(7)
+        assert entry is not None and entry.outdates(after) is outdated
+    own.end(7)
+    assert not other.entries()[7].outdates(after)
+    own.begin(7, "SHUTDOWN", "eh")
+    entry = own.entry(7)
+    assert entry is not None and entry.outdates(clock.monotonic())
+
+
 OTHER_DRIVER = """
 import sys
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
