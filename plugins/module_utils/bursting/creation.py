@@ -84,27 +84,27 @@ class Creation:
         if order.vm is None:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
         wanted = specification(order.vm, order.host, order.settings, order.desk.settings.template_defaults())
-        for doubt in self._journal.doubts(order.vm_id):
+        for doubt in order.begun.doubts:
             if self.mend(order, doubt):
                 self._journal.settle(doubt.attempt)
         found = order.one_own()
         if found is not None:
             return self._adopt(order, found, wanted.server)
-        server = self._make(order, wanted)
+        server = self._make(order, wanted, _Attempt(order.begun.attempt))
         return server.uuid
 
-    def _make(self, order: Order, wanted: Specification, *, again: bool = True) -> Server:
+    def _make(self, order: Order, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> Server:
         """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
         if order.cancelled:
             raise Cancelled
-        attempt = _Attempt(uuid.uuid4().hex)
+        self._journal.keep_doubt(order.vm_id)
         try:
             devices: Properties = {}
             if wanted.images:
                 self._copies.clear(order)
                 devices = self._copies.make(order, wanted.images, wanted.drive, wanted.server["name"], attempt.key)
+                self._journal.creating(attempt.key, order.vm_id, order.host)
             deadline = order.deadline()
-            self._journal.creating(attempt.key, order.vm_id, order.host)
             server = self._ask(order, attempt, {**wanted.server, **devices, ATTEMPT_KEY: attempt.key}, deadline)
             if order.cancelled:
                 raise Cancelled
@@ -117,13 +117,18 @@ class Creation:
                 raise
             looked = self._take_back(order, attempt, copies=bool(wanted.images))
             if again and attempt.lost and looked and not order.cancelled:
-                return self._make(order, wanted, again=False)
+                return self._make(order, wanted, self._another(order), again=False)
             if looked and not attempt.lost:
                 raise
             raise Failure(
                 f"{error} Whether a server was made is not known yet; if one appears, it is destroyed. "
                 "Try again when the cloud answers."
             ) from error
+
+    def _another(self, order: Order) -> _Attempt:
+        attempt = _Attempt(uuid.uuid4().hex)
+        self._journal.creating(attempt.key, order.vm_id, order.host)
+        return attempt
 
     def _ask(self, order: Order, attempt: _Attempt, properties: Properties, deadline: Deadline) -> Server:
         """The create call, and after an answer that leaves it open the looks for what it made."""

@@ -97,6 +97,17 @@ class Doubt:
     """ENDED: of the VM's last history record; None: not known"""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An action that has begun, and what this front-end knew of its VM before."""
+
+    previous: Optional[Entry] = None
+    attempt: str = ""
+    """of an action that may make a server: the key of its first create call"""
+    doubts: Tuple[Doubt, ...] = ()
+    """the same: what earlier ones have left in doubt"""
+
+
 def attempted(note: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Write a note without which the action goes on all the same; ``tell`` gets the sentence when it cannot be."""
     try:
@@ -118,29 +129,40 @@ class Journal:
         self._process = this_process()
         self._lock = threading.Lock()
         self._connection: Optional[sqlite3.Connection] = None
+        self._own: Dict[int, Entry] = {}
+        """last actions of this process: no need to read them"""
         self._settled: Dict[int, str] = {}
-        self._over: Dict[int, float] = {}
+        """attempts by VM that are over with its action"""
 
-    def begin(self, vm: int, verb: str, host: str, *, creates: bool = False) -> Optional[Entry]:
-        """An action begins; the VM's one before it, if this front-end knows one.
+    def begin(self, vm: int, verb: str, host: str, *, attempt: str = "") -> Begun:
+        """An action begins.
 
+        :param attempt: of one that may make a server; it is in doubt once :meth:`keep_doubt` was called
         :raises JournalError:
         """
+        now = self._clock.monotonic()
         with self._change() as rows:
             rows.execute(_TOGETHER)
             before = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
             rows.execute(
                 "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-                (vm, RUNNING, verb, host, creates, self._process, self._clock.monotonic()),
+                (vm, RUNNING, verb, host, bool(attempt), self._process, now),
             )
-            return _entry(before) if before else None
+            doubts = self._doubts(rows, vm) if attempt else ()
+            if attempt:
+                self._write_doubt(rows, attempt, vm, host, CREATING)
+        self._own[vm] = Entry(vm, RUNNING, verb, host, bool(attempt), self._process, now, None)
+        if attempt:
+            self._settled[vm] = attempt
+        return Begun(_entry(before) if before else None, attempt, tuple(doubts))
 
     def is_over(self, vm: int) -> None:
         """The VM's action is over. This process knows it from now on; :meth:`end` writes it down.
 
         Until then the other driver takes it to be under way, and says nothing of the VM.
         """
-        self._over[vm] = self._clock.monotonic()
+        if vm in self._own:
+            self._own[vm] = replace(self._own[vm], state=DONE, ended=self._clock.monotonic())
 
     def end(self, vm: int) -> None:
         """The VM's action is over, or was when :meth:`is_over` said so.
@@ -148,15 +170,15 @@ class Journal:
         :raises JournalError:
         """
         settled = self._settled.pop(vm, None)
-        try:
-            with self._change() as rows:
-                if settled:
-                    rows.execute(_TOGETHER)
-                    rows.execute("DELETE FROM doubt WHERE attempt = ?", (settled,))
-                ended = self._over.get(vm) or self._clock.monotonic()
-                rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
-        finally:
-            self._over.pop(vm, None)
+        if vm in self._own and self._own[vm].ended is None:
+            self.is_over(vm)
+        own = self._own.get(vm)
+        ended = self._clock.monotonic() if own is None else own.ended
+        with self._change() as rows:
+            if settled:
+                rows.execute(_TOGETHER)
+                rows.execute("DELETE FROM doubt WHERE attempt = ?", (settled,))
+            rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
 
     def take_over(self) -> List[Entry]:
         """Mark what drivers of this front-end left unfinished that do not live any more, and return it.
@@ -238,16 +260,22 @@ class Journal:
             rows.execute("DELETE FROM doubt WHERE vm = ? AND state = ?", (vm, ENDED))
 
     def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
-        with self._change() as rows:  # what was given up once stays so
-            rows.execute(
-                "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq, :process) "
-                "ON CONFLICT (attempt) DO UPDATE SET vm = :vm, host = :host, at = :at, seq = :seq, process = :process, "
-                "state = CASE state WHEN :given_up THEN state ELSE :state END",
-                {
-                    "attempt": attempt, "vm": vm, "host": host, "at": self._clock.now(), "state": state, "seq": seq,
-                    "process": self._process, "given_up": GIVEN_UP,
-                },
-            )  # fmt: skip
+        with self._change() as rows:
+            self._write_doubt(rows, attempt, vm, host, state, seq)
+
+    def _write_doubt(
+        self, rows: sqlite3.Connection, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None
+    ) -> None:
+        """What was given up once stays so."""
+        rows.execute(
+            "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq, :process) "
+            "ON CONFLICT (attempt) DO UPDATE SET vm = :vm, host = :host, at = :at, seq = :seq, process = :process, "
+            "state = CASE state WHEN :given_up THEN state ELSE :state END",
+            {
+                "attempt": attempt, "vm": vm, "host": host, "at": self._clock.now(), "state": state, "seq": seq,
+                "process": self._process, "given_up": GIVEN_UP,
+            },
+        )  # fmt: skip
 
     def settle(self, attempt: str) -> None:
         """The doubt about ``attempt`` is over.
@@ -259,8 +287,11 @@ class Journal:
 
     def settle_at_end(self, attempt: str, vm: int) -> None:
         """The same, written with the end of the VM's action, which comes next: that waits for the disk once."""
-        with self._lock:
-            self._settled[vm] = attempt
+        self._settled[vm] = attempt
+
+    def keep_doubt(self, vm: int) -> None:
+        """Something of the attempt that :meth:`begin` wrote down is about to be made: its end settles nothing alone."""
+        self._settled.pop(vm, None)
 
     def doubts(self, vm: Optional[int] = None) -> List[Doubt]:
         """What is to be looked after, of all VMs or of one.
@@ -268,10 +299,14 @@ class Journal:
         :raises JournalError:
         """
         with self._change() as rows:
-            found = rows.execute(
-                f"{_DOUBTS} WHERE state NOT IN (?, ?) AND vm = coalesce(?, vm) ORDER BY at", (COPYING, CREATING, vm)
-            )
-            return [Doubt(*row) for row in found]
+            return self._doubts(rows, vm)
+
+    @staticmethod
+    def _doubts(rows: sqlite3.Connection, vm: Optional[int]) -> List[Doubt]:
+        found = rows.execute(
+            f"{_DOUBTS} WHERE state NOT IN (?, ?) AND vm = coalesce(?, vm) ORDER BY at", (COPYING, CREATING, vm)
+        )
+        return [Doubt(*row) for row in found]
 
     def prune(self) -> None:
         """Clear out rows that nobody needs any more, and move the rest from SQLite's log to the file itself.
@@ -280,8 +315,12 @@ class Journal:
 
         :raises JournalError:
         """
+        old = self._clock.monotonic() - KEPT
+        for vm, entry in list(self._own.items()):
+            if entry.ended is not None and entry.ended < old:
+                self._own.pop(vm, None)
         with self._change() as rows:
-            rows.execute("DELETE FROM action WHERE state = ? AND ended < ?", (DONE, self._clock.monotonic() - KEPT))
+            rows.execute("DELETE FROM action WHERE state = ? AND ended < ?", (DONE, old))
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=5.0)) as own:
                 own.execute("PRAGMA wal_checkpoint(PASSIVE)")
@@ -293,13 +332,12 @@ class Journal:
 
         :raises JournalError:
         """
-        ended = self._over.get(vm)
+        own = self._own.get(vm)
+        if own is not None:
+            return own
         with self._change() as rows:
             row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
-        found = _entry(row) if row else None
-        if found is None or ended is None or found.begun > ended:
-            return found
-        return replace(found, state=DONE, ended=ended)
+        return _entry(row) if row else None
 
     def entries(self) -> Mapping[int, Entry]:
         """Every VM's last action.

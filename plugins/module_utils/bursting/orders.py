@@ -17,7 +17,7 @@ from ..elastichosts.servers import Server
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import Purpose, VirtualMachine
 from .daemon import Job
-from .journal import Entry
+from .journal import Begun, Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
 from .settings import HostSettings, Settings, SettingsError
 from .zones import Listing, ListingLate, Snapshot, Thing, Zone, Zones
@@ -44,11 +44,15 @@ class Order:
     desk: Desk
     zone: Zone
     job: Job
-    previous: Optional[Entry]
-    """this VM's action before this one, if the journal knows it"""
+    begun: Begun
     clock: Clock
     """for waits: gives the place away, ends when the core cancels"""
     plain_clock: Clock
+
+    @property
+    def previous(self) -> Optional[Entry]:
+        """This VM's action before this one, if the journal knows it."""
+        return self.begun.previous
 
     @property
     def fresh(self) -> float:
@@ -226,7 +230,7 @@ class Desk:
         vm: Optional[VirtualMachine],
         job: Job,
         *,
-        previous: Optional[Entry] = None,
+        begun: Begun = Begun(),  # noqa: B008 - it never changes
         clock: Optional[Clock] = None,
     ) -> Order:
         """:raises SettingsError: the settings of the request's host are missing or wrong
@@ -243,7 +247,7 @@ class Desk:
             desk=self,
             zone=zone,
             job=job,
-            previous=previous,
+            begun=begun,
             clock=clock or self.clock,
             plain_clock=self.clock,
         )

@@ -31,7 +31,7 @@ import contextlib
 import os
 import re
 import threading
-from typing import Callable, Dict, Generic, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from typing import Callable, Dict, Generic, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
 from urllib.parse import urlsplit
 
 from ..opennebula.conf import ConfError, parse
@@ -255,6 +255,8 @@ class Settings:
         self._rc: List[Watched[Values]] = [Watched(f"{layout.etc}/im_eh/im_eh.conf", parse_limits, {})]
         self._rc += [Watched(path, parse_rc, {}) for path in (self._main, f"{layout.etc}/im_eh/im_ehrc")]
         self._own: Dict[str, Watched[Values]] = {}
+        self._made: Dict[str, Tuple[Tuple[Values, ...], HostSettings]] = {}
+        """by host: what the files held, and what came of it"""
         self._defaults: Watched[Vectors] = Watched(f"{layout.etc}/vmm_eh/vmm_eh.conf", defaults, ())
         self._lock = threading.Lock()
         # What the wrapper exported from a plain line must not outlive that line's removal from the file.
@@ -275,13 +277,20 @@ class Settings:
         :raises SettingsError: a file cannot be read
         """
         with self._lock:
-            values: Values = dict(self._environment)
-            sources: Values = {}
-            for watched in (*self._rc, *self._own_file(name)):
-                for key, value in watched.value().items():
-                    values[key] = value
-                    sources[key] = watched.path
-            return HostSettings(name, values, sources, self._main)
+            files = (*self._rc, *self._own_file(name))
+            found = tuple(watched.value() for watched in files)
+            made = self._made.get(name)
+            if made is None or any(new is not old for new, old in zip(found, made[0])):
+                made = self._made[name] = found, self._merged(name, zip(files, found))
+            return made[1]
+
+    def _merged(self, name: str, found: Iterable[Tuple[Watched[Values], Values]]) -> HostSettings:
+        values: Values = dict(self._environment)
+        sources: Values = {}
+        for watched, given in found:
+            values.update(given)
+            sources.update(dict.fromkeys(given, watched.path))
+        return HostSettings(name, values, sources, self._main)
 
     def all_hosts(self) -> List[HostSettings]:
         """The common settings, and those of each OpenNebula host with a file of its own that can be read."""

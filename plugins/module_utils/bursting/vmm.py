@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import uuid
 from functools import partial
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 
@@ -35,7 +36,7 @@ from .daemon import (
     log,
     log_exception,
 )
-from .journal import Doubt, Entry, Journal, JournalError
+from .journal import Begun, Doubt, Entry, Journal, JournalError
 from .mapping import Facts, poll_facts, template_defaults
 from .orders import Desk, Failure
 from .refusals import refusal
@@ -195,8 +196,8 @@ class VmmService:
         vm = request.vm
         if meaning is Purpose.CREATE:
             vm = vm or self._described(request)
-        previous = self._begin(request, creates=meaning is Purpose.CREATE)
-        order = self._desk.order(request, meaning, vm, job, previous=previous, clock=self._lanes.clock(job))
+        begun = self._begin(request, creates=meaning is Purpose.CREATE)
+        order = self._desk.order(request, meaning, vm, job, begun=begun, clock=self._lanes.clock(job))
         return self._verbs.table[meaning](order)
 
     def _described(self, request: VmmRequest) -> VirtualMachine:
@@ -212,19 +213,20 @@ class VmmService:
             ) from None
         return from_deployment_file(content, request.id)
 
-    def _begin(self, request: VmmRequest, *, creates: bool) -> Optional[Entry]:
-        """The VM's action before this one.
+    def _begin(self, request: VmmRequest, *, creates: bool) -> Begun:
+        """Write it down.
 
         Without a memory of what was begun, no server is made. An action on one that exists goes on without the
         journal; only its news to the core may be late.
         """
         try:
-            return self._journal.begin(request.id, request.action, request.host, creates=creates)
+            attempt = uuid.uuid4().hex if creates else ""
+            return self._journal.begin(request.id, request.action, request.host, attempt=attempt)
         except JournalError as error:
             if creates:
                 raise
             self._log("W", request.id, str(error))
-            return None
+            return Begun()
 
     def _end(self, vm_id: int) -> None:
         try:
@@ -283,10 +285,11 @@ class VmmService:
     def _poll_facts(self, request: VmmRequest) -> Facts:
         host = self._settings.host(request.host)
         listing = self._zones.of(host).listing
-        snapshot = listing.since(self._clock.monotonic() - host.number("LISTING_PERIOD"), POLL_WAIT)
+        quick = listing.is_quick
+        snapshot = listing.since(self._clock.monotonic() - host.number("LISTING_PERIOD"), POLL_WAIT, own=quick)
         entry = self._last(request.id)
         if entry is not None and entry.ended is not None and entry.outdates(snapshot.begun):
-            snapshot = listing.since(entry.ended, POLL_WAIT)
+            snapshot = listing.since(entry.ended, POLL_WAIT, own=quick)
         if entry is not None and entry.outdates(snapshot.begun):
             return {"STATE": "-"}
         found = snapshot.of(host.cloud).get(request.id, [])

@@ -29,6 +29,9 @@ AT_ONCE = 2
 """listings on their way at the same time: a second may overtake one that hangs"""
 
 
+QUICK = 1.0
+"""seconds: who asked last for a listing had it so soon, so the next one may fetch it while its caller waits"""
+
 Thing = TypeVar("Thing", Server, Drive)
 
 
@@ -104,6 +107,12 @@ class Listing(Generic[Thing]):
                 left = until - self._clock.monotonic()
                 if left <= 0 or not self._news.wait(left):
                     raise ListingLate
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the last listing came soon."""
+        last, failed = self.last, self._failed
+        return last is not None and last.ended - last.begun < QUICK and (failed is None or failed[0] < last.begun)
 
     def _fetch_here(self, seconds: float) -> None:
         """With the lock held, which others get meanwhile."""

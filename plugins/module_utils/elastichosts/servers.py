@@ -15,6 +15,8 @@ from .names import SECRET_KEYS
 from .transport import Reply, Transport
 
 DEVICE = re.compile(r"ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7]")
+_ADDRESS_KEYS = tuple((f"nic:{nic}:dhcp:ip", f"nic:{nic}:ip", f"nic:{nic}:dhcp") for nic in range(4))
+"""by interface: what tells its address, the newest platform's key first (elastichosts-api 8)"""
 NIC = re.compile(r"nic:([0-3]):(.+)")
 SERVER_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 """a UUID, or nearly: it goes into paths, and as one word to others"""
@@ -80,18 +82,17 @@ class Server:
     @property
     def address(self) -> Optional[str]:
         """The first address of the first interface, in the words of any platform generation (elastichosts-api 8)."""
-        found = self._nic_addresses("0")
+        found = self._nic_addresses(_ADDRESS_KEYS[0])
         return found[0] if found else None
 
     @property
     def addresses(self) -> Tuple[str, ...]:
         """All addresses of all interfaces, each once."""
-        return tuple(dict.fromkeys(address for nic in "0123" for address in self._nic_addresses(nic)))
+        return tuple(dict.fromkeys(address for keys in _ADDRESS_KEYS for address in self._nic_addresses(keys)))
 
-    def _nic_addresses(self, nic: str) -> List[str]:
-        keys = (f"nic:{nic}:dhcp:ip", f"nic:{nic}:ip", f"nic:{nic}:dhcp")
-        found = (names.words(self.properties.get(key, "")) for key in keys)
-        return [address for words in found for address in words if names.is_address(address)]
+    def _nic_addresses(self, keys: Tuple[str, ...]) -> List[str]:
+        said = [self.properties[key] for key in keys if key in self.properties]
+        return [address for words in said for address in names.words(words) if names.is_address(address)]
 
     @property
     def drives(self) -> Dict[str, str]:

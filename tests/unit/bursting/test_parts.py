@@ -20,6 +20,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.j
     LEFT,
     RUNNING,
     UNANSWERED,
+    Begun,
     Journal,
     JournalError,
 )
@@ -45,7 +46,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
 def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_before_it(tmp_path: Path) -> None:
     clock = Clock()
     journal = Journal(str(tmp_path / "j"), clock)
-    journal.begin(7, "DEPLOY", "eh", creates=True)
+    journal.begin(7, "DEPLOY", "eh", attempt="a7")
     entry = journal.entry(7)
     assert entry is not None and entry.outdates(clock.monotonic() + 100)
     before = clock.monotonic()
@@ -58,7 +59,7 @@ def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_bef
 def test_an_end_is_known_at_once_to_its_own_driver_and_to_the_other_when_it_is_written(tmp_path: Path) -> None:
     clock = Clock()
     own, other = (Journal(str(tmp_path / "j"), clock) for _unused in range(2))
-    own.begin(7, "DEPLOY", "eh", creates=True)
+    own.begin(7, "DEPLOY", "eh", attempt="a7")
     own.is_over(7)
     after = clock.monotonic()
     for journal, outdated in ((own, False), (other, True)):
@@ -76,10 +77,10 @@ import sys
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
 journal = Journal(sys.argv[1], Clock())
-journal.begin(7, "DEPLOY", "eh", creates=True)
+journal.begin(7, "DEPLOY", "eh", attempt="a7")
 journal.copying("a7", 7, "eh")
-journal.begin(8, "DEPLOY", "eh", creates=True)
-journal.creating("a8", 8, "eh")
+journal.begin(8, "DEPLOY", "eh", attempt="a8")
+journal.keep_doubt(8)
 print(flush=True)
 sys.stdin.read()
 """
@@ -146,14 +147,14 @@ def test_a_journal_of_another_form_is_begun_anew(tmp_path: Path) -> None:
         rows.execute("CREATE TABLE action (vm INTEGER PRIMARY KEY, pid INTEGER)")
         rows.execute("INSERT INTO action VALUES (7, 1)")
     journal = Journal(str(tmp_path / "j"), Clock())
-    assert journal.begin(7, "DEPLOY", "eh") is None
+    assert journal.begin(7, "DEPLOY", "eh") == Begun()
     assert list(journal.entries()) == [7]
 
 
 def test_a_doubt_that_is_settled_at_the_end_lasts_until_then(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
     for vm in (7, 8):
-        journal.begin(vm, "DEPLOY", "eh", creates=True)
+        journal.begin(vm, "DEPLOY", "eh")
         journal.doubt(f"a{vm}", vm, "eh")
     journal.settle_at_end("a7", 7)
     assert [attempt for attempt, _state in states(journal)] == ["a7", "a8"]
@@ -167,7 +168,7 @@ def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
     first = Journal(str(tmp_path / "j"), Clock(), boot="one")
     first.begin(7, "SHUTDOWN", "eh")
     first.end(7)
-    first.begin(8, "DEPLOY", "eh", creates=True)
+    first.begin(8, "DEPLOY", "eh", attempt="a8")
     first.close()
     second = Journal(str(tmp_path / "j"), Clock(), boot="two")
     entries = second.entries()

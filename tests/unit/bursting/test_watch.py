@@ -227,7 +227,7 @@ def test_an_empty_account_and_a_silent_one_are_told_apart(world: World) -> None:
 def test_a_vm_whose_action_is_under_way_is_not_spoken_of_and_nothing_counts_as_missing(world: World) -> None:
     world.server(7)
     world.server(8)
-    world.vmm.begin(7, "DEPLOY", "eh", creates=True)
+    world.vmm.begin(7, "DEPLOY", "eh", attempt="a")
     texts = of_kind(world.hear_for(400), "STATE_VM")
     assert texts
     assert not any('ID="7"' in text or "SYNC_STATE" in text for text in texts)
@@ -239,7 +239,7 @@ def test_the_end_of_an_action_brings_a_new_listing_within_a_second(world: World)
     world.hear_for(4)
     before = world.calls
     world.server(7)
-    world.vmm.begin(7, "DEPLOY", "eh", creates=True)
+    world.vmm.begin(7, "DEPLOY", "eh", attempt="a")
     world.vmm.end(7)
     world.clock.forward(0.5)
     said = world.hear_for(1.1)
