@@ -289,6 +289,38 @@ def test_a_failure_is_for_those_who_asked_and_the_last_listing_stays() -> None:
     assert listing.since(good.begun, 5) is good
 
 
+def test_only_after_a_quick_listing_may_a_poll_fetch_the_next_one_itself() -> None:
+    """The fetch of one who waits ends with his patience; that of a slow cloud has to go on, for whoever asks next."""
+
+    class Hours(Clock):
+        passed = 0.0
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.passed
+
+    cloud, clock = SlowCloud(), Hours()
+    cloud.go.set()
+    listing = Listing(cloud.fetch, clock)
+    assert not listing.is_quick
+    listing.since(clock.monotonic(), 5)
+    assert listing.is_quick
+
+    def slowly() -> list[Server]:
+        clock.passed += 2
+        return []
+
+    listing._fetch = slowly
+    listing.since(clock.monotonic(), 5)
+    assert not listing.is_quick
+    listing._fetch = cloud.fetch
+    listing.since(clock.monotonic(), 5)
+    assert listing.is_quick
+    cloud.fails = True
+    with pytest.raises(ConnectError):
+        listing.since(clock.monotonic(), 5)
+    assert not listing.is_quick
+
+
 # --- mapping
 
 
