@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 import zlib
 from dataclasses import dataclass, field
@@ -236,6 +237,8 @@ _FLAT = (
 )  # fmt: skip
 """elements of a payload that the core writes without escaping what is in them (2.4)"""
 _RAW = re.compile(rf"<({'|'.join(_FLAT)})>(.*?)</\1>", re.DOTALL)
+_VANISHING = (b"<!-", b"<?")
+"""what begins a comment or an instruction, of which a parser tells nothing"""
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)")
 
 
@@ -247,18 +250,17 @@ def _mend(found: re.Match[str]) -> str:
 
 
 def _document(payload: bytes) -> Element:
-    """The payload's root. Most are XML as they stand; one is mended whose host is called R&D, or C<B>.
+    """The payload's root. Nearly all are XML as they stand; one is mended whose host is called R&D, or C<B>.
 
     :raises DocumentError: it is neither
     :raises UnicodeDecodeError: it is not UTF-8
     """
-    try:
-        root = parse_xml(payload)
-    except DocumentError:
-        return parse_xml(_mended(payload.decode("utf-8")))
-    if any(len(child) for child in root if child.tag in _FLAT):
-        return parse_xml(_mended(payload.decode("utf-8")))
-    return root
+    if not any(mark in payload for mark in _VANISHING):
+        with contextlib.suppress(DocumentError):
+            root = parse_xml(payload)
+            if not any(len(child) for child in root if child.tag in _FLAT):
+                return root
+    return parse_xml(_mended(payload.decode("utf-8")))
 
 
 def _mended(document: str) -> str:

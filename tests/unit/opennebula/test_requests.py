@@ -114,6 +114,16 @@ class TestPayloads:
         assert request.host == {"a<b": "a<b", "plain": "plain"}.get(host, "R&D")
         assert request.fields["LOCAL_DEPLOYMENT_FILE"] == "/srv/R&D/0"
 
+    @pytest.mark.parametrize("host", ["a<b/>c", "a<b>c</b>", "a<!-- b -->c"])
+    def test_a_host_that_is_called_like_markup_is_called_so(self, host: str) -> None:
+        line = payload(f"<HOST>{host}</HOST><VM><ID>5</ID></VM>")
+        assert parse_vmm(f"DEPLOY  5 {line}".encode()).host == host
+
+    @given(host=NAMES.filter(lambda name: "&" not in name or ";" not in name))
+    def test_any_host_is_taken_as_it_is_written(self, host: str) -> None:
+        line = payload(f"<HOST>{host}</HOST><VM><ID>5</ID></VM>")
+        assert parse_vmm(f"DEPLOY  5 {line}".encode()).host == host
+
     def test_ten_megabytes_are_nothing_special(self) -> None:
         line = payload(f"<HOST>eh</HOST><VM><ID>5</ID><NAME>{'x' * 10_000_000}</NAME></VM>")
         vm = parse_vmm(f"DEPLOY  5 {line}".encode()).vm
