@@ -15,8 +15,9 @@ description:
     itself, so that all files together cost one task and one transfer.
   - The package folder is made complete and compiled beside the old one, and then takes its place in one step. Other
     files are replaced one by one, each atomically. So no driver that is started meanwhile finds half of something.
-  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it, and P(opennebula.elastichosts.eh_endpoint#role) for
-    the program of the endpoint, which is an O(tree) without O(library).
+  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
+seealso:
+  - module: opennebula.elastichosts.program_files
 attributes:
   check_mode:
     support: full
@@ -28,8 +29,8 @@ attributes:
 options:
   library:
     description: The folder of the package, for example V(/usr/lib/one/python/one_eh). Its parent is made when missing.
-      Without it there is no package. It or O(tree) is needed.
     type: path
+    required: true
   python:
     description: The interpreter that will run the drivers. It compiles the packages, so that a driver starts at once
       even where it may not write. Without it nothing is compiled.
@@ -114,7 +115,7 @@ options:
     description: The group to which those files are to belong.
     type: str
   tree:
-    description: A folder with plain programs in it, such as a transfer driver. It holds these files and no other.
+    description: A folder with plain programs in it, the transfer driver. It holds these files and no other.
     type: dict
     suboptions:
       path:
@@ -185,13 +186,6 @@ EXAMPLES = r"""
       - path: /srv/cloud/one/etc/vmm_eh
         mode: "0750"
         owner: oneadmin
-
-- name: A program in a folder that holds nothing else
-  opennebula.elastichosts.driver_files:
-    tree:
-      path: /opt/greeter
-      files: {greet.py: "print('hello')\n"}
-      mode: "0644"
 """
 
 RETURN = r"""
@@ -208,26 +202,38 @@ programs_changed:
   sample: true
 """
 
-import contextlib
 import ctypes
-import errno
 import os
 import re
 import shlex
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bursting.settings import parse_rc
+from ..module_utils.file_entries import (
+    TREE,
+    Entry,
+    at,
+    diff_of,
+    own,
+    own_all,
+    remove,
+    sentence_of,
+    standing,
+    strangers,
+    tree_entries,
+    write,
+)
 from ..module_utils.front_end import FrontEnd, run
 from ..module_utils.front_end_library import library
 from ..module_utils.front_end_trial import loading_problem, start_problem
 
 ARGUMENTS = {
-    "library": {"type": "path"},
+    "library": {"type": "path", "required": True},
     "python": {"type": "path"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
@@ -263,16 +269,7 @@ ARGUMENTS = {
     "zones_folder": {"type": "path"},
     "zones_owner": {"type": "str"},
     "zones_group": {"type": "str"},
-    "tree": {
-        "type": "dict",
-        "options": {
-            "path": {"type": "path", "required": True},
-            "files": {"type": "dict", "required": True},
-            "mode": {"type": "str", "default": "0755"},
-            "owner": {"type": "str"},
-            "group": {"type": "str"},
-        },
-    },
+    "tree": {"type": "dict", "options": TREE},
     "venv": {"type": "path"},
     "venv_base": {"type": "str", "default": ""},
     "start": {"type": "list", "elements": "path", "default": []},
@@ -293,38 +290,6 @@ SETTINGS = {
 ZONE_TOP = "# Settings of one OpenNebula host, before those of vmm_ehrc and im_ehrc. It may hold a secret.\n"
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
-TEMPORARY = ".ansible_tmp"
-NO_ROOM = "Make room and run the task again: it goes on from there."
-NO_RIGHT = "Run the task as the owner of the folder or as root (become)."
-ADVICE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), NO_ROOM),
-    **dict.fromkeys((errno.EACCES, errno.EPERM), NO_RIGHT),
-}
-SECRET_LINE = re.compile(r"^([ \t]*(?:export[ \t]+)?EHAUTH=).+$", re.MULTILINE)
-
-
-class Entry(NamedTuple):
-    """A file or (content None) a folder as it has to be."""
-
-    path: Path
-    content: Optional[bytes]
-    mode: str
-    owner: Optional[str]
-    group: Optional[str]
-
-    @property
-    def is_right(self) -> bool:
-        if self.content is None:
-            return self.path.is_dir()
-        return self.path.is_file() and self.path.read_bytes() == self.content
-
-    def diff(self) -> Dict[str, str]:
-        now = self.path.read_bytes() if self.path.is_file() else b""
-        texts = [content.decode("utf-8", "replace") for content in (now, self.content or b"")]
-        before, after = (SECRET_LINE.sub(r"\1(hidden)", text) for text in texts)
-        if before == after and now != self.content:
-            after += "(a line that is hidden changes)\n"
-        return {"before_header": str(self.path), "after_header": str(self.path), "before": before, "after": after}
 
 
 # --- what is wanted ---------------------------------------------------------------------------------------------------
@@ -372,85 +337,35 @@ def zone_files(params: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 def wanted(params: Mapping[str, Any]) -> List[Entry]:
     """All but the packages, each folder before what is in it."""
-    roots = [Path(params["library"])] if params["library"] else []
-    parents = [Entry(root.parent, None, "0755", params["owner"], params["group"]) for root in roots]
+    parent = Entry(Path(params["library"]).parent, None, "0755", params["owner"], params["group"])
     files = [*params["files"], *zone_files(params)]
     entries = [
         Entry(Path(file["path"]), content_of(file), file["mode"], file["owner"], file["group"]) for file in files
     ]
-    return [*parents, *entries, *tree_entries(params["tree"])]
-
-
-def tree_entries(tree: Optional[Mapping[str, Any]]) -> List[Entry]:
-    if tree is None:
-        return []
-    folder, owner, group = Path(tree["path"]), tree["owner"], tree["group"]
-    contents = {name: str(content).encode("utf-8", "surrogateescape") for name, content in tree["files"].items()}
-    return [
-        Entry(folder, None, "0755", owner, group),
-        *(Entry(folder / name, content, tree["mode"], owner, group) for name, content in contents.items()),
-    ]
-
-
-def strangers(tree: Optional[Mapping[str, Any]]) -> List[Path]:
-    """Files of an older version of a tree."""
-    folder = Path(tree["path"]) if tree else None
-    if tree is None or folder is None or not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.name not in tree["files"] and not path.is_dir())
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def at(path: Path) -> Iterator[None]:
-    """A problem names the file, also when it is one of the disk."""
-    try:
-        yield
-    except OSError as problem:
-        problem.filename = problem.filename or str(path)
-        raise
-
-
-def write(module: AnsibleModule, entry: Entry) -> None:
-    if entry.content is None:
-        entry.path.mkdir(parents=True, exist_ok=True)
-        return
-    with at(entry.path):
-        # Beside the file, so that a disk that is full leaves the old one.
-        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=entry.path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(entry.content)
-            os.chmod(temporary, int(entry.mode, 8))  # noqa: PTH101 (before it has its name)
-            module.atomic_move(temporary, str(entry.path))
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def own(module: AnsibleModule, path: str, mode: Optional[str], owner: Optional[str], group: Optional[str]) -> bool:
-    """Set mode and owner. Returns whether that was a change."""
-    changed = bool(mode) and module.set_mode_if_different(path, mode, False)
-    changed = module.set_owner_if_different(path, owner, changed)
-    return bool(module.set_group_if_different(path, group, changed))
+    return [parent, *entries, *(tree_entries(params["tree"]) if params["tree"] else [])]
 
 
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 
-def library_changes(root: Optional[Path]) -> List[Path]:
+def library_changes(root: Path) -> List[Path]:
     """What of the package folder is not as it has to be; what an interpreter compiled is not looked at."""
-    if root is None:
-        return []
     files = {root / name: content for name, content in library().items()}
     wrong = [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]
     return wrong + [path for path in sorted(root.rglob("*.py")) if path not in files]
 
 
-def broken_off(root: Optional[Path]) -> List[Path]:
+def library_diff(root: Path, changes: List[Path]) -> Dict[str, str]:
+    """The names of the files: what goes is in the older list only, what comes in the newer one only."""
+    ours = {root / name for name in library()}
+    before = "".join(f"{path}\n" for path in changes if path.exists())
+    after = "".join(f"{path}{' (new content)' if path.exists() else ''}\n" for path in changes if path in ours)
+    return {"before_header": str(root), "after_header": str(root), "before": before, "after": after}
+
+
+def broken_off(root: Path) -> List[Path]:
     """Package folders that an earlier run had not time to put in their place, or to remove."""
-    return [] if root is None else sorted(root.parent.glob(f".{root.name}-*"))
+    return sorted(root.parent.glob(f".{root.name}-*"))
 
 
 def install_library(module: AnsibleModule, root: Path) -> None:
@@ -511,7 +426,7 @@ def try_drivers(module: AnsibleModule) -> None:
     python, front_end = params["python"] or "", FrontEnd(params["one_location"], params["start_as"])
     said = {driver: start_problem(driver, python, front_end) for driver in params["start"]}
     problems = [f"{driver} does not answer INIT: {what}" for driver, what in said.items() if what]
-    if not problems and params["start"] and python and params["library"]:
+    if not problems and params["start"] and python:
         what = loading_problem(python, Path(params["library"]), front_end)
         problems = [f"{python} cannot load the drivers: {what}"] if what else []
     if problems:
@@ -523,17 +438,12 @@ def try_drivers(module: AnsibleModule) -> None:
 
 def present(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
-    root = Path(params["library"]) if params["library"] else None
+    root = Path(params["library"])
     entries = wanted(params)
     wrong = [entry for entry in entries if not entry.is_right]
     packages = library_changes(root)
-    old = strangers(params["tree"]) + broken_off(root)
-    diff = [entry.diff() for entry in wrong if entry.content is not None]
-    if root and packages:
-        names = "".join(f"{path}\n" for path in packages)
-        diff.append({"before_header": str(root), "after_header": str(root), "before": "", "after": names})
-    if old:
-        diff.append({"before": "".join(f"{path}\n" for path in old), "after": ""})
+    old = (strangers(params["tree"]) if params["tree"] else []) + broken_off(root)
+    diff = diff_of(wrong, old) + ([library_diff(root, packages)] if packages else [])
     if not module.check_mode:
         if params["venv_base"] and params["venv"]:
             Path(params["venv"]).parent.mkdir(parents=True, exist_ok=True)
@@ -542,13 +452,10 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
             write(module, entry)
         for path in old:
             remove(path)
-        if root and packages:
+        if packages:
             install_library(module, root)
-    paths = [*(entry.path for entry in wrong), *old]
-    for entry in entries:
-        where = str(entry.path)
-        if own(module, where, entry.mode, entry.owner, entry.group) and entry not in wrong:
-            paths.append(entry.path)
+    paths = [entry.path for entry in wrong] + old
+    paths += [path for path in own_all(module, entries) if path not in paths]
     venv = [params["venv"]] if params["venv_base"] else []
     settings = {file["path"] for file in params["files"] if file["keep"] or file["content"] is None}
     settings |= {file["path"] for file in zone_files(params)}
@@ -562,39 +469,28 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     }
 
 
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def absent(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
-    root = Path(params["library"]) if params["library"] else None
-    roots = [] if root is None else [root, *broken_off(root)]
+    root = Path(params["library"])
     given = [Path(file["path"]) for file in reversed(params["files"])]
     folders = [params["tree"]["path"]] if params["tree"] else []
     others = [Path(path) for path in (*folders, *([params["venv"]] if params["venv"] else []), *params["leftovers"])]
-    paths = [path for path in (*roots, *given, *others) if path.exists() or path.is_symlink()]
+    paths = standing([root, *broken_off(root), *given, *others])
     if not module.check_mode:
         for path in paths:
             remove(path)
-        if root and root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
+        if root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
             root.parent.rmdir()
-    names = "".join(f"{path}\n" for path in paths)
-    return {"changed_paths": [str(path) for path in paths], "diff": {"before": names, "after": ""}}
+    return {"changed_paths": [str(path) for path in paths], "diff": diff_of([], paths)}
 
 
 def main() -> None:
-    needed = [("library", "tree")]
-    module = AnsibleModule(argument_spec=ARGUMENTS, required_one_of=needed, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     os.umask(0o022)  # what is compiled is for the user that runs the drivers
     try:
         result = present(module) if module.params["state"] == "present" else absent(module)
     except OSError as problem:
-        advice = ADVICE.get(problem.errno or 0, "Put that right and run the task again.")
-        module.fail_json(msg=f"{problem.filename}: {problem.strerror}. {advice}")
+        module.fail_json(msg=sentence_of(problem))
     module.exit_json(changed=bool(result["changed_paths"]), **result)
 
 

@@ -27,9 +27,7 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run_module(**options: Any) -> dict[str, Any]:
-        given = {"library": str(tmp_path / "python/one_eh"), **options}
-        arguments = {name: value for name, value in given.items() if value is not None}
-        with patch_module_args(arguments), pytest.raises(SystemExit):
+        with patch_module_args({"library": str(tmp_path / "python/one_eh"), **options}), pytest.raises(SystemExit):
             driver_files.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
         return result
@@ -104,6 +102,18 @@ def test_packages_are_exchanged_as_a_whole_and_never_missing_meanwhile(run: Run,
     assert not run(python=sys.executable)["changed"]
 
 
+def test_the_diff_tells_the_files_of_the_packages_that_come_change_and_go(run: Run, tmp_path: Path) -> None:
+    library = tmp_path / "python/one_eh"
+    fresh = run(_ansible_check_mode=True)["diff"][-1]
+    assert (fresh["before"], f"{library}/bursting/vmm.py" in fresh["after"].splitlines()) == ("", True)
+    run()
+    (library / "bursting/start.py").write_text("# older\n")
+    (library / "bursting/gone.py").write_text("")
+    diff = run()["diff"][-1]
+    assert diff["before"] == f"{library}/bursting/start.py\n{library}/bursting/gone.py\n"
+    assert diff["after"] == f"{library}/bursting/start.py (new content)\n"
+
+
 def test_what_is_compiled_names_the_place_where_it_is(run: Run, tmp_path: Path) -> None:
     run(python=sys.executable)
     compiled = next((tmp_path / "python/one_eh/bursting/__pycache__").glob("start.*.pyc"))
@@ -147,32 +157,6 @@ def test_a_tree_holds_its_files_and_no_others(run: Run, tmp_path: Path) -> None:
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()} == {"delete": 0o755, "ln": 0o755}
     run(tree=tree, state="absent")
     assert not folder.exists()
-
-
-def test_a_tree_needs_no_packages(run: Run, tmp_path: Path) -> None:
-    folder = str(tmp_path / "opt/greeter")
-    tree = {"path": folder, "files": {"greet.py": "print()\n"}, "mode": "0644"}
-    assert run(library=None, tree=tree)["changed_paths"] == [folder, f"{folder}/greet.py"]
-    assert [path.name for path in tmp_path.iterdir()] == ["opt"]
-    assert (tmp_path / "opt/greeter/greet.py").stat().st_mode & 0o777 == 0o644
-    assert not run(library=None, tree=tree)["changed"]
-    assert run(library=None)["msg"] == "one of the following is required: library, tree"
-    assert run(library=None, tree=tree, state="absent")["changed_paths"] == [folder]
-
-
-def test_check_mode_foretells_what_a_tree_gets_and_loses(run: Run, tmp_path: Path) -> None:
-    folder = tmp_path / "opt"
-    run(library=None, tree={"path": str(folder), "files": {"a.py": "A = 1\n", "old.py": ""}})
-    now = {"path": str(folder), "files": {"a.py": "A = 2\n"}}
-    foretold = run(library=None, tree=now, _ansible_check_mode=True, _ansible_diff=True)
-    assert foretold["changed_paths"] == [f"{folder}/a.py", f"{folder}/old.py"]
-    assert [(one["before"], one["after"]) for one in foretold["diff"]] == [
-        ("A = 1\n", "A = 2\n"),
-        (f"{folder}/old.py\n", ""),
-    ]
-    assert (folder / "a.py").read_text() == "A = 1\n"
-    assert run(library=None, tree=now)["changed_paths"] == foretold["changed_paths"]
-    assert not (folder / "old.py").exists()
 
 
 @pytest.mark.parametrize(

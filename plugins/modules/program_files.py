@@ -1,0 +1,181 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: program_files
+short_description: Put a program of many files in its folder, in one task
+version_added: 1.0.0
+author: The opennebula.elastichosts authors (@opennebula)
+description:
+  - Writes the files of a program into a folder that holds nothing else, and takes files of an older version out of it.
+  - Makes other files and folders that the program needs, so that all of them together cost one task and one transfer.
+  - Each file is replaced atomically. The folders below O(path) are left alone, so that an interpreter can keep there
+    what it has compiled.
+  - The role P(opennebula.elastichosts.eh_endpoint#role) uses it for the program of the endpoint.
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  path:
+    description: The folder of the program. Its parents are made when missing.
+    type: path
+    required: true
+  files:
+    description: The content of its files, by name.
+    type: dict
+    required: true
+  mode:
+    description: The mode of its files, in octal digits.
+    type: str
+    default: "0755"
+  owner:
+    description: The user to whom folder and files are to belong.
+    type: str
+  group:
+    description: The group to which folder and files are to belong.
+    type: str
+  others:
+    description: Other files and folders, which are made first, in this order. They are removed in the opposite order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it is.
+        type: path
+        required: true
+      content:
+        description: The content of a file. Without it, the path is a folder.
+        type: str
+      mode:
+        description: The mode, in octal digits.
+        type: str
+        default: "0755"
+      owner:
+        description: The user to whom it is to belong.
+        type: str
+      group:
+        description: The group to which it is to belong.
+        type: str
+  state:
+    description: Whether all this is to be there. Folders go with all that is in them.
+    type: str
+    choices: [present, absent]
+    default: present
+extends_documentation_fragment:
+  - opennebula.elastichosts.attributes
+seealso:
+  - module: opennebula.elastichosts.driver_files
+"""
+
+EXAMPLES = r"""
+- name: A program of one file, and a folder for what it keeps
+  opennebula.elastichosts.program_files:
+    path: /opt/greeter
+    files: {greet.py: "print('hello')\n"}
+    mode: "0644"
+    others:
+      - {path: /var/lib/greeter, mode: "0750", owner: nobody}
+"""
+
+RETURN = r"""
+changed_paths:
+  description: What was made, changed or removed.
+  returned: success
+  type: list
+  elements: str
+  sample: [/opt/greeter, /opt/greeter/greet.py]
+"""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils.file_entries import (
+    TREE,
+    Entry,
+    diff_of,
+    own_all,
+    remove,
+    sentence_of,
+    standing,
+    strangers,
+    tree_entries,
+    write,
+)
+
+ARGUMENTS = {
+    **TREE,
+    "others": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "content": {"type": "str"},
+            "mode": {"type": "str", "default": "0755"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+        },
+    },
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+
+
+def wanted(params: Mapping[str, Any]) -> List[Entry]:
+    others = [
+        Entry(
+            Path(other["path"]),
+            None if other["content"] is None else other["content"].encode("utf-8", "surrogateescape"),
+            other["mode"],
+            other["owner"],
+            other["group"],
+        )
+        for other in params["others"]
+    ]
+    return [*others, *tree_entries(params)]
+
+
+def present(module: AnsibleModule) -> Dict[str, Any]:
+    entries = wanted(module.params)
+    wrong = [entry for entry in entries if not entry.is_right]
+    old = strangers(module.params)
+    diff = diff_of(wrong, old)
+    if not module.check_mode:
+        for entry in wrong:
+            write(module, entry)
+        for path in old:
+            remove(path)
+    paths = [entry.path for entry in wrong] + old
+    paths += [path for path in own_all(module, entries) if path not in paths]
+    return {"changed_paths": [str(path) for path in paths], "diff": diff}
+
+
+def absent(module: AnsibleModule) -> Dict[str, Any]:
+    others = [Path(other["path"]) for other in reversed(module.params["others"])]
+    paths = standing([Path(module.params["path"]), *others])
+    if not module.check_mode:
+        for path in paths:
+            remove(path)
+    return {"changed_paths": [str(path) for path in paths], "diff": diff_of([], paths)}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        result = present(module) if module.params["state"] == "present" else absent(module)
+    except OSError as problem:
+        module.fail_json(msg=sentence_of(problem))
+    module.exit_json(changed=bool(result["changed_paths"]), **result)
+
+
+if __name__ == "__main__":
+    main()
