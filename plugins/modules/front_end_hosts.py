@@ -191,6 +191,12 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
         commands = registry.plan_present(params["release"], wanted, found)
     else:
         commands = registry.plan_absent(params["release"], wanted, found, force=params["force"])
+        busy = [host for host in registry.our_hosts(wanted, found) if host.vms]
+        if busy:
+            module.warn(
+                f"OpenNebula hosts with virtual machines stay, without drivers: {registry.counted(busy)}. Their cluster"
+                " and system datastore stay as well. Delete them when the machines are gone."
+            )
     lines = [command.line for command in commands]
     if not module.check_mode:
         for index, command in enumerate(commands):

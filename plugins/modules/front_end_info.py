@@ -34,7 +34,8 @@ options:
   python:
     description:
       - The interpreter of the drivers, as a path.
-      - V(system) takes the first in C(PATH) that fits, or else the one that Ansible itself uses on the host.
+      - V(system), or nothing, takes the first in C(PATH) that fits, or else the one that Ansible itself uses on the
+        host.
       - V(venv) is a virtual environment beside the drivers. RV(venv_base) tells what to make it with if it is missing.
     type: str
     default: system
@@ -260,6 +261,7 @@ SECTIONS = (("IM_MAD", "im_eh"), ("VM_MAD", "vmm_eh"))
 VM_MAD = b"vmm_eh"
 SCHEDULER_IN_CORE = (7, 0)
 UNTOLD = frozenset({"EHAUTH"})
+ENDPOINT = re.compile(r"https?://[^/\s]\S*")
 HOST = re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]*")
 ACCOUNT = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}:\S+")
 
@@ -294,6 +296,9 @@ def folders_problem(folders: Layout) -> str:
     library = Path(folders.python)
     wanted = [Path(folders.mads), Path(folders.etc), library if library.exists() else library.parent]
     wanted += [folder for folder in (Path(folders.etc, "vmm_eh"), Path(folders.etc, "im_eh")) if folder.exists()]
+    files = [str(folder) for folder in wanted if folder.exists() and not folder.is_dir()]
+    if files:
+        return f"{files[0]} has to be a folder, but is none: move it away."
     closed = [str(folder) for folder in wanted if not os.access(folder, os.W_OK | os.X_OK)]
     if not closed:
         return ""
@@ -320,9 +325,10 @@ def owner_of(wanted: str, one_location: str, folders: Layout) -> Tuple[str, str,
 
 
 def release_of(wanted: str, one_location: str, folders: Layout) -> Finding:
+    if wanted and not RELEASE.fullmatch(wanted):
+        return "", f"The release {wanted} is no release: give one_eh_driver_release as numbers, for example 7.4."
     if wanted:
-        fits = RELEASE.fullmatch(wanted)
-        return wanted, "" if fits else f"The release {wanted} is no release: give it as numbers, for example 7.4."
+        return wanted, ""
     program = f"{one_location.rstrip('/')}/bin/oned" if one_location else "/usr/bin/oned"
     found = RELEASE_OF_ONED.search(output_of(program, "-v"))
     if found:
@@ -391,6 +397,7 @@ def first_that(code: str, candidates: Tuple[str, ...]) -> str:
 
 def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
     """The interpreter of the drivers, the one to make its virtual environment with, and the problem."""
+    wanted = wanted or "system"
     candidates = (*INTERPRETERS, sys.executable) if wanted in ("system", "venv") else (wanted,)
     if wanted == "venv":
         path = f"{folders.python}/eh_venv/bin/python"
@@ -467,7 +474,7 @@ def account_problem(zone: Mapping[str, str]) -> str:
     if not HOST.fullmatch(zone["name"]):
         return f"The OpenNebula host {zone['name']!r} cannot have a file of its own: name it with letters and digits."
     where = f" of the zone {zone['name']}" if zone["name"] else ""
-    if not re.match(r"https?://[^/]", zone["endpoint"]):
+    if not ENDPOINT.fullmatch(zone["endpoint"]):
         return (
             f"The address{where} of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint,"
             " for example to https://api-lon-p.elastichosts.com."

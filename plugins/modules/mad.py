@@ -243,6 +243,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.file_entries import advice, replace
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.conf_edits import Edit, apply, only, shown
 
@@ -333,7 +334,8 @@ def named(path: str) -> Iterator[None]:
     except conf.ConfError as problem:
         raise conf.ConfError(f"{path}: {problem}") from None
     except OSError as problem:
-        raise conf.ConfError(f"{path}: it cannot be written: {problem.strerror}") from None
+        what_to_do = advice(problem).rstrip(".")
+        raise conf.ConfError(f"{path}: it cannot be written: {problem.strerror}. {what_to_do}") from None
 
 
 def read(path: str) -> str:
@@ -351,6 +353,9 @@ def check_writable(path: str) -> None:
         raise conf.ConfError(
             f"the folder {folder} is not writable for this user: run the task as the owner of the folder (become)"
         )
+    # Another user than root may replace what is not theirs to write, where the folder is theirs.
+    if os.geteuid() == 0 and Path(path).exists() and not os.access(path, os.W_OK):
+        raise conf.ConfError("it is immutable, so that root cannot replace it: see lsattr, and chattr -i")
 
 
 def plan(path: str, edits: Sequence[Edit]) -> Plan:
@@ -370,21 +375,35 @@ def plan(path: str, edits: Sequence[Edit]) -> Plan:
 
 
 def save(module: AnsibleModule, plans: Sequence[Plan]) -> List[str]:
-    """Replace files, each in one step and none before all new ones are written. Returns the paths of the backups."""
+    """Replace files, each in one step and none before all new ones are written. Returns the paths of the backups.
+
+    Raises ConfError when one of them cannot be replaced. Those that were replaced before it are as they were again.
+    """
     with contextlib.ExitStack() as leftovers:
-        temporaries: List[str] = []
-        for one in plans:
-            with named(one.path):
-                # Beside the file: a disk that is full is noticed before anything is changed.
-                handle, temporary = tempfile.mkstemp(prefix=".ansible_tmp", dir=Path(one.path).parent)
-                leftovers.callback(Path(temporary).unlink, missing_ok=True)
-                temporaries.append(temporary)
-                with os.fdopen(handle, "wb") as file:
-                    file.write(conf.encode(one.after.text))
+        new = [beside(one.path, one.after.text, leftovers) for one in plans]
+        old = [beside(one.path, one.before.text, leftovers) for one in plans[:-1]]
         backups = [module.backup_local(one.path) for one in plans] if module.params["backup"] else []
-        for one, temporary in zip(plans, temporaries):
-            module.atomic_move(temporary, one.path)
+        replaced: List[Tuple[str, str]] = []
+        for index, one in enumerate(plans):
+            try:
+                with named(one.path):
+                    replace(module, new[index], one.path)
+            except conf.ConfError:
+                for path, temporary in replaced:
+                    replace(module, temporary, path)
+                raise
+            replaced += [(one.path, temporary) for temporary in old[index : index + 1]]
     return backups
+
+
+def beside(path: str, text: str, leftovers: contextlib.ExitStack) -> str:
+    """A new file beside another: a disk that is full is noticed before anything is changed. It goes with leftovers."""
+    with named(path):
+        handle, temporary = tempfile.mkstemp(prefix=".ansible_tmp", dir=Path(path).parent)
+        leftovers.callback(Path(temporary).unlink, missing_ok=True)
+        with os.fdopen(handle, "wb") as file:
+            file.write(conf.encode(text))
+    return temporary
 
 
 def wishes(params: Mapping[str, Any]) -> Dict[str, List[Edit]]:

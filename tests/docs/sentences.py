@@ -39,7 +39,7 @@ SECTIONS = {
     "images": ("elastichosts/images", "elastichosts/imaging", "elastichosts/downloads", "elastichosts/compare"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
-    "role": ("front_end", "driver_files", "modules/mad", "opennebula/conf", "opennebula/registry", "roles/"),
+    "role": ("front_end", "driver_files", "file_entries", "modules/mad", "opennebula/conf", "opennebula/reg", "roles/"),
     "options": ("module_utils/", "modules/", "action/"),
 }
 """which part of the page has the sentences of a file: the first whose word is in the file's path"""

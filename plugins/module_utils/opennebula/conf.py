@@ -317,6 +317,8 @@ class _Parser:
 
     def found(self) -> str:
         sign = self.peek()
+        if "\udc80" <= sign <= "\udcff":  # as ``decode`` has what is not UTF-8
+            return f"the byte 0x{ord(sign) - 0xDC00:02X}, which is no UTF-8"
         return {"": "the end of the file", "\n": "the end of the line"}.get(sign, repr(sign))
 
     def fail(self, offset: int, sentence: str) -> NoReturn:

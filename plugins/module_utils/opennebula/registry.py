@@ -285,13 +285,12 @@ def plan_absent(release: str, wanted: Wanted, registry: Registry, *, force: bool
     Raises RegistryError when VMs run on the hosts; with ``force`` those hosts stay, and all that they need.
     """
     row = form(release)
-    ours = [host for host in registry.hosts if host.is_ours or (not host.drivers and host.name in wanted.hosts)]
+    ours = our_hosts(wanted, registry)
     busy = [host for host in ours if host.vms]
     if busy and not force:
-        listed = ", ".join(f"{host.name} ({host.vms})" for host in busy)
         raise RegistryError(
-            f"Virtual machines still run on the OpenNebula hosts that burst to ElasticHosts: {listed}. Terminate them"
-            " first, or force the removal, which leaves them and their servers to you."
+            f"Virtual machines still run on the OpenNebula hosts that burst to ElasticHosts: {counted(busy)}. Terminate"
+            " them first, or set one_eh_driver_force, which leaves them and their servers to you. Nothing was changed."
         )
     commands = [Command("onehost", ("delete", host.name)) for host in ours if not host.vms]
     if busy or not row.grouped:
@@ -304,6 +303,15 @@ def plan_absent(release: str, wanted: Wanted, registry: Registry, *, force: bool
     if cluster is not None and not _others(cluster, ours, datastore.id if datastore and goes else ""):
         commands.append(Command("onecluster", ("delete", wanted.cluster)))
     return commands
+
+
+def our_hosts(wanted: Wanted, registry: Registry) -> List[Host]:
+    return [host for host in registry.hosts if host.is_ours or (not host.drivers and host.name in wanted.hosts)]
+
+
+def counted(busy: Sequence[Host]) -> str:
+    """Hosts with the number of their virtual machines, for a sentence."""
+    return ", ".join(f"{host.name} ({host.vms})" for host in busy)
 
 
 def _others(cluster: Group, hosts: Sequence[Host], datastore: str) -> bool:

@@ -8,6 +8,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.opennebula.elastichosts.plugins.modules import mad
+from tests.support.collection import COLLECTIONS
 
 STOCK = 'DB = [ backend = "mysql", passwd = "geheim" ]\n\nVM_MAD = [ NAME = "kvm", TYPE = "kvm" ]  # local\n'
 SECTION = {"kind": "VM_MAD", "name": "vmm_eh", "attributes": {"EXECUTABLE": "one_vmm_eh", "TYPE": "xml"}}
@@ -243,6 +246,53 @@ def limited(save: Callable[..., list[str]]) -> Callable[..., list[str]]:
             signal.signal(signal.SIGXFSZ, usual)
 
     return within_limits
+
+
+# Runs in a namespace where the last of its files is a mount of its own, so that nothing can take its place.
+MOUNTED = """
+import json, subprocess, sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.opennebula.elastichosts.plugins.modules import mad
+options = json.load(sys.stdin)
+subprocess.run(["mount", "--bind", sys.argv[1], sys.argv[1]], check=True)
+with patch_module_args(options):
+    mad.main()
+"""
+
+
+def test_a_file_that_cannot_be_replaced_leaves_all_of_them_as_they_were(file: Path, tmp_path: Path) -> None:
+    mounted = tmp_path / "monitord.conf"
+    mounted.write_text(STOCK)
+    edits = [{**SECTION, "path": str(path)} for path in (file, mounted)]
+    own_users = [] if os.geteuid() == 0 else ["--map-root-user", "--user"]
+    command = ["unshare", "--mount", *own_users, sys.executable, "-c", MOUNTED, str(mounted)]
+    done = subprocess.run(
+        command,
+        input=json.dumps({"edits": edits}),
+        env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("this machine gives us no mount namespace (unshare --mount)")
+    message = json.loads(done.stdout)["msg"]
+    assert f"{mounted}: it cannot be written: Device or resource busy. It is a mount of its own" in message
+    assert message.endswith("unmount it first. Nothing was changed.")
+    assert (file.read_text(), mounted.read_text()) == (STOCK, STOCK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["monitord.conf", "oned.conf"]
+
+
+def test_an_immutable_file_is_noticed_before_any_is_changed(run: Mad, file: Path) -> None:
+    if os.geteuid() != 0 or subprocess.run(["chattr", "+i", file], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root can make a file immutable, and not on every file system")
+    try:
+        message = run(_ansible_check_mode=True)["msg"]
+    finally:
+        subprocess.run(["chattr", "-i", file], check=True)
+    assert message == f"{file}: it is immutable, so that root cannot replace it: see lsattr, and chattr -i. " + (
+        "Nothing was changed."
+    )
 
 
 def test_an_edit_needs_a_file(run: Mad) -> None:

@@ -97,6 +97,7 @@ class TestRefusing:
             ("A = 1\nB 2\n", 2, 3, "expected = after B, found '2'"),
             ("= 3\n", 1, 1, "expected a name, found '='"),
             ("A = 1 ]\n", 1, 7, "expected a name, found ']'"),
+            ("\udcff\udcfeA = 1\n", 1, 1, "expected a name, found the byte 0xFF, which is no UTF-8"),
             ("A = , \n", 1, 5, "expected a value for A, found ','"),
             ("A = # none\n", 1, 5, "A has no value before the comment"),
             ("A =\n [ B = 1 ]\n", 2, 2, "expected a name, found '['"),

@@ -474,6 +474,8 @@ def test_a_forced_removal_takes_drivers_and_sections_and_leaves_the_busy_host(st
     assert left <= {"var/eh_journal.sqlite"}
     hosts = [one["name"] for one in story.hosts[host].state()["hosts"]]
     assert hosts == {servers: [], machines: ["eh-london"]}[host]
+    stay = "OpenNebula hosts with virtual machines stay, without drivers: eh-london (2)."
+    assert stay in " ".join(story.forced.output.split())
 
 
 class TestSystemWide:

@@ -40,6 +40,14 @@ BROKEN: dict[str, dict[str, object]] = {
     "names": {"one_eh_driver_hosts": [{"name": "eh"}, {"name": "eh"}]},
     "zone-limits": {"one_eh_driver_hosts": [{"name": "eh", "cpu_mhz": 0}]},
     "rounds": {"one_eh_driver_dispatch_per_cycle": -1},
+    "no-release": {"one_eh_driver_release": "v7.4"},
+    "blank": {"one_eh_driver_endpoint": "http://127.0.0.1 /"},
+    "lines": {"one_eh_driver_cloud_id": "ba98\n7654"},
+    "no-cluster": {"one_eh_driver_cluster": ""},
+    "quoted": {"one_eh_driver_datastore": 'eh" TM_MAD="ssh'},
+    "patience": {"one_eh_driver_wait": -1},
+    "no-folder": {},
+    "no-transfer": {},
     "no-number": {"one_eh_driver_total_memory": "2 GB", "one_eh_driver_auth": STRANGER},
     "no-choice": {"one_eh_driver_service": "upstart"},
     "taken": {},
@@ -71,6 +79,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Ref
     (hosts["register"].root / "bin/onehost").unlink()
     (etc["cloud"] / "vmm_eh").mkdir()
     (etc["cloud"] / "vmm_eh/vmm_ehrc").write_text("EHCLOUD=0123456789ab\n")
+    (etc["no-folder"] / "im_eh").write_text("")
+    transfer = etc["no-transfer"] / "oned.conf"
+    transfer.write_text(re.sub(r"^TM_MAD = \[.*?^\]\n", "", transfer.read_text(), flags=re.DOTALL | re.MULTILINE))
     taken = hosts["taken"].state()
     taken["hosts"].append({"id": 7, "name": "eh", "im": "kvm", "vm": "kvm", "vms": 0})
     hosts["taken"].write_state(taken)
@@ -118,6 +129,14 @@ def interpreter_that_ends_early(folder: Path) -> Path:
         ("names", "hosts in one_eh_driver_hosts have to have names, each one of its own, but they are eh, eh"),
         ("zone-limits", "total_memory, total_cpu and cpu_mhz of a host in one_eh_driver_hosts have to be greater than"),
         ("rounds", "one_eh_driver_dispatch_per_cycle has to be greater than 0"),
+        ("no-release", r"The release v7\.4 is no release: give one_eh_driver_release as numbers"),
+        ("blank", "The address of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint"),
+        ("lines", "one_eh_driver_cloud_id has to be one line of text"),
+        ("no-cluster", "one_eh_driver_cluster and one_eh_driver_datastore have to be names, .* '' and 'eh_system'"),
+        ("quoted", "one_eh_driver_cluster and one_eh_driver_datastore have to be names, without quotation marks"),
+        ("patience", r"one_eh_driver_wait \(seconds\) must not be less than 0"),
+        ("no-folder", r"/etc/im_eh has to be a folder, but is none: move it away"),
+        ("no-transfer", r"oned\.conf: there is no TM_MAD section, which every OpenNebula of this release has"),
     ],
 )
 def test_one_sentence_says_what_is_wrong_and_nothing_is_changed(refused: Refused, host: str, words: str) -> None:
