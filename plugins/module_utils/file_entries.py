@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
@@ -19,7 +20,6 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Opt
 
 from ansible.module_utils.basic import AnsibleModule
 
-_TEMPORARY = ".ansible_tmp"
 _NO_ROOM = "Make room and run the task again: it goes on from there."
 _NO_RIGHT = "Run the task as the owner of the folder or as root (become), and see that it is not immutable (lsattr)."
 _ADVICE = {
@@ -114,16 +114,26 @@ def write(module: AnsibleModule, entry: Entry) -> None:
     if entry.content is None:
         entry.path.mkdir(parents=True, exist_ok=True)
         return
-    with at(entry.path):
-        # Beside the file, so that a disk that is full leaves the old one.
-        handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=entry.path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(entry.content)
-            os.chmod(temporary, int(entry.mode, 8))  # noqa: PTH101 (before it has its name)
-            replace(module, temporary, str(entry.path))
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+    with at(entry.path), beside(entry.path, entry.content) as temporary:
+        os.chmod(temporary, int(entry.mode, 8))  # noqa: PTH101 (before it has its name)
+        replace(module, temporary, str(entry.path))
+
+
+@contextlib.contextmanager
+def beside(path: Path, content: bytes) -> Iterator[str]:
+    """A new file for the place of ``path``, in the same folder: a disk that is full leaves the old one as it is."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.new-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        yield temporary
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def broken_off(paths: Iterable[Path]) -> List[Path]:
+    """What runs that were killed had not time to put in its place."""
+    return sorted(found for path in paths for found in path.parent.glob(f".{glob.escape(path.name)}.new-????????"))
 
 
 def replace(module: AnsibleModule, temporary: str, path: str) -> None:

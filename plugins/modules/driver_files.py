@@ -218,6 +218,7 @@ from ..module_utils.file_entries import (
     TREE,
     Entry,
     at,
+    broken_off,
     diff_of,
     own,
     own_all,
@@ -363,14 +364,9 @@ def library_diff(root: Path, changes: List[Path]) -> Dict[str, str]:
     return {"before_header": str(root), "after_header": str(root), "before": before, "after": after}
 
 
-def broken_off(root: Path) -> List[Path]:
-    """Package folders that an earlier run had not time to put in their place, or to remove."""
-    return sorted(root.parent.glob(f".{root.name}-*"))
-
-
 def install_library(module: AnsibleModule, root: Path) -> None:
     """A new package folder, complete and compiled, in the place of the old one in one step."""
-    fresh = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    fresh = Path(tempfile.mkdtemp(prefix=f".{root.name}.new-", dir=root.parent))
     try:
         for name, content in library().items():
             (fresh / name).parent.mkdir(exist_ok=True)
@@ -442,7 +438,8 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     entries = wanted(params)
     wrong = [entry for entry in entries if not entry.is_right]
     packages = library_changes(root)
-    old = (strangers(params["tree"]) if params["tree"] else []) + broken_off(root)
+    broken = broken_off([root, *(entry.path for entry in entries)])
+    old = list(dict.fromkeys([*(strangers(params["tree"]) if params["tree"] else []), *broken]))
     diff = diff_of(wrong, old) + ([library_diff(root, packages)] if packages else [])
     if not module.check_mode:
         if params["venv_base"] and params["venv"]:
@@ -459,6 +456,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     venv = [params["venv"]] if params["venv_base"] else []
     settings = {file["path"] for file in params["files"] if file["keep"] or file["content"] is None}
     settings |= {file["path"] for file in zone_files(params)}
+    settings |= {str(path) for path in broken}
     programs_changed = bool(packages or venv or {str(path) for path in paths} - settings)
     if not module.check_mode and (programs_changed or params["start_always"]):
         try_drivers(module)
@@ -475,7 +473,7 @@ def absent(module: AnsibleModule) -> Dict[str, Any]:
     given = [Path(file["path"]) for file in reversed(params["files"])]
     folders = [params["tree"]["path"]] if params["tree"] else []
     others = [Path(path) for path in (*folders, *([params["venv"]] if params["venv"] else []), *params["leftovers"])]
-    paths = standing([root, *broken_off(root), *given, *others])
+    paths = standing([root, *broken_off([root, *given]), *given, *others])
     if not module.check_mode:
         for path in paths:
             remove(path)

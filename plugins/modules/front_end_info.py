@@ -208,6 +208,7 @@ sections:
   sample: [{file: oned.conf, kind: VM_MAD, name: vmm_eh}]
 """
 
+import errno
 import os
 import pwd
 import re
@@ -370,7 +371,7 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
             document = conf.parse(conf.decode(path.read_bytes()))
             found = [(kind, name_) for kind, name_ in SECTIONS if document.section(kind, name_)]
         except OSError as problem:
-            return sections, f"{path} cannot be read: {problem.strerror}."
+            return sections, unreadable(path, problem)
         except conf.ConfError as problem:
             return sections, f"{path}: {problem}."
         sections += [{"file": name, "kind": kind, "name": name_} for kind, name_ in found]
@@ -428,45 +429,57 @@ def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
     )
 
 
-def settings_of(folders: Layout) -> Tuple[Dict[str, str], str]:
-    values: Dict[str, str] = {}
-    for driver in ("vmm_eh", "im_eh"):
-        path = Path(folders.etc, driver, f"{driver}rc")
-        try:
-            values.update(parse_rc(path.read_text(encoding="utf-8", errors="surrogateescape")))
-        except FileNotFoundError:
-            continue
-        except OSError as problem:
-            return values, f"{path} cannot be read ({problem.strerror}): run the play as its owner or as root (become)."
-    return values, ""
+def settings_of(folders: Layout) -> Tuple[Dict[str, str], Dict[str, Dict[str, str]], str]:
+    """What the files of both drivers say, what those of single hosts say by host, and the problem."""
+    common: Dict[str, str] = {}
+    of_hosts: Dict[str, Dict[str, str]] = {}
+    hosts = Path(folders.etc, "vmm_eh", "hosts")
+    path = hosts
+    try:
+        for driver in ("vmm_eh", "im_eh"):
+            path = Path(folders.etc, driver, f"{driver}rc")
+            common.update(rc_values(path))
+        path = hosts
+        for path in sorted(hosts.iterdir() if hosts.exists() else ()):
+            if path.name.endswith("rc") and path.name != "rc":
+                of_hosts[path.name[: -len("rc")]] = rc_values(path)
+    except OSError as problem:
+        return common, of_hosts, unreadable(path, problem)
+    return common, of_hosts, ""
 
 
-def zone_files(folders: Layout) -> List[str]:
-    names = sorted(path.name for path in Path(folders.etc, "vmm_eh", "hosts").glob("*rc"))
-    return [name[: -len("rc")] for name in names if name != "rc"]
+def rc_values(path: Path) -> Dict[str, str]:
+    """What a file of settings says: nothing if it is not there. Raises OSError when it cannot be read."""
+    try:
+        return parse_rc(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except FileNotFoundError:
+        return {}
 
 
-def zones_of(params: Mapping[str, Any], settings: Mapping[str, str], folders: Layout) -> List[Dict[str, str]]:
+def unreadable(path: Path, problem: OSError) -> str:
+    what_to_do = {
+        errno.EACCES: "run the play as its owner or as root (become)",
+        errno.ENOENT: "see whether one_eh_driver_one_location and one_eh_driver_release are right",
+    }.get(problem.errno or 0, "put that right")
+    return f"{path} cannot be read ({problem.strerror}): {what_to_do}."
+
+
+def zones_of(
+    params: Mapping[str, Any], settings: Mapping[str, str], of_hosts: Mapping[str, Mapping[str, str]]
+) -> List[Dict[str, str]]:
     """All accounts, each with what the settings say where nothing is given: its own file before the common one."""
     main = {"EHURI": params["endpoint"], "EHAUTH": params["auth"]}
     given = {zone["name"]: {"EHURI": zone["endpoint"], "EHAUTH": zone["auth"]} for zone in params["zones"]}
     if params["ask"] == "servers":
-        given = {"": {}, **{name: {} for name in zone_files(folders)}, **given}
+        given = {"": {}, **{name: {} for name in of_hosts}, **given}
     zones = []
     for name, own in (given or {"": {}}).items():
         filled: Dict[str, str] = {}
-        for values in (settings, main, own_settings(name, folders), own):
+        for values in (settings, main, of_hosts.get(name, {}), own):
             filled.update({key: value for key, value in values.items() if value})
         get = filled.get
         zones.append({"name": name, "endpoint": get("EHURI", ""), "auth": get("EHAUTH", ""), "ca": get("EHCA", "")})
     return zones
-
-
-def own_settings(host: str, folders: Layout) -> Dict[str, str]:
-    path = Path(folders.etc, "vmm_eh", "hosts", f"{host}rc")
-    if not host or not path.is_file():
-        return {}
-    return parse_rc(path.read_text(encoding="utf-8", errors="surrogateescape"))
 
 
 def account_problem(zone: Mapping[str, str]) -> str:
@@ -513,10 +526,10 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     owner, group, owner_problem = owner_of(params["owner"], one_location, folders)
     release, release_problem = release_of(params["release"], one_location, folders)
     python, venv_base, python_problem = interpreter_of(params["python"], folders)
-    settings, settings_problem = settings_of(folders)
+    settings, of_hosts, settings_problem = settings_of(folders)
     missing = installation_problem(one_location, folders)
     sections, configuration_problem = sections_of(folders, release)
-    zones = zones_of(params, settings, folders)
+    zones = zones_of(params, settings, of_hosts)
     usable = "" if venv_base else python
     found = accounts(zones, params["ask"], settings.get("EHCLOUD", ""), usable, scratch)
     front_end = FrontEnd(one_location, owner)
@@ -546,7 +559,7 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "auth_is_set": bool(settings.get("EHAUTH")),
         "account_tried": found["tried"],
         "vms": found["vms"],
-        "zone_files": zone_files(folders),
+        "zone_files": list(of_hosts),
         "sections": sections,
         "service": service.kind,
         "running": running,

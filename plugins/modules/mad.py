@@ -237,13 +237,12 @@ backup_files:
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.file_entries import advice, replace
+from ..module_utils.file_entries import advice, beside, broken_off, replace
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.conf_edits import Edit, apply, only, shown
 
@@ -380,8 +379,9 @@ def save(module: AnsibleModule, plans: Sequence[Plan]) -> List[str]:
     Raises ConfError when one of them cannot be replaced. Those that were replaced before it are as they were again.
     """
     with contextlib.ExitStack() as leftovers:
-        new = [beside(one.path, one.after.text, leftovers) for one in plans]
-        old = [beside(one.path, one.before.text, leftovers) for one in plans[:-1]]
+        # A disk that is full is noticed before anything is changed.
+        new = [written_beside(one.path, one.after.text, leftovers) for one in plans]
+        old = [written_beside(one.path, one.before.text, leftovers) for one in plans[:-1]]
         backups = [module.backup_local(one.path) for one in plans] if module.params["backup"] else []
         replaced: List[Tuple[str, str]] = []
         for index, one in enumerate(plans):
@@ -396,14 +396,9 @@ def save(module: AnsibleModule, plans: Sequence[Plan]) -> List[str]:
     return backups
 
 
-def beside(path: str, text: str, leftovers: contextlib.ExitStack) -> str:
-    """A new file beside another: a disk that is full is noticed before anything is changed. It goes with leftovers."""
+def written_beside(path: str, text: str, leftovers: contextlib.ExitStack) -> str:
     with named(path):
-        handle, temporary = tempfile.mkstemp(prefix=".ansible_tmp", dir=Path(path).parent)
-        leftovers.callback(Path(temporary).unlink, missing_ok=True)
-        with os.fdopen(handle, "wb") as file:
-            file.write(conf.encode(text))
-    return temporary
+        return leftovers.enter_context(beside(Path(path), conf.encode(text)))
 
 
 def wishes(params: Mapping[str, Any]) -> Dict[str, List[Edit]]:
@@ -434,6 +429,9 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
         section = None if edit.value is not None else only(plans[0].after, edit)
         result["section"] = section.mapping() if section else {}
     backups = [] if module.check_mode else save(module, changes)
+    if not module.check_mode:
+        for left in broken_off(Path(one.path) for one in plans):
+            left.unlink(missing_ok=True)
     if backups:
         result["backup_files"] = backups
     if len(backups) == 1:
@@ -451,7 +449,7 @@ def main() -> None:
     try:
         result = run(module)
     except conf.ConfError as problem:
-        module.fail_json(msg=f"{problem}. Nothing was changed.")
+        module.fail_json(msg=f"{problem}. No configuration file was changed.")
     module.exit_json(**result)
 
 

@@ -102,6 +102,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils.file_entries import (
     TREE,
     Entry,
+    broken_off,
     diff_of,
     own_all,
     remove,
@@ -147,7 +148,7 @@ def wanted(params: Mapping[str, Any]) -> List[Entry]:
 def present(module: AnsibleModule) -> Dict[str, Any]:
     entries = wanted(module.params)
     wrong = [entry for entry in entries if not entry.is_right]
-    old = strangers(module.params)
+    old = list(dict.fromkeys(strangers(module.params) + broken_off(entry.path for entry in entries)))
     diff = diff_of(wrong, old)
     if not module.check_mode:
         for entry in wrong:
@@ -161,7 +162,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
 
 def absent(module: AnsibleModule) -> Dict[str, Any]:
     others = [Path(other["path"]) for other in reversed(module.params["others"])]
-    paths = standing([Path(module.params["path"]), *others])
+    paths = standing([Path(module.params["path"]), *broken_off(others), *others])
     if not module.check_mode:
         for path in paths:
             remove(path)

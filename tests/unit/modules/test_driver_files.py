@@ -122,13 +122,29 @@ def test_what_is_compiled_names_the_place_where_it_is(run: Run, tmp_path: Path) 
 
 def test_what_a_run_that_was_broken_off_has_left_is_removed(run: Run, tmp_path: Path) -> None:
     run(python=sys.executable)
-    left = tmp_path / "python/.one_eh-k1ll3d"
+    left = tmp_path / "python/.one_eh.new-k1ll3d99"
     (left / "bursting").mkdir(parents=True)
     assert run(python=sys.executable)["changed_paths"] == [str(left)]
     assert not left.exists()
     left.mkdir()
     assert str(left) in run(state="absent")["changed_paths"]
     assert not left.parent.exists()
+
+
+def test_half_of_a_file_that_a_killed_run_has_left_is_removed_and_nothing_that_looks_like_it(
+    run: Run, tmp_path: Path
+) -> None:
+    files = settings(tmp_path / "vmm_ehrc")
+    run(files=files)
+    mine = [tmp_path / name for name in (".vmm_ehrc.new-of-mine", ".vmm_ehrc.swp", ".other.new-k1ll3d99")]
+    left = tmp_path / ".vmm_ehrc.new-k1ll3d99"
+    for path in (*mine, left):
+        path.write_text("EHAUTH=u:gehe")
+    result = run(files=files)
+    assert (result["changed_paths"], result["programs_changed"]) == ([str(left)], False)
+    left.write_text("EHAUTH=u:gehe")
+    assert str(left) in run(files=files, state="absent")["changed_paths"]
+    assert sorted(tmp_path.iterdir()) == sorted(mine)
 
 
 def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_packages(run: Run, tmp_path: Path) -> None:

@@ -144,6 +144,33 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_user(tree: Path) -> N
     assert sentence.endswith("run the play as its owner or as root (become).")
 
 
+@pytest.mark.parametrize("name", ["vmm_eh/vmm_ehrc", "im_eh/im_ehrc", "vmm_eh/hosts/eh-londonrc"])
+def test_settings_that_cannot_be_read_are_named(tree: Path, name: str) -> None:
+    (tree / "etc" / name).mkdir(parents=True)
+    assert problems(look(tree)) == {"settings": f"{tree}/etc/{name} cannot be read (Is a directory): put that right."}
+
+
+def test_what_another_user_may_not_read_is_named_with_what_to_do(tree: Path) -> None:
+    hosts = tree / "etc/vmm_eh/hosts"
+    hosts.mkdir(parents=True)
+    (hosts / "eh-londonrc").write_text("EHURI=http://127.0.0.1:9\n")
+    assert look(tree)["zone_files"] == ["eh-london"]
+    hosts.chmod(0)
+    (tree / "etc/oned.conf").chmod(0)
+    root = os.getuid() == 0
+    if root:
+        os.setresuid(NOBODY, NOBODY, 0)
+    try:
+        found = look(tree, python="/bin/true")["problems"]
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+        hosts.chmod(0o755)
+    what_to_do = "cannot be read (Permission denied): run the play as its owner or as root (become)."
+    assert found["configuration"] == f"{tree}/etc/oned.conf {what_to_do}"
+    assert found["settings"] == f"{hosts} {what_to_do}"
+
+
 def installed(tree: Path, dump: str) -> Path:
     """Drivers and their section, and the dump of a core that was started after them."""
     (tree / "etc/oned.conf").write_text("VM_MAD=[NAME=vmm_eh]\n")

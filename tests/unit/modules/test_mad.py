@@ -216,7 +216,7 @@ def test_no_file_is_changed_when_an_edit_of_another_one_cannot_be_made(run: Mad,
     other.write_text("A =\nB")
     message = run(**two_files(file, other))["msg"]
     assert message.startswith(f"{other}: line 2, column 2: expected = after B")
-    assert message.endswith("Nothing was changed.")
+    assert message.endswith("No configuration file was changed.")
     assert file.read_text() == STOCK
 
 
@@ -246,6 +246,17 @@ def limited(save: Callable[..., list[str]]) -> Callable[..., list[str]]:
             signal.signal(signal.SIGXFSZ, usual)
 
     return within_limits
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_what_a_killed_run_has_left_beside_the_file_is_removed(run: Mad, file: Path, state: str) -> None:
+    run()
+    left = file.with_name(".oned.conf.new-k1ll3d99")
+    left.write_text(STOCK)
+    run(state=state, _ansible_check_mode=True)
+    assert left.exists()
+    run(state=state)
+    assert [path.name for path in file.parent.iterdir()] == ["oned.conf"]
 
 
 # Runs in a namespace where the last of its files is a mount of its own, so that nothing can take its place.
@@ -278,7 +289,7 @@ def test_a_file_that_cannot_be_replaced_leaves_all_of_them_as_they_were(file: Pa
         pytest.skip("this machine gives us no mount namespace (unshare --mount)")
     message = json.loads(done.stdout)["msg"]
     assert f"{mounted}: it cannot be written: Device or resource busy. It is a mount of its own" in message
-    assert message.endswith("unmount it first. Nothing was changed.")
+    assert message.endswith("unmount it first. No configuration file was changed.")
     assert (file.read_text(), mounted.read_text()) == (STOCK, STOCK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["monitord.conf", "oned.conf"]
 
@@ -291,7 +302,7 @@ def test_an_immutable_file_is_noticed_before_any_is_changed(run: Mad, file: Path
     finally:
         subprocess.run(["chattr", "-i", file], check=True)
     assert message == f"{file}: it is immutable, so that root cannot replace it: see lsattr, and chattr -i. " + (
-        "Nothing was changed."
+        "No configuration file was changed."
     )
 
 
@@ -307,7 +318,7 @@ class TestRefusals:
         assert len(list(file.parent.iterdir())) == 1
         message: str = result["msg"]
         assert str(file) in message
-        assert message.endswith("Nothing was changed.")
+        assert message.endswith("No configuration file was changed.")
         return message
 
     def test_a_file_that_does_not_parse_is_named_with_line_and_column(self, run: Mad, file: Path) -> None:

@@ -56,12 +56,13 @@ def test_check_mode_foretells_what_comes_changes_and_goes(run: Run, tmp_path: Pa
     folder = tmp_path / "opt/greeter"
     run(files={"a.py": "A = 1\n", "old.py": ""})
     (folder / "__pycache__").mkdir()
+    (folder / ".a.py.new-k1ll3d99").write_text("A =")
     now = {"files": {"a.py": "A = 2\n"}}
     foretold = run(**now, _ansible_check_mode=True, _ansible_diff=True)
-    assert foretold["changed_paths"] == [f"{folder}/a.py", f"{folder}/old.py"]
+    assert foretold["changed_paths"] == [f"{folder}/a.py", f"{folder}/.a.py.new-k1ll3d99", f"{folder}/old.py"]
     assert [(one["before"], one["after"]) for one in foretold["diff"]] == [
         ("A = 1\n", "A = 2\n"),
-        (f"{folder}/old.py\n", ""),
+        (f"{folder}/.a.py.new-k1ll3d99\n{folder}/old.py\n", ""),
     ]
     assert (folder / "a.py").read_text() == "A = 1\n"
     assert run(**now)["changed_paths"] == foretold["changed_paths"]

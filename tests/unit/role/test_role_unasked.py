@@ -108,3 +108,26 @@ def test_what_is_not_to_be_registered_is_not_missed(tmp_path: Path, endpoint: En
     text = said(plays.play("remove_driver"))
     assert "OpenNebula on one was not asked (one_eh_driver_register), so it keeps what it has" in text
     assert "Run this play again without that variable, or delete them by hand." in text
+
+
+def test_a_removal_is_refused_when_nobody_can_tell_what_is_to_be_removed(tmp_path: Path, endpoint: Endpoint) -> None:
+    hosts = {name: FrontEnd(tmp_path / name, "7.4") for name in ("settings", "release", "sections")}
+    (hosts["settings"].folders["etc"] / "vmm_eh/vmm_ehrc").mkdir(parents=True)
+    (hosts["release"].folders["bin"] / "oned").unlink()
+    (hosts["release"].folders["var"] / "remotes/VERSION").unlink()
+    oned = hosts["sections"].folders["etc"] / "oned.conf"
+    oned.write_text(oned.read_text() + 'TM_MAD = [ ARGUMENTS = "-d dummy,eh" ]\n')
+    stock = {name: front_end.files() for name, front_end in hosts.items()}
+    plays = Plays(tmp_path, endpoint, hosts)
+    played = plays.play("remove_driver")
+    assert {name: front_end.files() for name, front_end in hosts.items()} == stock
+    assert [(played.failed(name), played.changed(name)) for name in hosts] == [(1, 0)] * 3
+    assert (
+        "vmm_ehrc cannot be read (Is a directory): put that right. So nobody knows whether servers of this cloud"
+        in (played.message("settings"))
+    )
+    assert played.message("release").startswith("The release of OpenNebula is unknown: neither ")
+    assert "TM_MAD stands more than once, at lines " in played.message("sections")
+    forced = plays.play("remove_driver", "--limit", "settings", "-e", "one_eh_driver_force=true")
+    assert forced.failed("settings") == 0
+    assert not (hosts["settings"].folders["etc"] / "vmm_eh").exists()
