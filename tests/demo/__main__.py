@@ -50,6 +50,7 @@ def tell(story: Story, scratch: Path, collections: Path) -> None:
         trees = steps.install_drivers(story, programs, cloud)
         steps.burst_with_2_0(story, trees["2.0.1"], cloud)
         steps.burst_with_7_4(story, trees["7.4.0"], cloud, programs)
+        steps.remove_drivers(story, programs, cloud, trees["7.4.0"])
     finally:
         cloud.stop()
 

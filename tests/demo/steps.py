@@ -101,13 +101,7 @@ def install_drivers(story: Story, programs: Programs, cloud: Endpoint) -> dict[s
             tree = trees[release] = programs.scratch / f"one-{release}"
             _front_end(tree, release)
             before = {name: (tree / "etc" / name).read_text() for name in files}
-            variables = {
-                "one_eh_driver_one_location": str(tree),
-                "one_eh_driver_release": release,
-                "one_eh_driver_endpoint": cloud.url,
-                "one_eh_driver_auth": cloud.auth,
-                "one_eh_driver_python": sys.executable,  # it has requests, whatever the system's Python has
-            }
+            variables = _variables(tree, release, cloud)
             changed, output = programs.play("install_driver", **variables)
             step.expect(changed > 0, f"OpenNebula {release}: ansible-playbook install_driver changed the tree", output)
             missing = [name for name in DRIVER_FILES if not (tree / name).is_file()]
@@ -189,6 +183,27 @@ def show_inventory(story: Story, programs: Programs, cloud: Endpoint) -> None:
         )
         secret = "password" in json.dumps(facts)
         step.expect(not secret, "no password among its variables", facts)
+
+
+def remove_drivers(story: Story, programs: Programs, cloud: Endpoint, tree: Path) -> None:
+    with story.step("drivers removed", "7.4.0: oned.conf, monitord.conf and all else byte for byte as before") as step:
+        changed, output = programs.play("remove_driver", **_variables(tree, "7.4.0", cloud))
+        step.expect(changed > 0, "OpenNebula 7.4.0: ansible-playbook remove_driver changed the tree", output)
+        stock = programs.scratch / "stock"
+        _front_end(stock, "7.4.0")
+        core = ("var/config", "var/vms/", "var/remotes/VERSION")  # what the core itself has written meanwhile
+        left = {name: content for name, content in _files(tree).items() if not name.startswith(core)}
+        step.expect(left == _files(stock), "its files are, byte for byte, what they were", sorted(left))
+
+
+def _variables(tree: Path, release: str, cloud: Endpoint) -> dict[str, str]:
+    return {
+        "one_eh_driver_one_location": str(tree),
+        "one_eh_driver_release": release,
+        "one_eh_driver_endpoint": cloud.url,
+        "one_eh_driver_auth": cloud.auth,
+        "one_eh_driver_python": sys.executable,  # it has requests, whatever the system's Python has
+    }
 
 
 def _front_end(tree: Path, release: str) -> None:
