@@ -97,13 +97,14 @@ class Creation:
         """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
         if order.cancelled:
             raise Cancelled
-        self._journal.keep_doubt(order.vm_id)
         try:
             devices: Properties = {}
             if wanted.images:
                 self._copies.clear(order)
                 devices = self._copies.make(order, wanted.images, wanted.drive, wanted.server["name"], attempt.key)
                 self._journal.creating(attempt.key, order.vm_id, order.host)
+            elif again:
+                self._journal.sending(attempt.key, order.vm_id)
             deadline = order.deadline()
             server = self._ask(order, attempt, {**wanted.server, **devices, ATTEMPT_KEY: attempt.key}, deadline)
             if order.cancelled:

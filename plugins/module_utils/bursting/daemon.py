@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import select
 import shlex
@@ -254,6 +255,8 @@ class Daemon:
 
         :param early: bytes that were read already
         """
+        # What is there by now stays: collections look at what requests make, and no answer waits for a long one.
+        gc.freeze()
         lines = LineBuffer()
         chunk = early
         while self._hand_over(lines.feed(chunk)):

@@ -36,7 +36,7 @@ FORM = 1
 _TABLES = {
     "boot": "id TEXT PRIMARY KEY",
     "action": "vm INTEGER PRIMARY KEY, state TEXT NOT NULL, verb TEXT NOT NULL, host TEXT NOT NULL, "
-    "creates INTEGER NOT NULL, process TEXT NOT NULL, begun REAL NOT NULL, ended REAL",
+    "attempt TEXT NOT NULL, process TEXT NOT NULL, begun REAL NOT NULL, ended REAL",
     "doubt": "attempt TEXT PRIMARY KEY, vm INTEGER NOT NULL, host TEXT NOT NULL, at REAL NOT NULL, "
     "state TEXT NOT NULL, seq INTEGER, process TEXT NOT NULL",
 }
@@ -57,11 +57,16 @@ class Entry:
     """the core's action, like ``DEPLOY``"""
     host: str
     """OpenNebula host"""
-    creates: bool
-    """whether the action may make a server"""
+    attempt: str
+    """key of the first create call, if the action may make a server; else empty"""
     process: str
     begun: float
     ended: Optional[float]
+
+    @property
+    def creates(self) -> bool:
+        """Whether the action may make a server."""
+        return bool(self.attempt)
 
     def outdates(self, listing: float) -> bool:
         """Whether a listing that was begun at ``listing`` may show this VM as it was before or during the action."""
@@ -71,7 +76,7 @@ class Entry:
 COPYING = "copying"
 """copies are being made for a server that is not asked for yet"""
 CREATING = "creating"
-"""the create call is about to be sent, or was"""
+"""another create call than the action's first is about to be sent, or was; the first is known by the action itself"""
 UNANSWERED = "unanswered"
 """the driver died during a create call: its server may be there, or appear, and is wanted if it is the only one"""
 LEFT = "left"
@@ -103,9 +108,9 @@ class Begun:
 
     previous: Optional[Entry] = None
     attempt: str = ""
-    """of an action that may make a server: the key of its first create call"""
+    """as in :class:`Entry`"""
     doubts: Tuple[Doubt, ...] = ()
-    """the same: what earlier ones have left in doubt"""
+    """of an action that may make a server: what earlier ones have left in doubt"""
 
 
 def attempted(note: Callable[[], None], tell: Callable[[str], None]) -> None:
@@ -131,13 +136,15 @@ class Journal:
         self._connection: Optional[sqlite3.Connection] = None
         self._own: Dict[int, Entry] = {}
         """last actions of this process: no need to read them"""
+        self._sent: Dict[int, str] = {}
+        """attempts by VM whose call was sent, and of which only the VM's action tells on disk"""
         self._settled: Dict[int, str] = {}
-        """attempts by VM that are over with its action"""
+        """attempts by VM of which nothing is to tell when its action is over"""
 
     def begin(self, vm: int, verb: str, host: str, *, attempt: str = "") -> Begun:
         """An action begins.
 
-        :param attempt: of one that may make a server; it is in doubt once :meth:`keep_doubt` was called
+        :param attempt: of one that may make a server: the key of its first create call
         :raises JournalError:
         """
         now = self._clock.monotonic()
@@ -146,14 +153,10 @@ class Journal:
             before = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
             rows.execute(
                 "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-                (vm, RUNNING, verb, host, bool(attempt), self._process, now),
+                (vm, RUNNING, verb, host, attempt, self._process, now),
             )
             doubts = self._doubts(rows, vm) if attempt else ()
-            if attempt:
-                self._write_doubt(rows, attempt, vm, host, CREATING)
-        self._own[vm] = Entry(vm, RUNNING, verb, host, bool(attempt), self._process, now, None)
-        if attempt:
-            self._settled[vm] = attempt
+        self._own[vm] = Entry(vm, RUNNING, verb, host, attempt, self._process, now, None)
         return Begun(_entry(before) if before else None, attempt, tuple(doubts))
 
     def is_over(self, vm: int) -> None:
@@ -169,15 +172,18 @@ class Journal:
 
         :raises JournalError:
         """
-        settled = self._settled.pop(vm, None)
+        settled, sent = self._settled.pop(vm, None), self._sent.pop(vm, None)
         if vm in self._own and self._own[vm].ended is None:
             self.is_over(vm)
         own = self._own.get(vm)
         ended = self._clock.monotonic() if own is None else own.ended
         with self._change() as rows:
-            if settled:
+            if settled or sent:
                 rows.execute(_TOGETHER)
+            if settled:
                 rows.execute("DELETE FROM doubt WHERE attempt = ?", (settled,))
+            if sent:  # nobody has said what came of it
+                self._write_doubt(rows, sent, vm, "" if own is None else own.host, GIVEN_UP)
             rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
 
     def take_over(self) -> List[Entry]:
@@ -206,6 +212,12 @@ class Journal:
         )
         for before, after in ((COPYING, LEFT), (CREATING, UNANSWERED)):
             rows.execute("UPDATE doubt SET state = ? WHERE state = ? AND process = ?", (after, before, process))
+        for entry in found:
+            if entry.creates:
+                rows.execute(
+                    "INSERT OR IGNORE INTO doubt VALUES (?, ?, ?, ?, ?, NULL, ?)",
+                    (entry.attempt, entry.vm, entry.host, self._clock.now(), UNANSWERED, process),
+                )
         return found
 
     def copying(self, attempt: str, vm: int, host: str) -> None:
@@ -262,6 +274,8 @@ class Journal:
     def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
         with self._change() as rows:
             self._write_doubt(rows, attempt, vm, host, state, seq)
+        if self._sent.get(vm) == attempt:
+            del self._sent[vm]
 
     def _write_doubt(
         self, rows: sqlite3.Connection, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None
@@ -284,14 +298,20 @@ class Journal:
         """
         with self._change() as rows:
             rows.execute("DELETE FROM doubt WHERE attempt = ?", (attempt,))
+        for vm in [vm for vm, sent in list(self._sent.items()) if sent == attempt]:
+            self._sent.pop(vm, None)
 
     def settle_at_end(self, attempt: str, vm: int) -> None:
-        """The same, written with the end of the VM's action, which comes next: that waits for the disk once."""
-        self._settled[vm] = attempt
+        """The same, with the end of the VM's action, which comes next."""
+        if self._sent.pop(vm, None) != attempt:
+            self._settled[vm] = attempt
 
-    def keep_doubt(self, vm: int) -> None:
-        """Something of the attempt that :meth:`begin` wrote down is about to be made: its end settles nothing alone."""
-        self._settled.pop(vm, None)
+    def sending(self, attempt: str, vm: int) -> None:
+        """The first create call of the VM's action is about to be sent: it is in doubt until something is said of it.
+
+        That needs no writing. Should the driver die, the next one learns of the attempt from the action.
+        """
+        self._sent[vm] = attempt
 
     def doubts(self, vm: Optional[int] = None) -> List[Doubt]:
         """What is to be looked after, of all VMs or of one.
@@ -408,10 +428,9 @@ _LOG_PAGES = 8000
 _TOGETHER = "BEGIN IMMEDIATE"
 """what follows is one transaction; a statement alone is one anyway"""
 _DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
-_SELECT = "SELECT vm, state, verb, host, creates, process, begun, ended FROM action"
+_SELECT = "SELECT vm, state, verb, host, attempt, process, begun, ended FROM action"
 _UNFINISHED = "SELECT process FROM action WHERE state = ? UNION SELECT process FROM doubt WHERE state IN (?, ?)"
 
 
-def _entry(row: Tuple[int, str, str, str, int, str, float, Optional[float]]) -> Entry:
-    vm, state, verb, host, creates, process, begun, ended = row
-    return Entry(vm, state, verb, host, bool(creates), process, begun, ended)
+def _entry(row: Tuple[int, str, str, str, str, str, float, Optional[float]]) -> Entry:
+    return Entry(*row)

@@ -28,6 +28,7 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+_TO_JSON = json.JSONEncoder(separators=(",", ":"))
 _JSON = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
 """Numbers stay the text they are: exact, and without a limit on digits."""
 
@@ -56,7 +57,7 @@ def parse_rows(content: bytes, content_type: str) -> List[Row]:
 
 def format_json(properties: Mapping[str, Optional[str]]) -> bytes:
     """One flat JSON object; None becomes null, which unsets the key."""
-    return json.dumps(dict(properties), separators=(",", ":")).encode()
+    return _TO_JSON.encode(dict(properties)).encode()
 
 
 def format_text(properties: Mapping[str, Optional[str]]) -> bytes:

@@ -10,12 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import (
+    GIVEN_UP,
     INTERRUPTED,
     LEFT,
     RUNNING,
@@ -80,7 +81,6 @@ journal = Journal(sys.argv[1], Clock())
 journal.begin(7, "DEPLOY", "eh", attempt="a7")
 journal.copying("a7", 7, "eh")
 journal.begin(8, "DEPLOY", "eh", attempt="a8")
-journal.keep_doubt(8)
 print(flush=True)
 sys.stdin.read()
 """
@@ -162,6 +162,27 @@ def test_a_doubt_that_is_settled_at_the_end_lasts_until_then(tmp_path: Path) -> 
     assert [attempt for attempt, _state in states(journal)] == ["a7", "a8"]
     journal.end(7)
     assert [attempt for attempt, _state in states(journal)] == ["a8"]
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (lambda _journal: None, [("a7", GIVEN_UP)]),
+        (lambda journal: journal.settle_at_end("a7", 7), []),
+        (lambda journal: journal.settle("a7"), []),
+        (lambda journal: journal.leave("a7", 7, "eh"), [("a7", LEFT)]),
+    ],
+    ids=["nothing", "settled with the end", "settled", "left"],
+)
+def test_a_call_that_was_sent_is_in_doubt_unless_something_was_said_of_it(
+    tmp_path: Path, said: Callable[[Journal], None], left: list[tuple[str, str]]
+) -> None:
+    journal = Journal(str(tmp_path / "j"), Clock())
+    journal.begin(7, "DEPLOY", "eh", attempt="a7")
+    journal.sending("a7", 7)
+    said(journal)
+    journal.end(7)
+    assert states(journal) == left
 
 
 def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
