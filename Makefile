@@ -15,13 +15,16 @@ LINK := .cache/collections/ansible_collections/opennebula/elastichosts
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
+# pylint takes a second for three files, and ruff looks at the same: at the tests' own Python it looks in CI (PYLINT=).
+PYLINT ?= --exclude tests/
 SECONDS ?= 60
 FUZZ ?= vmm_lines im_lines deployment_files settings_files replies oned_conf
 ROOMS := $(addprefix tests/unit/,bursting core elastichosts endpoint modules opennebula)
-PYTEST := $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# as many workers as tests/conftest.py says
+PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
-.PHONY: help setup demo quick test molecule test-kvm bench fuzz format lint types unit sanity integration docs package tarball clean
+.PHONY: help setup demo quick test molecule test-kvm bench fuzz format lint types unit rooms sanity integration docs package tarball clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -30,13 +33,12 @@ help: ## what can be made
 demo: setup ## the main job on loopback: endpoint, ad hoc server, drivers under two OpenNebula generations, inventory
 	@$(BIN)/python -m tests.demo
 
-quick: lint types ## what holds in minutes: form, types, and the rooms' tests, none of which starts Ansible
-	$(PYTEST) $(ROOMS)
+quick: setup ## what holds in minutes: form, types, and the rooms' tests, none of which starts Ansible
+	@$(MAKE) --no-print-directory -j2 --output-sync=target rooms lint types
 
-# Each part of the second line keeps about one processor busy, "unit" keeps two.
+# The longest first: what is left at the end would leave processors idle.
 test: setup ## everything that must hold
-	@$(MAKE) --no-print-directory lint types unit
-	@$(MAKE) --no-print-directory -j2 --output-sync=target integration sanity docs package
+	@$(MAKE) --no-print-directory -j3 --output-sync=target unit lint types integration sanity docs package
 
 molecule: setup ## the molecule scenario of the role one_eh_driver
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade \
@@ -79,11 +81,15 @@ types: setup ## mypy --strict
 	$(BIN)/mypy --strict $(PACKAGES) plugins/plugin_utils
 	$(BIN)/mypy --strict roles/eh_endpoint/files/eh_endpoint
 
-unit: setup ## pytest: the rooms, and every command of README and guides
+unit: setup ## pytest: the rooms, the roles' plays, and every command of README and guides
 	$(PYTEST)
 
+rooms: setup
+	$(PYTEST) $(ROOMS)
+
 sanity: setup ## ansible-test sanity
-	$(COLLECTION_TEST) sanity
+	$(COLLECTION_TEST) sanity --skip-test pylint
+	$(COLLECTION_TEST) sanity --test pylint $(PYLINT)
 
 integration: setup ## ansible-test integration, every target
 	$(COLLECTION_TEST) integration

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
@@ -18,11 +20,16 @@ init_plugin_loader([str(COLLECTIONS)])
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-LONGEST_FIRST = ("tests/unit/role/", "tests/docs/", "tests/unit/action/", "tests/unit/bursting/")
+LONGEST_FIRST = ("tests/unit/role/", "tests/docs/", "tests/unit/action/", "tests/old_clients/", "tests/unit/bursting/")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as processors: for half of its time a test waits, for the clock or for a process it has started."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files go to the workers in this order; a long one that comes last would keep the other worker waiting."""
+    """Files go to the workers in this order: a long one that comes last would keep the other workers waiting."""
 
     def rank(item: pytest.Item) -> int:
         return next((at for at, room in enumerate(LONGEST_FIRST) if item.nodeid.startswith(room)), len(LONGEST_FIRST))
