@@ -14,6 +14,8 @@ LINK := .cache/collections/ansible_collections/opennebula/elastichosts
 # programs call each other by name (antsibull-docs ansible-doc, ansible-lint ansible-playbook)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.cache/collections
+# where a shell has this set, each of some thousand processes would compile its sources anew
+unexport PYTHONDONTWRITEBYTECODE
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
 # pylint takes a second for three files, and ruff looks at the same: at the tests' own Python it looks in CI (PYLINT=).
 PYLINT ?= --exclude tests/
