@@ -97,7 +97,7 @@ options:
         description: Number of servers.
         type: int
       cores:
-        description: Number of cores of all servers together. One of which the cloud does not tell counts as one.
+        description: Number of cores of all servers. A server whose cores the cloud does not tell counts as one.
         type: int
       cpu:
         description: MHz of all servers together.
@@ -113,9 +113,9 @@ options:
         type: int
   on_unreachable:
     description:
-      - What a zone means that gives no proper answer (no connection, a time-out, a fault of the server).
-      - V(error) lets the file fail. V(skip) goes on without the hosts of this zone, warns, and notes the reason in
-        C(eh_unreachable). Such a zone is not in C(eh_capacity).
+      - What becomes of a zone that gives no proper answer (no connection, a time-out, a fault of the server).
+      - With V(error) the file fails as a whole. V(skip) goes on without the hosts of this zone, warns, and notes the
+        reason in C(eh_unreachable). Such a zone is not in C(eh_capacity).
       - Wrong credentials or settings are always an error.
     type: str
     choices: [error, skip]

@@ -13,7 +13,7 @@ author:
 description:
   - Adds up servers, cores, MHz, MB of memory, drives and GB of an account, and of each tag in it.
   - The cloud does not tell limits. State them, and the module says what is left.
-  - Servers count whether they run or not, what those that run take is told as well. A stopped server whose cores are
+  - Servers count whether they run or not; RV(running) tells what those that run take. A stopped server whose cores are
     V(auto) counts as one core.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
@@ -101,10 +101,10 @@ left:
   type: dict
   sample: {"servers": 47, "cores": null, "cpu": null, "mem": 62464, "drives": null, "storage": null}
 tags:
-  description: The same four for the servers and drives of each tag.
+  description: By tag, RV(used), RV(running), RV(limits) and RV(left) of the servers and drives that have it.
   returned: success
   type: dict
-  sample: {}
+  sample: {"web": {"used": {"cpu": 2000}, "running": {"cpu": 2000}, "limits": {"cpu": 20000}, "left": {"cpu": 18000}}}
 failure:
   description: What went wrong, for programs.
   returned: failure

@@ -186,8 +186,9 @@ running:
   type: bool
 restart_due:
   description:
-    - Whether OpenNebula runs with other sections or older programs of the drivers than there are, as its dump of the
-      configuration (C(var/config)) tells, which it writes when it starts. An installation that was broken off ends so.
+    - Whether OpenNebula has to be restarted, because it runs with other sections or older programs of the drivers than
+      there are, for example after an installation that was broken off. Told by the dump of its configuration
+      (C(var/config)), which it writes when it starts.
   returned: success
   type: bool
   sample: false

@@ -34,7 +34,7 @@ options:
     type: path
   kind:
     description:
-      - The kind of the section in any case, for example V(IM_MAD), V(VM_MAD), V(TM_MAD), V(TM_MAD_CONF).
+      - The kind of the section, in upper or lower case, for example V(IM_MAD), V(VM_MAD), V(TM_MAD), V(TM_MAD_CONF).
       - With O(value) the name of a single attribute, for example V(MAX_HOST).
     type: str
   name:
@@ -84,7 +84,8 @@ options:
     default: present
   edits:
     description:
-      - Several edits. What they are is said by the same options. Each file is replaced once.
+      - Several edits. In each of them an option means what the option of the same name outside of this list means.
+      - Each file is replaced once.
     type: list
     elements: dict
     suboptions:

@@ -27,7 +27,7 @@ LEAST_WORDS = 4
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 WORD = re.compile(r"[('\"]?[A-Za-z][A-Za-z'-]*[,.:;)'\"]*")
 NOT_FOR_USERS = re.compile(
-    r"\n|\\|\b(SELECT|INSERT|UPDATE|DELETE FROM|PRAGMA|WHERE)\b|^import |^\w+\(\w+=|^# |^%s %s|^<"
+    r"\n|\\|\b(SELECT|INSERT|UPDATE|DELETE FROM|PRAGMA|WHERE|PRIMARY KEY|DROP)\b|^import |^\w+\(\w+=|^# |^%s %s|^<"
 )
 """SQL, programs, patterns, forms of objects for the debugger, what is written into files"""
 SECTIONS = {
