@@ -35,7 +35,7 @@ help: ## what can be made
 demo: setup ## the main job on loopback: endpoint, ad hoc server, drivers under two OpenNebula generations, inventory
 	@$(BIN)/python -m tests.demo
 
-quick: setup ## what holds in minutes: form, types, and the rooms' tests, none of which starts Ansible
+quick: setup ## what holds in two minutes: form, types, and the rooms' tests, none of which starts Ansible
 	@$(MAKE) --no-print-directory -j2 --output-sync=target rooms lint types
 
 # The longest first: what is left at the end would leave processors idle.
