@@ -73,11 +73,11 @@ options:
         type: dict
         default: {}
       secrets:
-        description: The same for values that are not to be shown.
+        description: As O(files[].values), for values that are not to be shown.
         type: dict
         default: {}
       defaults:
-        description: The same for values that matter only when the file has none for that name.
+        description: As O(files[].values), for values that matter only when the file has none for that name.
         type: dict
         default: {}
   zones:

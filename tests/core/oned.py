@@ -37,7 +37,7 @@ from .process import CoreFailure, DriverProcess
 from .releases import Release, release
 from .speech import PERIODS
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 """seconds that ``wait`` waits unless told otherwise"""
 
 

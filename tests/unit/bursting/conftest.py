@@ -26,7 +26,7 @@ VNC_SECRET = "hush-77x"
 PACKAGES = ("elastichosts", "opennebula", "bursting")
 
 
-def until(seen: Callable[[], Any], what: str, seconds: float = 10.0) -> Any:
+def until(seen: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
     """The first true value of ``seen()``; for what no line of a driver tells."""
     end = time.monotonic() + seconds
     while True:

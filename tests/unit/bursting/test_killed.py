@@ -83,13 +83,13 @@ def test_a_driver_killed_at_any_call_of_an_action_leaves_one_server_or_none(
             if action.verb == "DEPLOY":
                 core.deploy(vm, host)
             action.wish(core, vm)
-            until(lambda left=left, vm=vm: not left or vm.state == action.end, "a call or the end", 20)
+            until(lambda left=left, vm=vm: not left or vm.state == action.end, "a call or the end", 60)
             proxy.faults.clear()
             if left:
                 break
             core.start_vmm()
             core.request(action.verb, vm)
-            core.wait(vm, action.end, 20)
+            core.wait(vm, action.end)
             until(lambda vm=vm: len(made(site, "drives", vm)) == bool(action.status), "no drive but the server's")
             servers = made(site, "servers", vm)
             assert [one["status"] for one in servers] == [action.status] * bool(action.status), (number, proxy.calls)
@@ -112,6 +112,6 @@ def test_a_driver_that_starts_beside_another_leaves_alone_what_that_one_has_unde
 
         proxy.fault("/drives/create", times=1, meanwhile=start_another)
         first.deploy(vm, host)
-        first.wait(vm, "RUNNING", 20)
+        first.wait(vm, "RUNNING")
         (server,) = made(site, "servers", vm)
         assert [server["ide:0:0"]] == [one["drive"] for one in made(site, "drives", vm)]

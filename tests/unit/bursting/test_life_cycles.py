@@ -141,7 +141,7 @@ def test_the_hard_form_takes_the_place_of_a_soft_one_that_waits(installation: In
         core.terminate(vm)
         core.wait(vm, "SHUTDOWN")
         core.terminate(vm, hard=True)
-        core.wait(vm, "DONE", 5)
+        core.wait(vm, "DONE", 20)
         core.answered(5)
         assert site.servers() == []
 

@@ -65,7 +65,7 @@ def test_a_create_call_that_has_its_effect_after_it_was_given_up_leaves_nothing_
         vm = begin(core, site)
         until(lambda: proxy.count("POST /servers/create"), "the call")
         proxy.fault("GET /servers/info", times=50, status=503)
-        core.wait(vm, "BOOT_FAILURE", 20)
+        core.wait(vm, "BOOT_FAILURE")
         assert "Whether a server was made is not known yet" in vm.error
     until(site.servers, "the server that came too late")
     proxy.faults.clear()
@@ -209,7 +209,7 @@ def test_the_cloud_s_own_words_reach_the_user_and_nothing_is_left(site: Site, pr
         for status, code in ((402, "billing"), (507, "full"), (500, "failed"), (409, "busy"), (429, "")):
             proxy.fault("POST /servers/create", status=status, code=code, body=f"no {status}\nsecond line", times=4)
             vm = begin(core, site)
-            core.wait(vm, "BOOT_FAILURE", 20)
+            core.wait(vm, "BOOT_FAILURE")
             assert str(status) in vm.error
             proxy.faults.clear()
         assert site.servers() == []
