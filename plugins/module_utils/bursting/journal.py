@@ -150,14 +150,25 @@ class Journal:
         now = self._clock.monotonic()
         with self._change() as rows:
             rows.execute(_TOGETHER)
-            before = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
+            row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
+            before = _entry(row) if row else None
+            if before is not None and before.state == RUNNING:
+                self._keep_attempt(rows, before, CREATING)
             rows.execute(
                 "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
                 (vm, RUNNING, verb, host, attempt, self._process, now),
             )
             doubts = self._doubts(rows, vm) if attempt else ()
         self._own[vm] = Entry(vm, RUNNING, verb, host, attempt, self._process, now, None)
-        return Begun(_entry(before) if before else None, attempt, tuple(doubts))
+        return Begun(before, attempt, tuple(doubts))
+
+    def _keep_attempt(self, rows: sqlite3.Connection, entry: Entry, state: str) -> None:
+        """What the row of an action that has not ended tells of its create call, for when the row says it no more."""
+        if entry.creates:
+            rows.execute(
+                "INSERT OR IGNORE INTO doubt VALUES (?, ?, ?, ?, ?, NULL, ?)",
+                (entry.attempt, entry.vm, entry.host, self._clock.now(), state, entry.process),
+            )
 
     def is_over(self, vm: int) -> None:
         """The VM's action is over. This process knows it from now on; :meth:`end` writes it down.
@@ -213,11 +224,7 @@ class Journal:
         for before, after in ((COPYING, LEFT), (CREATING, UNANSWERED)):
             rows.execute("UPDATE doubt SET state = ? WHERE state = ? AND process = ?", (after, before, process))
         for entry in found:
-            if entry.creates:
-                rows.execute(
-                    "INSERT OR IGNORE INTO doubt VALUES (?, ?, ?, ?, ?, NULL, ?)",
-                    (entry.attempt, entry.vm, entry.host, self._clock.now(), UNANSWERED, process),
-                )
+            self._keep_attempt(rows, entry, UNANSWERED)
         return found
 
     def copying(self, attempt: str, vm: int, host: str) -> None:

@@ -265,6 +265,7 @@ def interleave(folder: Path, seed: int) -> None:
 def shuffle(world: World, chance: random.Random) -> None:
     """A life of two VMs. The cores up to 3.8 lose a delete for ever when a driver dies, so there none does (1.6)."""
     kills = KILLS if world.release.cleanup else ()
+    world.mends_late = chance.random() < 0.3
     world.create(image=chance.random() < 0.5)
     world.create(image=chance.random() < 0.3)
 
@@ -289,6 +290,8 @@ def shuffle(world: World, chance: random.Random) -> None:
             world.run(chance.choice(list(world.lanes.queues)))
         if chance.random() < 0.05 and kills:
             world.kill()
+        if chance.random() < 0.1:
+            world.service.mend_once()
         world.clock.sleep(chance.choice([0.1, 1, 40]))
     world.events = lambda _call: "fine"
     for _unused in range(8):

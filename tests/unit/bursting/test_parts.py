@@ -133,6 +133,19 @@ def test_what_a_living_driver_does_is_its_own_until_it_ends(
     assert states(journal) == [("a7", LEFT), ("a8", UNANSWERED)]
 
 
+def test_a_create_call_of_another_driver_stays_in_doubt_when_its_vm_is_deployed_again(
+    tmp_path: Path, other_driver: subprocess.Popen[str]
+) -> None:
+    journal = Journal(str(tmp_path / "j"), Clock())
+    assert journal.begin(8, "DEPLOY", "eh", attempt="b8").doubts == ()
+    journal.end(8)
+    assert states(journal) == []
+    other_driver.kill()
+    other_driver.wait()
+    assert [entry.vm for entry in journal.take_over()] == [7]
+    assert ("a8", UNANSWERED) in states(journal)
+
+
 def test_a_process_id_that_was_given_out_again_is_not_the_driver_that_had_it(
     tmp_path: Path, other_driver: subprocess.Popen[str]
 ) -> None:
