@@ -44,9 +44,8 @@ def stage() -> None:
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True
     ).stdout.decode()
     wanted = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
-    for old in [path for path in STAGE.rglob("*") if path.is_file() or path.is_symlink()]:
-        name = str(old.relative_to(STAGE))
-        if name not in wanted and not name.startswith(("tests/output/", ".git/")):
+    for old in [path for path in _staged() if path.is_file() or path.is_symlink()]:
+        if str(old.relative_to(STAGE)) not in wanted:
             old.unlink()
     for name in sorted(wanted):
         source, target = ROOT / name, STAGE / name
@@ -54,11 +53,21 @@ def stage() -> None:
         if not target.exists() or target.read_bytes() != source.read_bytes():
             shutil.copy2(source, target)
         target.chmod(source.stat().st_mode & 0o777)
-    for folder in sorted((path for path in STAGE.rglob("*") if path.is_dir()), reverse=True):
-        if not any(folder.iterdir()) and ".git" not in folder.relative_to(STAGE).parts:
+    for folder in sorted((path for path in _staged() if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
             folder.rmdir()
     # ansible-test asks git which files there are; without this it finds the clone's git, which ignores .cache
     subprocess.run(["git", "init", "--quiet", str(STAGE)], check=True)
+
+
+def _staged() -> list[Path]:
+    """What is there of the clone: not git's own, and not what another ansible-test may be writing at this moment."""
+    others = (STAGE / ".git", STAGE / "tests" / "output")
+    found: list[Path] = []
+    for folder, folders, files in os.walk(STAGE):
+        folders[:] = [name for name in folders if Path(folder, name) not in others]
+        found += [Path(folder, name) for name in (*folders, *files)]
+    return found
 
 
 def prime_pip() -> None:
