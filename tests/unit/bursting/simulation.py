@@ -318,9 +318,10 @@ class World(Administrator):
 
     def _disown(self, *tables: str) -> None:
         """The journal's rows are those of a process that is gone; this one lives on, as another driver."""
-        with contextlib.closing(sqlite3.connect(self.var / "eh_journal.sqlite")) as rows, rows:
+        with contextlib.closing(sqlite3.connect(self.var / "eh_journal.sqlite")) as rows:
             for table in tables:
                 rows.execute(f"UPDATE {table} SET process = 'gone'")
+            rows.commit()
 
     @property
     def has_transfer(self) -> bool:

@@ -150,15 +150,17 @@ def test_a_process_id_that_was_given_out_again_is_not_the_driver_that_had_it(
     tmp_path: Path, other_driver: subprocess.Popen[str]
 ) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
-    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows, rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows:
         rows.execute("UPDATE action SET process = ? || '@1'", (other_driver.pid,))
+        rows.commit()
     assert [entry.vm for entry in journal.take_over()] == [7, 8]
 
 
 def test_a_journal_of_another_form_is_begun_anew(tmp_path: Path) -> None:
-    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows, rows:
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows:
         rows.execute("CREATE TABLE action (vm INTEGER PRIMARY KEY, pid INTEGER)")
         rows.execute("INSERT INTO action VALUES (7, 1)")
+        rows.commit()
     journal = Journal(str(tmp_path / "j"), Clock())
     assert journal.begin(7, "DEPLOY", "eh") == Begun()
     assert list(journal.entries()) == [7]
