@@ -326,6 +326,22 @@ def test_a_file_that_changes_on_the_way_is_noticed(cloud: ElasticHosts, file: Pa
     assert "sha256" not in cloud.drives.get(drive.uuid).user_keys
 
 
+def test_a_file_that_changes_is_named_whatever_its_calls_ran_into(
+    relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, file: Path
+) -> None:
+    """A call that broke off because the file became shorter keeps the drive busy for a moment."""
+    drive = empty(relayed)
+
+    def shortened_meanwhile(handler: script.Handler) -> None:
+        file.write_bytes(b"other")
+        script.says(409, "busy")(handler)
+
+    relay.on(f"POST /drives/.*/write/{CHUNK}", shortened_meanwhile)
+    with pytest.raises(errors.Refused, match="was changed while it was uploaded"):
+        images.upload(relayed, file, drive, chunk=CHUNK, workers=1)
+    assert "sha256" not in cloud.drives.get(drive.uuid).user_keys
+
+
 def test_what_is_changed_between_reading_and_sending_is_not_vouched_for(
     relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, tmp_path: Path
 ) -> None:
