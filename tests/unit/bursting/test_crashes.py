@@ -262,6 +262,30 @@ def interleave(folder: Path, seed: int) -> None:
         world.close()
 
 
+def test_a_call_that_outlives_its_driver_is_looked_for_though_its_vm_was_deployed_again_first(world: World) -> None:
+    """The core may ask again before the new driver has looked after what the old one left."""
+    world.mends_late = True
+    pass_on = world.pass_on
+
+    def once_late_and_killed(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        if path == "/servers/create" and not world.late:
+            world.late.append((len(world.calls) + 4, (method, path, headers, body)))
+            world.pass_on = pass_on  # type: ignore[method-assign]
+            raise Killed
+        return pass_on(method, path, headers, body)
+
+    world.pass_on = once_late_and_killed  # type: ignore[method-assign]
+    vm = world.create(image=False)
+    world.deploy(vm, world.host)
+    world.run()
+    world.again(vm)
+    world.settle(4)
+    assert world.late == [] and vm.state == "RUNNING"
+    assert sum("/servers/create" in call for call in world.calls) == 1
+    assert sum(call.endswith("/destroy") for call in world.calls) == 1
+    world.judge()
+
+
 def shuffle(world: World, chance: random.Random) -> None:
     """A life of two VMs. The cores up to 3.8 lose a delete for ever when a driver dies, so there none does (1.6)."""
     kills = KILLS if world.release.cleanup else ()
