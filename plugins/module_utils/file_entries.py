@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files and folders as they have to be: what of them is wrong, the diff, and each put right in one step.
 
-What the modules driver_files and program_files have in common.
+What the modules driver_files and program_files have in common; mad replaces its files so as well.
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ _ADVICE = {
 }
 _SECRET_LINE = re.compile(r"^([ \t]*(?:export[ \t]+)?EHAUTH=).+$", re.MULTILINE)
 
-# Suboptions of a folder that holds plain files and nothing else.
-TREE = {
+_PLACE = {
     "path": {"type": "path", "required": True},
-    "files": {"type": "dict", "required": True},
     "mode": {"type": "str", "default": "0755"},
     "owner": {"type": "str"},
     "group": {"type": "str"},
 }
+# Suboptions of a file or, without content, a folder.
+FILE = {**_PLACE, "content": {"type": "str"}}
+# Suboptions of a folder that holds plain files and nothing else.
+TREE = {**_PLACE, "files": {"type": "dict", "required": True}}
 
 
 class Entry(NamedTuple):
@@ -62,6 +64,12 @@ class Entry(NamedTuple):
         if before == after and now != self.content:
             after += "(a line that is hidden changes)\n"
         return {"before_header": str(self.path), "after_header": str(self.path), "before": before, "after": after}
+
+
+def entry_of(file: Mapping[str, Any], text: Optional[str]) -> Entry:
+    """What the suboptions FILE ask for, with ``text`` in it; None is a folder."""
+    content = None if text is None else text.encode("utf-8", "surrogateescape")
+    return Entry(Path(file["path"]), content, file["mode"], file["owner"], file["group"])
 
 
 def tree_entries(tree: Mapping[str, Any]) -> List[Entry]:
@@ -115,7 +123,7 @@ def write(module: AnsibleModule, entry: Entry) -> None:
         entry.path.mkdir(parents=True, exist_ok=True)
         return
     with at(entry.path), beside(entry.path, entry.content) as temporary:
-        os.chmod(temporary, int(entry.mode, 8))  # noqa: PTH101 (before it has its name)
+        Path(temporary).chmod(int(entry.mode, 8))  # before it has its name
         replace(module, temporary, str(entry.path))
 
 
@@ -159,6 +167,14 @@ def own(module: AnsibleModule, path: str, mode: Optional[str], owner: Optional[s
 def own_all(module: AnsibleModule, entries: Iterable[Entry]) -> List[Path]:
     """Set mode and owner of entries that are there, or tell it in check mode. Returns those where that was a change."""
     return [entry.path for entry in entries if own(module, str(entry.path), entry.mode, entry.owner, entry.group)]
+
+
+def put(module: AnsibleModule, wrong: Iterable[Entry], old: Iterable[Path]) -> None:
+    """Make what is not right as it has to be, and remove what is old."""
+    for entry in wrong:
+        write(module, entry)
+    for path in old:
+        remove(path)
 
 
 def standing(paths: Iterable[Path]) -> List[Path]:

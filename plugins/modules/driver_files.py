@@ -215,19 +215,21 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bursting.settings import parse_rc
 from ..module_utils.file_entries import (
+    FILE,
     TREE,
     Entry,
     at,
     broken_off,
     diff_of,
+    entry_of,
     own,
     own_all,
+    put,
     remove,
     sentence_of,
     standing,
     strangers,
     tree_entries,
-    write,
 )
 from ..module_utils.front_end import FrontEnd, run
 from ..module_utils.front_end_library import library
@@ -243,11 +245,7 @@ ARGUMENTS = {
         "elements": "dict",
         "default": [],
         "options": {
-            "path": {"type": "path", "required": True},
-            "content": {"type": "str"},
-            "mode": {"type": "str", "default": "0755"},
-            "owner": {"type": "str"},
-            "group": {"type": "str"},
+            **FILE,
             "keep": {"type": "bool", "default": False},
             "values": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -307,7 +305,7 @@ def with_line(text: str, name: str, value: str) -> str:
     return text + ("" if not text or text.endswith("\n") else "\n") + line + "\n"
 
 
-def content_of(file: Mapping[str, Any]) -> Optional[bytes]:
+def content_of(file: Mapping[str, Any]) -> Optional[str]:
     """What the file is to hold; None for a folder."""
     if file["content"] is None:
         return None
@@ -320,7 +318,7 @@ def content_of(file: Mapping[str, Any]) -> Optional[bytes]:
     for name, value in file["defaults"].items():
         if not parse_rc(text).get(name):
             text = with_line(text, name, str(value))
-    return text.encode("utf-8", "surrogateescape")
+    return text
 
 
 def zone_files(params: Mapping[str, Any]) -> List[Dict[str, Any]]:
@@ -340,10 +338,11 @@ def wanted(params: Mapping[str, Any]) -> List[Entry]:
     """All but the packages, each folder before what is in it."""
     parent = Entry(Path(params["library"]).parent, None, "0755", params["owner"], params["group"])
     files = [*params["files"], *zone_files(params)]
-    entries = [
-        Entry(Path(file["path"]), content_of(file), file["mode"], file["owner"], file["group"]) for file in files
+    return [
+        parent,
+        *(entry_of(file, content_of(file)) for file in files),
+        *(tree_entries(params["tree"]) if params["tree"] else []),
     ]
-    return [parent, *entries, *(tree_entries(params["tree"]) if params["tree"] else [])]
 
 
 # --- packages ---------------------------------------------------------------------------------------------------------
@@ -445,10 +444,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
         if params["venv_base"] and params["venv"]:
             Path(params["venv"]).parent.mkdir(parents=True, exist_ok=True)
             make_venv(module, Path(params["venv"]), params["venv_base"])
-        for entry in wrong:
-            write(module, entry)
-        for path in old:
-            remove(path)
+        put(module, wrong, old)
         if packages:
             install_library(module, root)
     paths = [entry.path for entry in wrong] + old

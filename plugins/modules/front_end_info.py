@@ -372,7 +372,7 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
             document = conf.parse(conf.decode(path.read_bytes()))
             found = [(kind, name_) for kind, name_ in SECTIONS if document.section(kind, name_)]
         except OSError as problem:
-            return sections, unreadable(path, problem)
+            return sections, unreadable(problem)
         except conf.ConfError as problem:
             return sections, f"{path}: {problem}."
         sections += [{"file": name, "kind": kind, "name": name_} for kind, name_ in found]
@@ -435,17 +435,14 @@ def settings_of(folders: Layout) -> Tuple[Dict[str, str], Dict[str, Dict[str, st
     common: Dict[str, str] = {}
     of_hosts: Dict[str, Dict[str, str]] = {}
     hosts = Path(folders.etc, "vmm_eh", "hosts")
-    path = hosts
     try:
         for driver in ("vmm_eh", "im_eh"):
-            path = Path(folders.etc, driver, f"{driver}rc")
-            common.update(rc_values(path))
-        path = hosts
+            common.update(rc_values(Path(folders.etc, driver, f"{driver}rc")))
         for path in sorted(hosts.iterdir() if hosts.exists() else ()):
             if path.name.endswith("rc") and path.name != "rc":
                 of_hosts[path.name[: -len("rc")]] = rc_values(path)
     except OSError as problem:
-        return common, of_hosts, unreadable(path, problem)
+        return common, of_hosts, unreadable(problem)
     return common, of_hosts, ""
 
 
@@ -457,12 +454,12 @@ def rc_values(path: Path) -> Dict[str, str]:
         return {}
 
 
-def unreadable(path: Path, problem: OSError) -> str:
+def unreadable(problem: OSError) -> str:
     what_to_do = {
         errno.EACCES: "run the play as its owner or as root (become)",
         errno.ENOENT: "see whether one_eh_driver_one_location and one_eh_driver_release are right",
     }.get(problem.errno or 0, "put that right")
-    return f"{path} cannot be read ({problem.strerror}): {what_to_do}."
+    return f"{problem.filename} cannot be read ({problem.strerror}): {what_to_do}."
 
 
 def zones_of(

@@ -100,49 +100,30 @@ from typing import Any, Dict, List, Mapping
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.file_entries import (
+    FILE,
     TREE,
     Entry,
     broken_off,
     diff_of,
+    entry_of,
     own_all,
+    put,
     remove,
     sentence_of,
     standing,
     strangers,
     tree_entries,
-    write,
 )
 
 ARGUMENTS = {
     **TREE,
-    "others": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "path": {"type": "path", "required": True},
-            "content": {"type": "str"},
-            "mode": {"type": "str", "default": "0755"},
-            "owner": {"type": "str"},
-            "group": {"type": "str"},
-        },
-    },
+    "others": {"type": "list", "elements": "dict", "default": [], "options": FILE},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
 
 
 def wanted(params: Mapping[str, Any]) -> List[Entry]:
-    others = [
-        Entry(
-            Path(other["path"]),
-            None if other["content"] is None else other["content"].encode("utf-8", "surrogateescape"),
-            other["mode"],
-            other["owner"],
-            other["group"],
-        )
-        for other in params["others"]
-    ]
-    return [*others, *tree_entries(params)]
+    return [*(entry_of(other, other["content"]) for other in params["others"]), *tree_entries(params)]
 
 
 def present(module: AnsibleModule) -> Dict[str, Any]:
@@ -151,10 +132,7 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     old = list(dict.fromkeys(strangers(module.params) + broken_off(entry.path for entry in entries)))
     diff = diff_of(wrong, old)
     if not module.check_mode:
-        for entry in wrong:
-            write(module, entry)
-        for path in old:
-            remove(path)
+        put(module, wrong, old)
     paths = [entry.path for entry in wrong] + old
     paths += [path for path in own_all(module, entries) if path not in paths]
     return {"changed_paths": [str(path) for path in paths], "diff": diff}

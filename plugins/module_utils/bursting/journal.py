@@ -113,6 +113,10 @@ class Begun:
     """of an action that may make a server: what earlier ones have left in doubt"""
 
 
+UNWRITTEN = Begun()
+"""an action that the journal could not take, or that is none of the core's"""
+
+
 def attempted(note: Callable[[], None], tell: Callable[[str], None]) -> None:
     """Write a note without which the action goes on all the same; ``tell`` gets the sentence when it cannot be."""
     try:
@@ -193,8 +197,8 @@ class Journal:
                 rows.execute(_TOGETHER)
             if settled:
                 rows.execute("DELETE FROM doubt WHERE attempt = ?", (settled,))
-            if sent:  # nobody has said what came of it
-                self._write_doubt(rows, sent, vm, "" if own is None else own.host, GIVEN_UP)
+            if own and sent:  # nobody has said what came of it
+                self._write_doubt(rows, sent, vm, own.host, GIVEN_UP)
             rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
 
     def take_over(self) -> List[Entry]:

@@ -17,7 +17,7 @@ from ..elastichosts.servers import Server
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import Purpose, VirtualMachine
 from .daemon import Job
-from .journal import Begun, Entry
+from .journal import UNWRITTEN, Begun, Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
 from .settings import HostSettings, Settings, SettingsError
 from .zones import Listing, ListingLate, Snapshot, Thing, Zone, Zones
@@ -230,7 +230,7 @@ class Desk:
         vm: Optional[VirtualMachine],
         job: Job,
         *,
-        begun: Begun = Begun(),  # noqa: B008 - it never changes
+        begun: Begun = UNWRITTEN,
         clock: Optional[Clock] = None,
     ) -> Order:
         """:raises SettingsError: the settings of the request's host are missing or wrong

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 _STATE, _STARTED = 0, 19
 """fields of /proc/PID/stat, counted from the one behind the program's name"""
@@ -16,8 +17,7 @@ _DEAD = (b"Z", b"X")
 def boot_id() -> str:
     """Changes with every start of the machine; empty where the system does not say."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
-            return file.read().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
 
@@ -35,8 +35,7 @@ def is_alive(process: str) -> bool:
 
 def _known_as(pid: int) -> str:
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
-            fields = file.read().rpartition(b")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return ""
     return "" if fields[_STATE] in _DEAD else f"{pid}@{fields[_STARTED].decode()}"

@@ -36,7 +36,7 @@ from .daemon import (
     log,
     log_exception,
 )
-from .journal import Begun, Doubt, Entry, Journal, JournalError
+from .journal import UNWRITTEN, Begun, Doubt, Entry, Journal, JournalError
 from .mapping import Facts, poll_facts, template_defaults
 from .orders import Desk, Failure
 from .refusals import refusal
@@ -226,7 +226,7 @@ class VmmService:
             if creates:
                 raise
             self._log("W", request.id, str(error))
-            return Begun()
+            return UNWRITTEN
 
     def _end(self, vm_id: int) -> None:
         try:
@@ -274,9 +274,7 @@ class VmmService:
             facts = self._poll_facts(request)
         except (*KNOWN_ERRORS, ListingLate) as error:
             if request.generation == "V1":
-                job.ticket.answer(
-                    False, str(error) or "The cloud did not answer in time: look whether the endpoint is up."
-                )
+                job.ticket.answer(False, str(error) or LATE)
                 return
             log(f"POLL VM {request.id}: {error}")
             facts = {"STATE": "-"}

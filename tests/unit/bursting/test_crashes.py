@@ -178,8 +178,12 @@ def test_a_delete_that_fails_is_made_up_for(folder: Path, release: str) -> None:
     world.close()
 
 
-def test_a_create_call_that_outlives_its_driver_makes_no_second_server(world: World) -> None:
+@pytest.mark.parametrize("mends_late", [False, True], ids=["looked after first", "looked after late"])
+def test_a_create_call_that_outlives_its_driver_makes_no_second_server(
+    world: World, monkeypatch: pytest.MonkeyPatch, mends_late: bool
+) -> None:
     """It is under way when the driver is killed, and has its effect after the core's retry has made another server."""
+    world.mends_late = mends_late
     vm = world.create(image=False)
     held: list[Any] = []
     onwards = world.pass_on
@@ -190,7 +194,7 @@ def test_a_create_call_that_outlives_its_driver_makes_no_second_server(world: Wo
             raise Killed
         return onwards(method, path, headers, body)
 
-    world.pass_on = pass_on  # type: ignore[method-assign]
+    monkeypatch.setattr(world, "pass_on", pass_on)
     world.deploy(vm, world.host)
     world.run()
     assert (vm.state, len(held)) == ("BOOT", 1)
@@ -260,30 +264,6 @@ def interleave(folder: Path, seed: int) -> None:
         shuffle(world, chance)
     finally:
         world.close()
-
-
-def test_a_call_that_outlives_its_driver_is_looked_for_though_its_vm_was_deployed_again_first(world: World) -> None:
-    """The core may ask again before the new driver has looked after what the old one left."""
-    world.mends_late = True
-    pass_on = world.pass_on
-
-    def once_late_and_killed(method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
-        if path == "/servers/create" and not world.late:
-            world.late.append((len(world.calls) + 4, (method, path, headers, body)))
-            world.pass_on = pass_on  # type: ignore[method-assign]
-            raise Killed
-        return pass_on(method, path, headers, body)
-
-    world.pass_on = once_late_and_killed  # type: ignore[method-assign]
-    vm = world.create(image=False)
-    world.deploy(vm, world.host)
-    world.run()
-    world.again(vm)
-    world.settle(4)
-    assert world.late == [] and vm.state == "RUNNING"
-    assert sum("/servers/create" in call for call in world.calls) == 1
-    assert sum(call.endswith("/destroy") for call in world.calls) == 1
-    world.judge()
 
 
 def shuffle(world: World, chance: random.Random) -> None:
