@@ -45,7 +45,11 @@ class Handler(BaseHTTPRequestHandler):
     body: bytes
 
     def serve(self) -> None:
-        self.body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        announced = int(self.headers.get("Content-Length", "0"))
+        self.body = self.rfile.read(announced)
+        if len(self.body) < announced:  # the caller was killed on the way
+            self.close_connection = True
+            return
         call = f"{self.command} {self.path}"
         with self.server.lock:
             self.server.calls.append(call)

@@ -7,12 +7,16 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import socket
+import time
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from tests.support.endpoint import USER
-from tests.unit.endpoint.conftest import UUID, Wire, peak_memory
+from tests.support.endpoint import USER, Endpoint
+from tests.unit.endpoint.conftest import UUID, Wire, basic, eventually, peak_memory
 
 SIZE = 8 << 20
 
@@ -345,3 +349,77 @@ def test_a_disk_without_space_is_507(wire: Wire) -> None:
     answer = wire.send("POST", f"/drives/{drive}/write", b"x")
     assert answer.error == (507, "full")
     assert wire.send("POST", f"/drives/{drive}/destroy").status == 204
+
+
+# Callers that are lost on the way
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    with Endpoint(tmp_path_factory.mktemp("impatient") / "state", "--body-timeout", "0.5") as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def half_a_call(endpoint: Endpoint, path: str, size: int = 1000, encoding: str = "") -> Iterator[socket.socket]:
+    """A caller that was told to go on, and has sent the first half of a body of size bytes."""
+    fields = {
+        **basic(endpoint.auth),
+        "Expect": "100-continue",
+        "Content-Encoding": encoding,
+        "Content-Length": str(size),
+    }
+    head = f"POST {path} HTTP/1.1\r\nHost: here\r\n" + "".join(f"{key}: {value}\r\n" for key, value in fields.items())
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as caller:
+        caller.sendall(head.encode() + b"\r\n")
+        assert caller.recv(100).startswith(b"HTTP/1.1 100")
+        caller.sendall(b"x" * (size // 2))
+        yield caller
+
+
+def busy(wire: Wire, drive: str) -> bool:
+    return wire.send("POST", f"/drives/{drive}/write", b"mine").error == (409, "busy")
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_a_caller_that_falls_silent_loses_its_connection_and_the_drive_is_free_again(
+    impatient: Endpoint, encoding: str
+) -> None:
+    with Wire(impatient) as wire:
+        drive = wire.drive()
+        with half_a_call(impatient, f"/drives/{drive}/write/4096", encoding=encoding) as caller:
+            assert busy(wire, drive)
+            with pytest.raises(ConnectionResetError):
+                caller.recv(1)
+        assert not busy(wire, drive)
+        assert wire.send("GET", f"/drives/{drive}/read/0/4").content == b"mine"
+
+
+def test_a_slow_caller_that_is_never_silent_is_heard_to_its_end(impatient: Endpoint) -> None:
+    with Wire(impatient) as wire:
+        drive = wire.drive()
+        with half_a_call(impatient, f"/drives/{drive}/write", 10) as caller:
+            for _pause in range(5):
+                time.sleep(0.2)
+                caller.sendall(b"y")
+            assert caller.recv(100).startswith(b"HTTP/1.1 204")
+        assert wire.send("GET", f"/drives/{drive}/read/0/10").content == b"x" * 5 + b"y" * 5
+
+
+def test_silence_ends_a_call_with_properties_too_and_the_endpoint_goes_on(impatient: Endpoint) -> None:
+    with half_a_call(impatient, "/drives/create") as caller, pytest.raises(ConnectionResetError):
+        caller.recv(1)
+    with Wire(impatient) as wire:
+        assert wire.drive()
+    assert " 499 " in impatient.log.read_text()
+    assert "Traceback" not in impatient.log.read_text()
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_caller_that_leaves_on_the_way_frees_its_drive(wire: Wire, end: str) -> None:
+    drive = wire.drive()
+    with half_a_call(wire.endpoint, f"/drives/{drive}/write") as caller:
+        assert busy(wire, drive)
+        if end == "reset":
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 0, 0]))
+    assert eventually(lambda: not busy(wire, drive))

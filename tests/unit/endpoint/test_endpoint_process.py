@@ -50,6 +50,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--auth", AUTH, "--addresses", "ten"], "is not an IPv4 network"),
         (["--auth", AUTH, "--acpi-delay", "soon"], "--acpi-delay 'soon' is not a number of seconds"),
         (["--auth", AUTH, "--imaging-seconds", "-1"], "--imaging-seconds '-1' is not a number of seconds"),
+        (["--auth", AUTH, "--body-timeout", "0"], "--body-timeout '0' is not a number of seconds from 0.1 on"),
         (["--auth", AUTH, "--faults", "/no/such/file"], "--faults /no/such/file cannot be read"),
         (["--auth", AUTH, "--faults", "/dev/null"], "--faults /dev/null is not JSON"),
         (["--auth", AUTH, "--control", "8099"], "--control '8099' is not of the form HOST:PORT"),

@@ -99,6 +99,13 @@ def parser() -> argparse.ArgumentParser:
         default="0",
         help="what copying an image onto a drive or folder takes at least (default: %(default)s)",
     )
+    add(
+        "--body-timeout",
+        metavar="SECONDS",
+        default="60",
+        help="without a byte of a request's body, until its connection is closed and its drive is free again "
+        "(default: %(default)s)",
+    )
     add("--faults", metavar="FILE", type=Path, help="fault rules in JSON")
     add(
         "--control",
@@ -138,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
                 acpi_delay=None if given.acpi_delay == "never" else _seconds("--acpi-delay", given.acpi_delay),
                 address_delay=_seconds("--address-delay", given.address_delay),
                 imaging_seconds=_seconds("--imaging-seconds", given.imaging_seconds),
+                body_timeout=_seconds("--body-timeout", given.body_timeout, least=0.1),
                 faults=given.faults,
                 control=None if given.control is None else _listen("--control", given.control),
                 control_open=given.control_open,
@@ -211,13 +219,13 @@ def _network(given: str | None, hypervisor: str) -> ipaddress.IPv4Network:
     return network
 
 
-def _seconds(name: str, text: str) -> float:
+def _seconds(name: str, text: str, least: float = 0) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds < 1e9:
-        raise BadOption(f"{name} {text!r} is not a number of seconds")
+    if not least <= seconds < 1e9:
+        raise BadOption(f"{name} {text!r} is not a number of seconds" + (f" from {least:g} on" if least else ""))
     return seconds
 
 

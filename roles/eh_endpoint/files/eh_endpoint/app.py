@@ -9,7 +9,7 @@ import inspect
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -28,7 +28,7 @@ from .pages import Pages
 
 BODY_LIMIT = 1 << 20
 CLIENT_LEFT = 499
-"""Logged, never sent: the caller went away in the middle of its request."""
+"""Logged, never sent: the caller went away, or fell silent, in the middle of its request."""
 NO_ANSWER = 0
 """Logged when a fault rule kept the answer back."""
 LOG = logging.getLogger("eh_endpoint")
@@ -41,7 +41,7 @@ Hide = Callable[[dict[str, Any], float], None]
 class Application:
     """Authenticates, asks the fault rules, finds the call, reads the body, answers in the caller's format, logs.
 
-    In this order.
+    In this order. body_timeout: seconds without a byte of a body after which its connection is closed.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Application:
         hide_address: Hide,
         log: RequestLog,
         pages: Pages,
+        body_timeout: float,
     ) -> None:
         self._accounts = accounts
         self._table = table
@@ -61,6 +62,7 @@ class Application:
         self._hide_address = hide_address
         self._log = log
         self._pages = pages
+        self._body_timeout = body_timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -81,6 +83,11 @@ class Application:
             response = await self._reply(user, request, verdict) if early is None or _late(early) else _refusal(early)
         except ClientDisconnect:
             self._note(request, CLIENT_LEFT, user, verdict, began)
+            return
+        except _Silent:
+            # A caller that lost its power or its line never says that it leaves, and would hold a drive for ever.
+            self._note(request, CLIENT_LEFT, user, verdict, began)
+            await mischief.reset(receive, send)
             return
         except ApiError as error:
             response = _error(error)
@@ -112,7 +119,7 @@ class Application:
         call, arguments = self._table.find(request.scope["path"])
         if request.method not in call.methods:
             raise Method(f"{call.path} is called with {' or '.join(sorted(call.methods))}, not {request.method[:20]}")
-        body = await _body(call, request)
+        body = await self._body(call, request)
         self._advance()
         unheard = call.unheard if verdict.conditions and verdict.condition("deaf-guest") else None
         found = (unheard or call.handler)(user, *arguments, *body, *call.more)
@@ -121,6 +128,12 @@ class Application:
         if verdict.conditions:
             found = self._veiled(found, verdict)
         return _response(call.shape(found, formats.wants_json(request.headers.get("accept"))))
+
+    async def _body(self, call: Call, request: Request) -> tuple[Any, ...]:
+        if call.takes == "properties":
+            content = await _collect(request, self._body_timeout)
+            return (formats.parse(content, request.headers.get("content-type")),)
+        return (_stream(request, self._body_timeout),) if call.takes == "stream" else ()
 
     def _veiled(self, found: Any, verdict: Verdict) -> Any:
         """What was found, without what the rules hide."""
@@ -140,29 +153,41 @@ class Application:
 # ---- bodies
 
 
-async def _body(call: Call, request: Request) -> tuple[Any, ...]:
-    if call.takes == "properties":
-        return (formats.parse(await _collect(request), request.headers.get("content-type")),)
-    return (_stream(request),) if call.takes == "stream" else ()
+class _Silent(Exception):
+    """Nothing of a body has come for too long."""
 
 
-async def _collect(request: Request) -> bytes:
+async def _pieces(request: Request, timeout: float) -> AsyncIterator[bytes]:
+    """A body as it comes in. Raises _Silent after timeout seconds without a byte."""
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(timeout):
+                piece = await stream.__anext__()
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise _Silent from None
+        yield piece
+
+
+async def _collect(request: Request, timeout: float) -> bytes:
     """A whole body, up to the limit."""
     too_large = Usage(f"invalid body: it is larger than {BODY_LIMIT} bytes")
     if _length(request) > BODY_LIMIT:
         raise too_large
     body = bytearray()
-    async for piece in request.stream():
+    async for piece in _pieces(request, timeout):
         body += piece
         if len(body) > BODY_LIMIT:
             raise too_large
     return bytes(body)
 
 
-def _stream(request: Request) -> Body:
+def _stream(request: Request, timeout: float) -> Body:
     if "transfer-encoding" in request.headers:
         raise Usage("invalid Transfer-Encoding: a write call needs a Content-Length")
-    return Body(request.stream(), _length(request), request.headers.get("content-encoding", ""))
+    return Body(_pieces(request, timeout), _length(request), request.headers.get("content-encoding", ""))
 
 
 def _length(request: Request) -> int:

@@ -52,7 +52,7 @@ class CannotServe(Exception):
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line asked for. acpi_delay, address_delay and imaging_seconds in seconds.
+    """What the command line asked for. acpi_delay, address_delay, imaging_seconds and body_timeout in seconds.
 
     libvirt: the URI of the libvirt that runs guests, empty for simulated ones; forward and vnc_listen are for it.
     tls: the files of a certificate and its key. novnc: the folder of the npm package @novnc/novnc.
@@ -72,6 +72,7 @@ class Options:
     acpi_delay: float | None
     address_delay: float
     imaging_seconds: float
+    body_timeout: float
     faults: Path | None
     control: tuple[str, int] | None
     control_open: bool
@@ -123,6 +124,7 @@ class Endpoint:
             self._servers.hide_address,
             _request_log(options, requests),
             Pages(accounts, drives, self._servers, quotas, options.novnc),
+            options.body_timeout,
         )
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
