@@ -16,6 +16,7 @@ from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import Purpose, VirtualMachine
+from .chores import Chore
 from .daemon import Job
 from .journal import UNWRITTEN, Begun, Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
@@ -44,10 +45,16 @@ class Order:
     desk: Desk
     zone: Zone
     job: Job
-    begun: Begun
+    written: Chore[Begun]
+    """the note in the journal that this action has begun; made before anything is changed"""
     clock: Clock
     """for waits: gives the place away, ends when the core cancels"""
     plain_clock: Clock
+
+    @property
+    def begun(self) -> Begun:
+        """:raises JournalError: it has to be written down, and cannot be"""
+        return self.written.result()
 
     @property
     def previous(self) -> Optional[Entry]:
@@ -230,7 +237,7 @@ class Desk:
         vm: Optional[VirtualMachine],
         job: Job,
         *,
-        begun: Begun = UNWRITTEN,
+        written: Optional[Chore[Begun]] = None,
         clock: Optional[Clock] = None,
     ) -> Order:
         """:raises SettingsError: the settings of the request's host are missing or wrong
@@ -247,7 +254,7 @@ class Desk:
             desk=self,
             zone=zone,
             job=job,
-            begun=begun,
+            written=written or Chore(lambda: UNWRITTEN),
             clock=clock or self.clock,
             plain_clock=self.clock,
         )

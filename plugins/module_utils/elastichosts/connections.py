@@ -14,7 +14,7 @@ import select
 import socket
 import ssl
 import weakref
-from typing import Any, List, Mapping, Optional, Protocol, Tuple, cast
+from typing import Any, Callable, List, Mapping, Optional, Protocol, Tuple, cast
 from urllib.parse import urlsplit
 
 CONNECTIONS = 64
@@ -49,9 +49,20 @@ class Pool(Protocol):
     """Threads share it: a connection serves one call at a time."""
 
     def request(
-        self, method: str, url: str, *, body: Any, headers: Mapping[str, str], timeout: Tuple[float, float]
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Any,
+        headers: Mapping[str, str],
+        timeout: Tuple[float, float],
+        meanwhile: Callable[[], None],
     ) -> Answer:
-        """Send a call, and wait for the head of its answer. `timeout`: seconds to connect, and for each read."""
+        """Send a call, and wait for the head of its answer.
+
+        `timeout`: seconds to connect, and for each read. `meanwhile` is called before that wait, once the call is sent
+        where this can be told; it does not raise.
+        """
 
     def close(self) -> None:
         """Close what is idle."""
@@ -142,10 +153,18 @@ class Proxied:
         self.close = manager.clear
 
     def request(
-        self, method: str, url: str, *, body: Any, headers: Mapping[str, str], timeout: Tuple[float, float]
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Any,
+        headers: Mapping[str, str],
+        timeout: Tuple[float, float],
+        meanwhile: Callable[[], None],
     ) -> Answer:
         import urllib3
 
+        meanwhile()
         limits = urllib3.Timeout(connect=timeout[0], read=timeout[1])
         answer = self._manager.request(
             method, url, body=body, headers=headers, timeout=limits, redirect=False, retries=False,
@@ -169,13 +188,21 @@ class Direct:
         weakref.finalize(self, _close, self._idle)
 
     def request(
-        self, method: str, url: str, *, body: Any, headers: Mapping[str, str], timeout: Tuple[float, float]
+        self,
+        method: str,
+        url: str,
+        *,
+        body: Any,
+        headers: Mapping[str, str],
+        timeout: Tuple[float, float],
+        meanwhile: Callable[[], None],
     ) -> Answer:
         connection = self._get() or self._new(timeout[0])
         try:
             connection.sock.settimeout(timeout[1])
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who hangs up may have said why
                 connection.ask(method, url, body, headers)
+            meanwhile()
             return DirectAnswer(self, connection)
         except BaseException:
             connection.close()

@@ -167,9 +167,21 @@ class Wire:
         self._world = world
 
     def request(
-        self, method: str, url: str, *, body: bytes | None, headers: Mapping[str, str], **_options: Any
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        meanwhile: Callable[[], None],
+        **_options: Any,
     ) -> urllib3.HTTPResponse:
+        soon = len(self._world.calls) % 2  # before the cloud has acted, or killed, or after: both happen
+        if soon:
+            meanwhile()
         status, found, content = self._world.pass_on(method, urlsplit(url).path, dict(headers), bytes(body or b""))
+        if not soon:
+            meanwhile()
         return urllib3.HTTPResponse(io.BytesIO(content), headers=found, status=status, preload_content=False)
 
 
