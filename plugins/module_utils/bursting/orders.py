@@ -101,6 +101,10 @@ class Order:
         """
         return self._snapshot(self.zone.listing, since).of(self.cloud).get(self.vm_id, [])
 
+    def look_ahead(self) -> None:
+        """Have the listing made that a look will need, if there is none yet. Raises as :meth:`own`."""
+        self._snapshot(self.zone.listing, self.job.arrived)
+
     def servers(self, *, since: float) -> Tuple[Server, ...]:
         """All servers of the account, whoever's they are. Raises as :meth:`own`."""
         return self._snapshot(self.zone.listing, since).things
