@@ -97,8 +97,8 @@ class Creation:
 
     def _specified(self, order: Order, vm: VirtualMachine) -> Specification:
         """What is to be made, worked out while the cloud makes the listing that the look for the VM needs next."""
-        defaults = order.desk.settings.template_defaults()
-        wanted = Chore(lambda: specification(vm, order.host, order.settings, defaults))
+        settings = order.desk.settings
+        wanted = Chore(lambda: specification(vm, order.host, order.settings, settings.template_defaults()))
         with contextlib.suppress(ElasticHostsError), order.zone.client.transport.meanwhile(wanted):
             order.look_ahead()  # what the cloud has against it, the look itself hears: the template comes first
         return wanted.result()

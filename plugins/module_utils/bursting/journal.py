@@ -17,8 +17,8 @@ import contextlib
 import os
 import sqlite3
 import threading
-from dataclasses import dataclass, replace
-from typing import Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..elastichosts.clock import Clock
 from .processes import boot_id, is_alive, this_process
@@ -47,8 +47,7 @@ class JournalError(Exception):
     """The journal cannot be written: the sentence names the file."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A VM's last action."""
 
     vm: int
@@ -180,7 +179,7 @@ class Journal:
         Until then the other driver takes it to be under way, and says nothing of the VM.
         """
         if vm in self._own:
-            self._own[vm] = replace(self._own[vm], state=DONE, ended=self._clock.monotonic())
+            self._own[vm] = self._own[vm]._replace(state=DONE, ended=self._clock.monotonic())
 
     def end(self, vm: int) -> None:
         """The VM's action is over, or was when :meth:`is_over` said so.
@@ -444,4 +443,4 @@ _UNFINISHED = "SELECT process FROM action WHERE state = ? UNION SELECT process F
 
 
 def _entry(row: Tuple[int, str, str, str, str, str, float, Optional[float]]) -> Entry:
-    return Entry(*row)
+    return Entry._make(row)
