@@ -116,7 +116,7 @@ class Creation:
             elif again:
                 self._journal.sending(attempt.key, order.vm_id)
             deadline = order.deadline()
-            server = self._ask(order, attempt, {**wanted.server, **devices, ATTEMPT_KEY: attempt.key}, deadline)
+            server = self._ask(order, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
             if order.cancelled:
                 raise Cancelled
             server = self._active(order, server, deadline)
@@ -143,12 +143,9 @@ class Creation:
 
     def _ask(self, order: Order, attempt: _Attempt, properties: Properties, deadline: Deadline) -> Server:
         """The create call, and after an answer that leaves it open the looks for what it made."""
-        (step,) = plan_server(properties, "started", None).steps
         try:
             with order.zone.client.transport.within(deadline):
-                return order.zone.client.servers.create(
-                    {key: value for key, value in step.properties.items() if value is not None}
-                )
+                return order.zone.client.servers.create(properties)
         except ElasticHostsError as error:
             attempt.refused = isinstance(error, NOTHING_MADE)
             attempt.lost = error.maybe_done and not _said(error)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ..elastichosts.drives import Drive
+from ..elastichosts.ensure import plan_server
 from ..elastichosts.servers import DEVICE, Server, number
 from ..elastichosts.wire import Properties
 from ..opennebula.conf import ConfError, parse
@@ -82,7 +83,9 @@ class Specification(NamedTuple):
     """What the cloud is to make for a VM."""
 
     server: Properties
-    """body of the create call, but for the drives of ``images`` and what tells attempts apart"""
+    """what the server is to be, but for the drives of ``images`` and what tells attempts apart"""
+    creation: Properties
+    """the same as the create call says it"""
     images: Tuple[Image, ...]
     """drives to be made first, as copies"""
     drive: Properties
@@ -96,14 +99,20 @@ def specification(vm: VirtualMachine, host: str, settings: HostSettings, default
     :raises SettingsError: EHCLOUD or CPU_MHZ are missing or wrong
     """
     if vm.given:
-        return Specification(_completed(dict(vm.given), vm, (), settings, settings.cloud), (), {})
+        return _specified(_completed(dict(vm.given), vm, (), settings, settings.cloud), (), {})
     vector = with_defaults(eh_vector(vm, host), defaults, host)
     copies = images(vector)
     drive: Properties = {**ownership(vm, settings.cloud, host), **drive_properties(vector)}
     server = server_properties(vector, vm, settings, settings.cloud)
     if server.get("avoid:drives"):
         drive["avoid"] = server["avoid:drives"]
-    return Specification(server, copies, drive)
+    return _specified(server, copies, drive)
+
+
+def _specified(server: Properties, copies: Tuple[Image, ...], drive: Properties) -> Specification:
+    (step,) = plan_server(server, "started", None).steps
+    creation = {key: value for key, value in step.properties.items() if value is not None}
+    return Specification(server, creation, copies, drive)
 
 
 def server_properties(vector: Mapping[str, str], vm: VirtualMachine, settings: HostSettings, cloud: str) -> Properties:

@@ -74,26 +74,26 @@ class _Line(http.client.HTTPConnection):
     Each piece wakes up the other side, and on a long line the second may wait for the first.
     """
 
-    _pieces: Optional[List[bytes]] = None
-    """held back, while there is a list"""
+    _behind = b""
+    """goes out with the next head"""
 
     def ask(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> None:
-        if not isinstance(body, bytes):
+        if body is not None and not isinstance(body, bytes):
             self.request(method, url, body, headers)
             return
-        self._pieces = []
+        self.putrequest(method, url)
+        for name, value in headers.items():
+            self.putheader(name, value)
+        if body is not None:
+            self.putheader("Content-Length", str(len(body)))
+        self._behind = body or b""
         try:
-            self.request(method, url, body, headers)
-            whole = b"".join(self._pieces)
+            self.endheaders()
         finally:
-            self._pieces = None
-        self.send(whole)
+            self._behind = b""
 
     def send(self, data: Any) -> None:
-        if self._pieces is None:
-            super().send(data)
-        else:
-            self._pieces.append(data)
+        super().send(data + self._behind if self._behind else data)
 
 
 class _SecureLine(_Line, http.client.HTTPSConnection):
