@@ -21,7 +21,6 @@ _UNESCAPE = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 _ESCAPED = re.compile(r"\\[\\nr]")
 _TYPE = re.compile(r"(application|audio|image|message|multipart|text|video)/[a-z.+-]{1,20}")
 """what may be repeated of a header that can hold anything"""
-_ONLY_TEXT = frozenset({str})
 _SPECIAL = re.compile(r"[\\\n\r]")
 
 
@@ -132,8 +131,6 @@ def _properties(item: Any) -> Properties:
     if not isinstance(item, dict):
         raise ProtocolError(f"an object with properties was expected, not {type(item).__name__}")
     # Nearly all values are text already; a listing has a quarter of a million of them, and nobody else has this dict.
-    if set(map(type, item.values())) <= _ONLY_TEXT:
-        return item
     for key in [key for key, value in item.items() if value.__class__ is not str]:
         text = normalise(item[key])
         if text is None:

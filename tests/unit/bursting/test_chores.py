@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the driver does while the cloud has its first look: done once, before anything is changed, and told first."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.chores import Chore
+from tests.unit.bursting.conftest import Site, until
+from tests.unit.bursting.proxy import Proxy
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    """The endpoint behind a proxy that can misbehave."""
+    with Proxy(site.endpoint.url) as running:
+        site.configure(EHURI=running.url)
+        yield running
+
+
+def written(site: Site) -> list[tuple[str, str]]:
+    """State and verb of the actions in the journal."""
+    with contextlib.closing(sqlite3.connect(site.installation.journal)) as rows:
+        return rows.execute("SELECT state, verb FROM action").fetchall()
+
+
+def test_a_chore_is_done_once_whoever_comes_first() -> None:
+    done: list[str] = []
+
+    def work() -> str:
+        done.append("work")
+        return "result"
+
+    early, late = Chore(work), Chore(work)
+    early()
+    early()
+    assert (early.result(), early.result(), len(done)) == ("result", "result", 1)
+    assert (late.result(), len(done)) == ("result", 2)
+    late()
+    assert len(done) == 2
+
+
+def test_what_a_chore_raises_is_kept_for_who_asks_for_its_result() -> None:
+    attempts: list[int] = []
+
+    def fails() -> None:
+        attempts.append(1)
+        raise ValueError("no")
+
+    chore = Chore(fails)
+    chore()
+    for _unused in range(2):
+        with pytest.raises(ValueError, match="no"):
+            chore.result()
+    assert attempts == [1]
+
+
+@pytest.mark.parametrize("verb", ["DEPLOY", "RESET"])
+def test_an_action_is_in_the_journal_before_anything_is_changed(site: Site, proxy: Proxy, verb: str) -> None:
+    seen: list[tuple[str, str]] = []
+    change = {"DEPLOY": "POST /servers/create", "RESET": "/reset"}[verb]
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core) if verb == "RESET" else core.create_vm(site.template())
+        proxy.fault(change, before=0.1, meanwhile=lambda: seen.extend(written(site)))
+        if verb == "RESET":
+            core.reboot(vm, hard=True)
+            until(lambda: proxy.count(change), "the call")
+        else:
+            core.deploy(vm, core.create_host("eh"))
+        core.answered()
+    assert seen == [("running", verb)]
+
+
+def test_an_action_whose_first_look_hangs_is_in_the_journal_meanwhile(site: Site, proxy: Proxy) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        proxy.fault("GET /servers/info", before=1.0)
+        vm = core.create_vm(site.template())
+        core.deploy(vm, core.create_host("eh"))
+        until(lambda: proxy.count("GET /servers/info"), "the look")
+        until(lambda: written(site) == [("running", "DEPLOY")], "the note", 0.9)
+        assert proxy.count("POST /servers/create") == 0
+        core.wait(vm, "RUNNING")
+
+
+def test_a_template_that_cannot_be_used_is_told_before_a_cloud_that_does_not_answer(site: Site) -> None:
+    site.configure(EHURI="http://127.0.0.1:1", ACTION_TIMEOUT=2)
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = core.create_vm({"CPU": "1", "MEMORY": "512"})
+        core.deploy(vm, core.create_host("eh"))
+        core.wait(vm, "BOOT_FAILURE")
+        assert "EH has the attribute CPU, which this driver does not know" in vm.error
+
+
+def test_a_journal_that_cannot_be_written_lets_no_server_be_made(site: Site, proxy: Proxy) -> None:
+    site.installation.journal.mkdir()
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = core.create_vm(site.template())
+        core.deploy(vm, core.create_host("eh"))
+        core.wait(vm, "BOOT_FAILURE")
+        assert "eh_journal.sqlite cannot be used" in vm.error
+    assert proxy.count("POST /servers/create") == 0
+    assert site.servers() == []
