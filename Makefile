@@ -26,7 +26,7 @@ PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 PARTS := unit lint types integration sanity docs package
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
 
-.PHONY: help setup demo quick test molecule test-kvm bench fuzz format lint types unit rooms sanity integration docs package tarball clean
+.PHONY: help setup demo quick test molecule test-kvm bench fuzz format lint types unit rooms sanity sanity-tests integration docs package tarball clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -89,8 +89,13 @@ unit: setup ## pytest: the rooms, the roles' plays, and every command of README 
 rooms: setup
 	$(PYTEST) $(ROOMS)
 
+# pylint looks at what users get: tests are not in the tarball, and would take as long again (make sanity-tests)
 sanity: setup ## ansible-test sanity
-	$(COLLECTION_TEST) sanity
+	$(COLLECTION_TEST) sanity --skip-test pylint
+	$(COLLECTION_TEST) sanity --test pylint plugins/ roles/
+
+sanity-tests: setup
+	$(COLLECTION_TEST) sanity --test pylint tests/
 
 integration: setup ## ansible-test integration, every target
 	$(COLLECTION_TEST) integration
