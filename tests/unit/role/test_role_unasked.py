@@ -2,14 +2,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Front-ends whose OpenNebula cannot be told anything now: the role says what it has not been told, and what to do.
 
-One does not run, one is to be restarted by its administrator. Both are installed, installed again, removed, removed
-again.
+One does not run, one is to be restarted by its administrator, one is not to be registered with. They are installed,
+installed again, removed, removed again. The removal also meets three that nobody can tell what to remove from.
 """
 
 from __future__ import annotations
 
 import subprocess
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -18,7 +17,9 @@ from tests.front_ends import FrontEnd
 from tests.support.endpoint import Endpoint
 from tests.support.plays import Played, Plays
 
-STOPPED, KEPT = "stopped", "kept"
+STOPPED, KEPT, UNTOLD = "stopped", "kept", "untold"
+BROKEN = ("settings", "release", "sections")
+State = dict[str, dict[str, tuple[int, bytes]]]
 
 
 class Unasked(NamedTuple):
@@ -27,7 +28,9 @@ class Unasked(NamedTuple):
     registered: dict[str, list[str]]
     again: Played
     registered_again: dict[str, list[str]]
+    stock: State
     removed: Played
+    after_removal: State
     left: dict[str, list[str]]
     removed_again: Played
 
@@ -42,25 +45,43 @@ def registered(front_end: FrontEnd) -> list[str]:
     return [item["name"] for kind in ("hosts", "datastores", "clusters") for item in state[kind] if item["id"] > 99]
 
 
+def spoil(broken: dict[str, FrontEnd]) -> None:
+    """Each of them has lost what tells the role something."""
+    (broken["settings"].folders["etc"] / "vmm_eh/vmm_ehrc").mkdir(parents=True)
+    (broken["release"].folders["bin"] / "oned").unlink()
+    (broken["release"].folders["var"] / "remotes/VERSION").unlink()
+    oned = broken["sections"].folders["etc"] / "oned.conf"
+    oned.write_text(oned.read_text() + 'TM_MAD = [ ARGUMENTS = "-d dummy,eh" ]\n')
+
+
 @pytest.fixture(scope="module")
 def unasked(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Unasked:
     folder = tmp_path_factory.mktemp("unasked")
-    hosts = {name: FrontEnd(folder / name, "7.4", running=name == KEPT) for name in (STOPPED, KEPT)}
-    plays = Plays(folder, endpoint, hosts, {KEPT: {"one_eh_driver_restart": False}})
+    told = {name: FrontEnd(folder / name, "7.4", running=name == KEPT) for name in (STOPPED, KEPT)}
+    broken = {name: FrontEnd(folder / name, "7.4") for name in BROKEN}
+    spoil(broken)
+    hosts = {**told, UNTOLD: FrontEnd(folder / UNTOLD, "3.8"), **broken}
+    special = {KEPT: {"one_eh_driver_restart": False}, UNTOLD: {"one_eh_driver_register": False}}
+    plays = Plays(folder, endpoint, hosts, special)
 
     def look() -> dict[str, list[str]]:
-        return {name: registered(front_end) for name, front_end in hosts.items()}
+        return {name: registered(front_end) for name, front_end in told.items()}
 
-    installed, first = plays.play("install_driver"), look()
-    one(hosts[KEPT], "stop")
-    for front_end in hosts.values():
+    def state() -> State:
+        return {name: front_end.files() for name, front_end in broken.items()}
+
+    installed, first = plays.play("install_driver", "--limit", f"{STOPPED},{KEPT},{UNTOLD}"), look()
+    one(told[KEPT], "stop")
+    for front_end in told.values():
         one(front_end, "start")
-    again, second = plays.play("install_driver"), look()
-    one(hosts[STOPPED], "stop")
-    removed, left = plays.play("remove_driver"), look()
-    one(hosts[STOPPED], "start")
-    removed_again = plays.play("remove_driver", "--limit", STOPPED)
-    return Unasked(hosts, installed, first, again, second, removed, left, removed_again)
+    again, second = plays.play("install_driver", "--limit", f"{STOPPED},{KEPT}"), look()
+    one(told[STOPPED], "stop")
+    stock = state()
+    removed, after_removal, left = plays.play("remove_driver"), state(), look()
+    one(told[STOPPED], "start")
+    forced = Plays(folder, endpoint, hosts, {"settings": {"one_eh_driver_force": True}})
+    removed_again = forced.play("remove_driver", "--limit", f"{STOPPED},settings")
+    return Unasked(hosts, installed, first, again, second, stock, removed, after_removal, left, removed_again)
 
 
 def said(played: Played) -> str:
@@ -68,7 +89,7 @@ def said(played: Played) -> str:
 
 
 def test_nothing_is_registered_with_an_opennebula_that_does_not_know_the_drivers_yet(unasked: Unasked) -> None:
-    assert [unasked.installed.failed(name) for name in unasked.hosts] == [0, 0]
+    assert [unasked.installed.failed(name) for name in (STOPPED, KEPT)] == [0, 0]
     assert unasked.registered == {STOPPED: [], KEPT: []}
 
 
@@ -81,8 +102,8 @@ def test_an_installation_says_what_remains_to_be_done(unasked: Unasked) -> None:
 
 
 def test_the_next_run_does_it_and_says_nothing_more(unasked: Unasked) -> None:
-    assert unasked.registered_again == {name: ["eh", "eh_system", "eh"] for name in unasked.hosts}
-    assert [unasked.again.changed(name) for name in unasked.hosts] == [1, 1]
+    assert unasked.registered_again == {name: ["eh", "eh_system", "eh"] for name in (STOPPED, KEPT)}
+    assert [unasked.again.changed(name) for name in (STOPPED, KEPT)] == [1, 1]
     assert "has not been told of the hosts" not in unasked.again.output
 
 
@@ -101,33 +122,25 @@ def test_the_next_removal_takes_it_out(unasked: Unasked) -> None:
     assert "it keeps" not in unasked.removed_again.output
 
 
-def test_what_is_not_to_be_registered_is_not_missed(tmp_path: Path, endpoint: Endpoint) -> None:
-    front_end = FrontEnd(tmp_path / "one", "3.8")
-    plays = Plays(tmp_path, endpoint, {"one": front_end}, {"one": {"one_eh_driver_register": False}})
-    assert "has not been told of the hosts" not in plays.play("install_driver").output
-    text = said(plays.play("remove_driver"))
-    assert "OpenNebula on one was not asked (one_eh_driver_register), so it keeps what it has" in text
+def test_what_is_not_to_be_registered_is_not_missed(unasked: Unasked) -> None:
+    assert f"OpenNebula on {UNTOLD} has not been told of the hosts" not in said(unasked.installed)
+    text = said(unasked.removed)
+    assert f"OpenNebula on {UNTOLD} was not asked (one_eh_driver_register), so it keeps what it has" in text
     assert "Run this play again without that variable, or delete them by hand." in text
 
 
-def test_a_removal_is_refused_when_nobody_can_tell_what_is_to_be_removed(tmp_path: Path, endpoint: Endpoint) -> None:
-    hosts = {name: FrontEnd(tmp_path / name, "7.4") for name in ("settings", "release", "sections")}
-    (hosts["settings"].folders["etc"] / "vmm_eh/vmm_ehrc").mkdir(parents=True)
-    (hosts["release"].folders["bin"] / "oned").unlink()
-    (hosts["release"].folders["var"] / "remotes/VERSION").unlink()
-    oned = hosts["sections"].folders["etc"] / "oned.conf"
-    oned.write_text(oned.read_text() + 'TM_MAD = [ ARGUMENTS = "-d dummy,eh" ]\n')
-    stock = {name: front_end.files() for name, front_end in hosts.items()}
-    plays = Plays(tmp_path, endpoint, hosts)
-    played = plays.play("remove_driver")
-    assert {name: front_end.files() for name, front_end in hosts.items()} == stock
-    assert [(played.failed(name), played.changed(name)) for name in hosts] == [(1, 0)] * 3
+def test_a_removal_is_refused_when_nobody_can_tell_what_is_to_be_removed(unasked: Unasked) -> None:
+    removed = unasked.removed
+    assert unasked.after_removal == unasked.stock
+    assert [(removed.failed(name), removed.changed(name)) for name in BROKEN] == [(1, 0)] * 3
     assert (
         "vmm_ehrc cannot be read (Is a directory): put that right. So nobody knows whether servers of this cloud"
-        in (played.message("settings"))
+        in removed.message("settings")
     )
-    assert played.message("release").startswith("The release of OpenNebula is unknown: neither ")
-    assert "TM_MAD stands more than once, at lines " in played.message("sections")
-    forced = plays.play("remove_driver", "--limit", "settings", "-e", "one_eh_driver_force=true")
-    assert forced.failed("settings") == 0
-    assert not (hosts["settings"].folders["etc"] / "vmm_eh").exists()
+    assert removed.message("release").startswith("The release of OpenNebula is unknown: neither ")
+    assert "TM_MAD stands more than once, at lines " in removed.message("sections")
+
+
+def test_a_forced_removal_goes_on_without_the_settings(unasked: Unasked) -> None:
+    assert unasked.removed_again.failed("settings") == 0
+    assert not (unasked.hosts["settings"].folders["etc"] / "vmm_eh").exists()
