@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -49,10 +50,18 @@ class Programs:
         ).stdout
 
     def play(self, playbook: str, **variables: Any) -> tuple[int, str]:
-        """`changed=` of the recap of a playbook of the collection, and all that it printed."""
-        extra = [word for pair in variables.items() for word in ("-e", json.dumps(dict([pair])))]
+        """`changed=` of a playbook of the collection on this machine, and all that it printed."""
+        changed, output = self.play_on({"localhost": variables}, playbook)
+        return changed["localhost"], output
+
+    def play_on(self, hosts: Mapping[str, Mapping[str, Any]], playbook: str) -> tuple[dict[str, int], str]:
+        """The same with several hosts, each with variables of its own; all of them are this machine."""
+        inventory = self.scratch / "hosts.json"
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
         output = self.run(
-            "ansible-playbook", "-i", "localhost,", "-c", "local", f"opennebula.elastichosts.{playbook}", *extra
+            "ansible-playbook", "-i", str(inventory), "-c", "local", f"opennebula.elastichosts.{playbook}"
         )
         recap = output[output.index("PLAY RECAP") :]
-        return int(recap.split("changed=", 1)[1].split()[0]), output
+        return {
+            name: int(changed) for name, changed in re.findall(r"^(\S+)\s*:.*changed=(\d+)", recap, re.MULTILINE)
+        }, output

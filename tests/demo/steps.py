@@ -93,26 +93,31 @@ def upload_and_provision(story: Story, programs: Programs, cloud: Endpoint) -> N
 
 def install_drivers(story: Story, programs: Programs, cloud: Endpoint) -> dict[str, Path]:
     """$ONE_LOCATION of a 2.0 and of a 7.4, each with its drivers."""
-    trees = {}
+    trees = {release: programs.scratch / f"one-{release}" for release in CONFIGURATION}
+    for release, tree in trees.items():
+        _front_end(tree, release)
+    hosts = {tree.name: _variables(tree, release, cloud) for release, tree in trees.items()}
+    before = {tree: _files(tree) for tree in trees.values()}
     with story.step(
         "drivers installed", "8 files and the oned.conf sections, for 2.0.1 and 7.4.0; again: unchanged"
     ) as step:
-        for release, files in CONFIGURATION.items():
-            tree = trees[release] = programs.scratch / f"one-{release}"
-            _front_end(tree, release)
-            before = {name: (tree / "etc" / name).read_text() for name in files}
-            variables = _variables(tree, release, cloud)
-            changed, output = programs.play("install_driver", **variables)
-            step.expect(changed > 0, f"OpenNebula {release}: ansible-playbook install_driver changed the tree", output)
+        changed, output = programs.play_on(hosts, "install_driver")
+        for release, tree in trees.items():
+            step.expect(
+                changed[tree.name] > 0,
+                f"OpenNebula {release}: ansible-playbook install_driver changed the tree",
+                output,
+            )
             missing = [name for name in DRIVER_FILES if not (tree / name).is_file()]
             step.expect(not missing, f"the {len(DRIVER_FILES)} driver files are in $ONE_LOCATION", missing)
-            for name, text in before.items():
-                _expect_section(step, tree / "etc" / name, text)
+            for name in CONFIGURATION[release]:
+                _expect_section(step, tree / "etc" / name, before[tree][f"etc/{name}"].decode())
             mode = (tree / "etc/vmm_eh/vmm_ehrc").stat().st_mode & 0o777
             step.expect(mode == 0o600, "vmm_ehrc, which holds EHAUTH, has mode 0600", oct(mode))
-            files_after = _files(tree)
-            changed, output = programs.play("install_driver", **variables)
-            step.expect(changed == 0 and _files(tree) == files_after, "again: unchanged", output)
+        installed = {tree: _files(tree) for tree in trees.values()}
+        changed, output = programs.play_on(hosts, "install_driver")
+        same = installed == {tree: _files(tree) for tree in trees.values()}
+        step.expect(same and set(changed.values()) == {0}, "again, both: unchanged", output)
     return trees
 
 
