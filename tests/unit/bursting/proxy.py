@@ -31,6 +31,8 @@ class Fault:
     code: str = "system"
     body: str = "fault of the test"
     times: int = 1
+    arrived: Callable[[], bool] | None = None
+    """run when the call has come, before it has its effect; true: it is lost then"""
     meanwhile: Callable[[], object] | None = None
     """run when the call has had its effect, before its answer"""
 
@@ -92,7 +94,8 @@ class Proxy:
                 fault = proxy._pick(f"{self.command} {self.path}")
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 time.sleep(fault.before)
-                if fault.cut == "before":
+                lost = fault.arrived is not None and fault.arrived()
+                if lost or fault.cut == "before":
                     self.close_connection = True
                     return
                 if fault.status:
@@ -134,3 +137,24 @@ class Proxy:
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:
             upstream.close()
+
+
+MOMENTS = ("arrived", "meanwhile")
+"""of a kill: the call has come and is lost; it has its effect, and no answer"""
+
+
+def kill_at(kill: Callable[[], object], proxy: Proxy, number: int, moment: str) -> list[int]:
+    """Kill at the call of that number from now on, in one of MOMENTS; the list is empty once that is done."""
+    left = [number]
+
+    def passed() -> bool:
+        if left and left[0] == 0:
+            left.clear()
+            kill()
+            return True
+        left[:] = [count - 1 for count in left]
+        return False
+
+    proxy.faults.clear()
+    proxy.fault("", times=10_000, **{moment: passed})
+    return left

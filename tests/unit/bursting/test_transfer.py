@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -19,6 +20,7 @@ import pytest
 from tests.core import Core, Vm
 from tests.core.speech import vm_document
 from tests.unit.bursting.conftest import FILES, Site
+from tests.unit.bursting.proxy import MOMENTS, Proxy, kill_at
 
 
 class Teller:
@@ -58,17 +60,28 @@ class Teller:
         return [True, document, 0]
 
     def delete(self, vm: Vm, path: str = "", host: str = "eh", **environment: str) -> subprocess.CompletedProcess[str]:
+        begun = self.begin(vm, path, host, **environment)
+        output, errors = begun.communicate(timeout=30)
+        return subprocess.CompletedProcess(begun.args, begun.returncode, output, errors)
+
+    def begin(self, vm: Vm, path: str = "", host: str = "eh", **environment: str) -> subprocess.Popen[str]:
+        """The last one that was begun is for `kill`."""
         where = path or f"/var/lib/one/datastores/100/{vm.id}"
         root = str(self.site.installation.root)
         known = {"PATH": os.environ["PATH"], "HOME": str(self.home), "ONE_LOCATION": root}
-        return subprocess.run(
+        self._last = subprocess.Popen(
             [self.scripts / "delete", f"{host}:{where}", str(vm.id), "100"],
             env={**known, **environment},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
-            check=False,
+            start_new_session=True,
         )
+        return self._last
+
+    def kill(self) -> None:
+        """SIGKILL to the script and what it has started."""
+        os.killpg(self._last.pid, signal.SIGKILL)
 
 
 @pytest.fixture
@@ -112,6 +125,28 @@ def test_the_server_and_drives_of_a_vm_that_is_terminated_while_off_are_released
     assert site.servers() == []
     assert drives_of(site, vm) == []
     assert teller.delete(vm).returncode == 0, "a second time there is nothing to do"
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_release_killed_at_any_call_is_ended_by_the_next(site: Site, core: Core, teller: Teller, moment: str) -> None:
+    """The core runs the script again when an administrator has it try once more."""
+    with Proxy(site.endpoint.url) as proxy:
+        site.configure(EHURI=proxy.url)
+        for number in range(20):
+            teller.lcm = 0
+            vm = off(site, core)
+            teller.lcm = 11
+            left = kill_at(teller.kill, proxy, number, moment)
+            begun = teller.begin(vm)
+            begun.communicate(timeout=30)
+            proxy.faults.clear()
+            assert begun.returncode == (0 if left else -signal.SIGKILL)
+            assert teller.delete(vm).returncode == 0
+            assert site.servers() == []
+            assert drives_of(site, vm) == []
+            if left:
+                break
+        assert number >= 2, "it was killed at the first call at least, and at the last"
 
 
 @pytest.mark.parametrize("lcm", [0, 10, 20, 30, 3])
