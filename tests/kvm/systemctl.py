@@ -8,17 +8,21 @@ usage: systemctl.py FOLDER WORDS...
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 UNITS = Path("/etc/systemd/system")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""of a unit"""
 
 
 def main(folder: Path, words: list[str]) -> int:
@@ -41,8 +45,9 @@ def main(folder: Path, words: list[str]) -> int:
     elif verb in ("start", "stop", "restart"):
         if verb != "start":
             _stop(process)
-        if verb != "stop":
-            _start(path, process, folder / f"{unit}.log")
+        if verb != "stop" and not _start(path, process, folder / f"{unit}.log"):
+            print(f"Job for {unit}.service failed because the control process exited with error code.", file=sys.stderr)
+            return 1
     elif verb != "daemon-reload":
         print(f"Unknown command verb {verb}.", file=sys.stderr)
         return 1
@@ -64,14 +69,25 @@ def _stop(process: Path) -> None:
     process.unlink(missing_ok=True)
 
 
-def _start(unit: Path, process: Path, log: Path) -> None:
+def _start(unit: Path, process: Path, log: Path) -> bool:
+    """Whether it says that it is ready before it ends, as units of Type=notify have to."""
+    assert "Type=notify" in unit.read_text()
     settings = dict(re.findall(r"^(User|Environment|ExecStart)=(.*)$", unit.read_text(), re.MULTILINE))
     command = [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(settings["ExecStart"])]
     environment = dict(pair.split("=", 1) for pair in shlex.split(settings["Environment"]))
-    with log.open("ab") as file:
+    ready = log.with_suffix(".ready")
+    ready.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearing, log.open("ab") as file:
+        hearing.bind(str(ready))
+        hearing.settimeout(0.1)
+        ready.chmod(0o666)
         started = subprocess.Popen(
             ["setpriv", "--reuid", settings["User"], "--regid", settings["User"], "--init-groups", "--", *command],
-            env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **environment},
+            env={
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "NOTIFY_SOCKET": str(ready),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,
@@ -79,7 +95,11 @@ def _start(unit: Path, process: Path, log: Path) -> None:
             umask=0o077,
             cwd="/",
         )
-    process.write_text(str(started.pid))
+        process.write_text(str(started.pid))
+        while started.poll() is None:
+            with contextlib.suppress(TimeoutError):
+                return hearing.recv(100) == b"READY=1"
+    return False
 
 
 if __name__ == "__main__":

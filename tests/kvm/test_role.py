@@ -13,6 +13,7 @@ import json
 import os
 import pwd
 import shlex
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -210,6 +211,17 @@ def test_serves_with_files_that_were_given_whatever_their_names(machine: Machine
     assert len(drives(machine.answers(certificate))) == 1
     assert f"-{older}\n" in played.output
     assert not older.exists()
+
+
+def test_a_zone_that_cannot_start_fails_its_play(machine: Machine) -> None:
+    given_here = given('/etc/ssl/given 100% "so"/a.crt', '/etc/ssl/given 100% "so"/a.key')
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        played = machine.play(eh_endpoint_listen=f"127.0.0.1:{taken.getsockname()[1]}", **given_here)
+        assert played.failed("box") == 1
+        assert "eh-endpoint.service failed" in played.message("box")
+    played = machine.play(**given_here)
+    assert played.failed("box") == 0, played.output
+    assert len(drives(machine.answers(Path('/etc/ssl/given 100% "so"/a.crt')))) == 1
 
 
 def test_systemd_finds_no_fault_in_the_unit(machine: Machine) -> None:

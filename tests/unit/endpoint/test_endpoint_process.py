@@ -134,6 +134,25 @@ def test_it_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
     process.stdout.close()
 
 
+@pytest.mark.parametrize("address", ["{folder}/notify", "@{folder}/notify"], ids=["file", "abstract"])
+def test_systemd_is_told_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    named = address.format(folder=tmp_path)
+    monkeypatch.setenv("NOTIFY_SOCKET", named)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind("\0" + named[1:] if named.startswith("@") else named)
+        systemd.settimeout(10)
+        with Endpoint(tmp_path / "state") as endpoint:
+            assert systemd.recv(100) == b"READY=1"
+            assert endpoint.call("/servers/list", method="GET").status_code == 200
+
+
+def test_a_systemd_that_cannot_be_told_is_no_reason_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
+    with Endpoint(tmp_path / "state") as endpoint:
+        assert endpoint.call("/servers/list", method="GET").status_code == 200
+        assert f"NOTIFY_SOCKET {tmp_path}/nobody cannot be told" in endpoint.log.read_text()
+
+
 def test_listening_beyond_loopback_is_warned_about(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "eh_endpoint", "--listen", "0.0.0.0:0", "--state", str(tmp_path / "s"), "--auth", AUTH],

@@ -170,6 +170,7 @@ class Endpoint:
         if self._controlled is not None:
             sys.stdout.write(f"control on {_url(scheme, self._controlled)}\n")
         sys.stdout.flush()
+        _tell_systemd()
 
     def run(self) -> None:
         endpoint = self
@@ -229,6 +230,18 @@ def _can_end() -> bool:
     except OSError:
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(0)
+
+
+def _tell_systemd() -> None:
+    """Who has started the unit waits for this (Type=notify, sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            told.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as error:
+        sys.stderr.write(f"NOTIFY_SOCKET {address} cannot be told that the endpoint answers: {error.strerror}\n")
 
 
 def _end_at_eof() -> None:
