@@ -51,7 +51,7 @@ SYSTEM_WIDE = {"3.8": "sysv", "7.4": "systemd"}
 BUSY = ("one-7.4", "one-5.12")
 """front-ends that cannot be removed: one has servers at ElasticHosts, one has machines on its hosts"""
 TWICE = ("one-2.0", "one-6.10")
-"""front-ends whose removal is foretold first, and done again afterwards"""
+"""front-ends whose removal is foretold first, and done again when it is forced for those that are busy"""
 DISPATCH = 20
 LIMITS = ("MAX_HOST", "MAX_DISPATCH", "MAX_ACTIONS_PER_HOST", "MAX_ACTIONS_PER_CLUSTER")
 # Runs inside the namespace: drivers from /usr/lib/one/mads, working directory /var/lib/one, no ONE_LOCATION.
@@ -111,9 +111,7 @@ class Story(NamedTuple):
     removal_calls: dict[str, list[str]]
     after_removal: State
     removed_again: Played
-    after_second_removal: State
-    forced: Played
-    after_force: State
+    at_the_end: State
 
 
 def name_of(release: str) -> str:
@@ -157,7 +155,8 @@ def readable() -> Iterator[Path]:
 def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: Endpoint) -> Story:
     folder = tmp_path_factory.mktemp("front-ends")
     hosts = front_ends(folder, readable)
-    plays = Plays(folder, endpoint, hosts, {name: variables(one, endpoint) for name, one in hosts.items()})
+    own = {name: variables(one, endpoint) for name, one in hosts.items()}
+    plays = Plays(folder, endpoint, hosts, own)
 
     def state() -> State:
         return {host: front_end.files() for host, front_end in hosts.items()}
@@ -190,10 +189,10 @@ def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: En
     removal_foretold, after_foretelling_removal = plays.play("remove_driver", "--check", *twice), state()
     assert not any(calls().values())
     removed, after_removal, removal_calls = plays.play("remove_driver", *words), state(), calls()
-    removed_again, after_second_removal = plays.play("remove_driver", *twice), state()
-    assert not any(calls().values())
-    force = ("--limit", ",".join(BUSY), "-e", "one_eh_driver_force=true")
-    forced, after_force = plays.play("remove_driver", *force), state()
+    forced = {name: {**own[name], "one_eh_driver_force": "true"} for name in BUSY}
+    rest = Plays(folder, endpoint, {name: hosts[name] for name in (*TWICE, *BUSY)}, {**own, **forced})
+    removed_again, at_the_end, last_calls = rest.play("remove_driver"), state(), calls()
+    assert not any(last_calls[name] for name in TWICE)
     return Story(
         hosts=hosts,
         stock=stock,
@@ -217,9 +216,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, readable: Path, endpoint: En
         removal_calls=removal_calls,
         after_removal=after_removal,
         removed_again=removed_again,
-        after_second_removal=after_second_removal,
-        forced=forced,
-        after_force=after_force,
+        at_the_end=at_the_end,
     )
 
 
@@ -425,7 +422,7 @@ def test_a_removal_is_foretold_and_a_second_one_changes_nothing(story: Story, ho
     assert story.removal_foretold.failed(host) == 0
     assert story.removal_foretold.changed(host) > 0
     assert (story.removed_again.changed(host), story.removed_again.failed(host)) == (0, 0)
-    assert story.after_second_removal[host] == story.after_removal[host]
+    assert story.at_the_end[host] == story.after_removal[host]
 
 
 def given_back(story: Story, host: str) -> None:
@@ -469,13 +466,13 @@ def test_removal_is_refused_while_opennebula_has_machines_there(story: Story) ->
 @pytest.mark.parametrize("host", BUSY)
 def test_a_forced_removal_takes_drivers_and_sections_and_leaves_the_busy_host(story: Story, host: str) -> None:
     servers, machines = BUSY
-    assert story.forced.failed(host) == 0
-    left = {name for name, what in story.after_force[host].items() if what != story.stock[host].get(name)}
+    assert story.removed_again.failed(host) == 0
+    left = {name for name, what in story.at_the_end[host].items() if what != story.stock[host].get(name)}
     assert left <= {"var/eh_journal.sqlite"}
     hosts = [one["name"] for one in story.hosts[host].state()["hosts"]]
     assert hosts == {servers: [], machines: ["eh-london"]}[host]
     stay = "OpenNebula hosts with virtual machines stay, without drivers: eh-london (2)."
-    assert stay in " ".join(story.forced.output.split())
+    assert stay in " ".join(story.removed_again.output.split())
 
 
 class TestSystemWide:
