@@ -235,6 +235,17 @@ def test_a_cloud_with_one_writer_per_drive_gets_every_byte_once_it_has_said_so(
     assert 20 <= relay.count(WRITES) <= 20 + workers - 1
 
 
+def test_chunks_grow_step_by_step_since_the_checksum_of_each_comes_before_it(
+    relayed: ElasticHosts, relay: Relay, tmp_path: Path
+) -> None:
+    path = tmp_path / "noise.img"
+    path.write_bytes(os.urandom(48 << 20))
+    images.upload(relayed, path, empty(relayed, "48M"))
+    sizes = [len(body) for call, _headers, body in relay.requests if "/write/" in call]
+    assert sum(sizes) == 48 << 20
+    assert all(size <= max(4 << 20, 2 * before) for before, size in zip(sizes, sizes[1:], strict=False))
+
+
 @pytest.mark.parametrize(("data", "packed"), [(b"some text " * 400_000, True), (os.urandom(4_000_000), False)])
 def test_on_a_slow_line_what_shrinks_travels_packed(
     client: ElasticHosts, scripted: Relay, tmp_path: Path, data: bytes, packed: bool
