@@ -40,7 +40,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.s
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.watch import HostWatch
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import DirectAnswer
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import Call, DirectAnswer
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.errors import (
@@ -92,7 +92,8 @@ class Cloud:
     def __init__(self, script: bytes) -> None:
         self._blocks = script.split(b"\n\n") if script else []
 
-    def request(self, _method: str, _url: str, **_options: Any) -> DirectAnswer:
+    def request(self, call: Call) -> DirectAnswer:
+        call.meanwhile()
         head, _newline, body = (self._blocks.pop(0) if self._blocks else b"500 text/plain").partition(b"\n")
         number, _blank, kind = head.partition(b" ")
         status = number if re.fullmatch(rb"[2-5]\d\d", number) else b"200"

@@ -14,7 +14,7 @@ import select
 import socket
 import ssl
 import weakref
-from typing import Any, Callable, List, Mapping, Optional, Protocol, Tuple, cast
+from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Protocol, Tuple, cast
 from urllib.parse import urlsplit
 
 CONNECTIONS = 64
@@ -27,6 +27,20 @@ class NewConnectionError(http.client.HTTPException):
 
 class ConnectTimeoutError(http.client.HTTPException):
     """The same, because it took too long."""
+
+
+class Call(NamedTuple):
+    """What is to be sent, and how long that may take."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: Any
+    """None, bytes, or what http.client can read"""
+    timeout: Tuple[float, float]
+    """seconds to connect, and for each read"""
+    meanwhile: Callable[[], None]
+    """called before the wait for the answer, once the call is sent where that can be told; it does not raise"""
 
 
 class Answer(Protocol):
@@ -48,21 +62,8 @@ class Answer(Protocol):
 class Pool(Protocol):
     """Threads share it: a connection serves one call at a time."""
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        body: Any,
-        headers: Mapping[str, str],
-        timeout: Tuple[float, float],
-        meanwhile: Callable[[], None],
-    ) -> Answer:
-        """Send a call, and wait for the head of its answer.
-
-        `timeout`: seconds to connect, and for each read. `meanwhile` is called before that wait, once the call is sent
-        where this can be told; it does not raise.
-        """
+    def request(self, call: Call) -> Answer:
+        """Send a call, and wait for the head of its answer."""
 
     def close(self) -> None:
         """Close what is idle."""
@@ -77,16 +78,16 @@ class _Line(http.client.HTTPConnection):
     _behind = b""
     """goes out with the next head"""
 
-    def ask(self, method: str, url: str, body: Any, headers: Mapping[str, str]) -> None:
-        if body is not None and not isinstance(body, bytes):
-            self.request(method, url, body, headers)
+    def ask(self, call: Call) -> None:
+        if call.body is not None and not isinstance(call.body, bytes):
+            self.request(call.method, call.url, call.body, call.headers)
             return
-        self.putrequest(method, url)
-        for name, value in headers.items():
+        self.putrequest(call.method, call.url)
+        for name, value in call.headers.items():
             self.putheader(name, value)
-        if body is not None:
-            self.putheader("Content-Length", str(len(body)))
-        self._behind = body or b""
+        if call.body is not None:
+            self.putheader("Content-Length", str(len(call.body)))
+        self._behind = call.body or b""
         try:
             self.endheaders()
         finally:
@@ -152,22 +153,13 @@ class Proxied:
         self._manager = manager
         self.close = manager.clear
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        body: Any,
-        headers: Mapping[str, str],
-        timeout: Tuple[float, float],
-        meanwhile: Callable[[], None],
-    ) -> Answer:
+    def request(self, call: Call) -> Answer:
         import urllib3
 
-        meanwhile()
-        limits = urllib3.Timeout(connect=timeout[0], read=timeout[1])
+        call.meanwhile()
+        limits = urllib3.Timeout(connect=call.timeout[0], read=call.timeout[1])
         answer = self._manager.request(
-            method, url, body=body, headers=headers, timeout=limits, redirect=False, retries=False,
+            call.method, call.url, body=call.body, headers=call.headers, timeout=limits, redirect=False, retries=False,
             preload_content=False,
         )  # fmt: skip
         return ProxiedAnswer(answer)
@@ -187,22 +179,13 @@ class Direct:
         self._idle: List[_Line] = []  # the last one first: it is the least likely to be stale
         weakref.finalize(self, _close, self._idle)
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        body: Any,
-        headers: Mapping[str, str],
-        timeout: Tuple[float, float],
-        meanwhile: Callable[[], None],
-    ) -> Answer:
-        connection = self._get() or self._new(timeout[0])
+    def request(self, call: Call) -> Answer:
+        connection = self._get() or self._new(call.timeout[0])
         try:
-            connection.sock.settimeout(timeout[1])
+            connection.sock.settimeout(call.timeout[1])
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who hangs up may have said why
-                connection.ask(method, url, body, headers)
-            meanwhile()
+                connection.ask(call)
+            call.meanwhile()
             return DirectAnswer(self, connection)
         except BaseException:
             connection.close()

@@ -276,14 +276,9 @@ class Transport:
         limits = self._limits()
         end = self.clock.monotonic() + limits.total
         try:
-            answer = self._pool.request(
-                method,
-                self._base + path,
-                body=body,
-                headers={**self._headers, **headers},
-                timeout=(limits.connect, limits.read),
-                meanwhile=work,
-            )
+            sent = {**self._headers, **headers}
+            timeout = limits.connect, limits.read
+            answer = self._pool.request(connections.Call(method, self._base + path, sent, body, timeout, work))
             try:
                 content = self._content(answer, asked, limit, end)
             except BaseException:

@@ -40,6 +40,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.s
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.transfer import Release, Target
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.zones import Listing, Zone, Zones
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import Call
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_payload
@@ -166,22 +167,14 @@ class Wire:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        meanwhile: Callable[[], None],
-        **_options: Any,
-    ) -> urllib3.HTTPResponse:
+    def request(self, call: Call) -> urllib3.HTTPResponse:
         soon = len(self._world.calls) % 2  # before the cloud has acted, or killed, or after: both happen
         if soon:
-            meanwhile()
-        status, found, content = self._world.pass_on(method, urlsplit(url).path, dict(headers), bytes(body or b""))
+            call.meanwhile()
+        path, body = urlsplit(call.url).path, bytes(call.body or b"")
+        status, found, content = self._world.pass_on(call.method, path, dict(call.headers), body)
         if not soon:
-            meanwhile()
+            call.meanwhile()
         return urllib3.HTTPResponse(io.BytesIO(content), headers=found, status=status, preload_content=False)
 
 
