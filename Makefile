@@ -40,7 +40,7 @@ quick: setup ## what holds in two minutes: form, types, and the rooms' tests, no
 	@$(MAKE) --no-print-directory -j2 --output-sync=target rooms lint types
 
 test: setup ## everything that must hold
-	@echo "Three at a time, about 7 minutes on 2 cores; each shows what it did when it ends: $(PARTS)"
+	@echo "Three at a time, 7 to 8 minutes on 2 cores; each shows what it did when it ends: $(PARTS)"
 	@$(MAKE) --no-print-directory -j3 --output-sync=target $(PARTS)
 
 molecule: setup ## the molecule scenario of the role one_eh_driver
