@@ -83,11 +83,7 @@ def _start(unit: Path, process: Path, log: Path) -> bool:
         ready.chmod(0o666)
         started = subprocess.Popen(
             ["setpriv", "--reuid", settings["User"], "--regid", settings["User"], "--init-groups", "--", *command],
-            env={
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "NOTIFY_SOCKET": str(ready),
-                **environment,
-            },
+            env={"PATH": PATH, "NOTIFY_SOCKET": str(ready), **environment},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

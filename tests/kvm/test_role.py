@@ -30,6 +30,8 @@ from tests.support.plays import Controller, Played, Variables
 PORT = 8097
 HOME, ETC, VAR = Path("/opt/eh_endpoint"), Path("/etc/eh_endpoint"), Path("/var/lib/eh_endpoint")
 UNIT = Path("/etc/systemd/system/eh-endpoint.service")
+GIVEN = Path('/etc/ssl/given 100% "so"')
+"""certificate and key of an administrator's own"""
 ACCOUNT = {"user": USER, "key": KEY, "quota": {"servers": 5}}
 
 
@@ -196,9 +198,8 @@ def test_a_second_run_changes_nothing(machine: Machine) -> None:
 
 
 def test_serves_with_files_that_were_given_whatever_their_names(machine: Machine) -> None:
-    folder = Path('/etc/ssl/given 100% "so"')
-    folder.mkdir()
-    certificate, key = folder / "a.crt", folder / "a.key"
+    GIVEN.mkdir()
+    certificate, key = GIVEN / "a.crt", GIVEN / "a.key"
     names = "subjectAltName=IP:127.0.0.1"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj", "/CN=given", "-addext", names]
     subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
@@ -214,14 +215,14 @@ def test_serves_with_files_that_were_given_whatever_their_names(machine: Machine
 
 
 def test_a_zone_that_cannot_start_fails_its_play(machine: Machine) -> None:
-    given_here = given('/etc/ssl/given 100% "so"/a.crt', '/etc/ssl/given 100% "so"/a.key')
+    files = given(str(GIVEN / "a.crt"), str(GIVEN / "a.key"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        played = machine.play(eh_endpoint_listen=f"127.0.0.1:{taken.getsockname()[1]}", **given_here)
+        played = machine.play(eh_endpoint_listen=f"127.0.0.1:{taken.getsockname()[1]}", **files)
         assert played.failed("box") == 1
         assert "eh-endpoint.service failed" in played.message("box")
-    played = machine.play(**given_here)
+    played = machine.play(**files)
     assert played.failed("box") == 0, played.output
-    assert len(drives(machine.answers(Path('/etc/ssl/given 100% "so"/a.crt')))) == 1
+    assert len(drives(machine.answers(GIVEN / "a.crt"))) == 1
 
 
 def test_systemd_finds_no_fault_in_the_unit(machine: Machine) -> None:
@@ -231,7 +232,7 @@ def test_systemd_finds_no_fault_in_the_unit(machine: Machine) -> None:
 
 
 def test_removal_is_refused_while_a_guest_runs(machine: Machine) -> None:
-    session = machine.answers(Path('/etc/ssl/given 100% "so"/a.crt'))
+    session = machine.answers(GIVEN / "a.crt")
     wanted = {"name": "busy", "cpu": 500, "mem": 256, "nic:0:dhcp": "auto", "vnc": "auto", "password": "here"}
     made = session.post(
         f"https://127.0.0.1:{PORT}/servers/create", json=wanted, headers={"Accept": "application/json"}, timeout=120

@@ -154,7 +154,7 @@ class Journal:
         with self._change() as rows:
             rows.execute(_TOGETHER)
             row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
-            before = _entry(row) if row else None
+            before = Entry._make(row) if row else None
             if before is not None and before.state == RUNNING:
                 self._keep_attempt(rows, before, CREATING)
             rows.execute(
@@ -219,7 +219,9 @@ class Journal:
 
     def _inherit(self, rows: sqlite3.Connection, process: str) -> List[Entry]:
         """What ``process`` had under way, marked."""
-        found = [_entry(row) for row in rows.execute(f"{_SELECT} WHERE state = ? AND process = ?", (RUNNING, process))]
+        found = [
+            Entry._make(row) for row in rows.execute(f"{_SELECT} WHERE state = ? AND process = ?", (RUNNING, process))
+        ]
         rows.execute(
             "UPDATE action SET state = ?, ended = ? WHERE state = ? AND process = ?",
             (INTERRUPTED, self._clock.monotonic(), RUNNING, process),
@@ -367,7 +369,7 @@ class Journal:
             return own
         with self._change() as rows:
             row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
-        return _entry(row) if row else None
+        return Entry._make(row) if row else None
 
     def entries(self) -> Mapping[int, Entry]:
         """Every VM's last action.
@@ -375,7 +377,7 @@ class Journal:
         :raises JournalError:
         """
         with self._change() as rows:
-            return {row[0]: _entry(row) for row in rows.execute(_SELECT)}
+            return {row[0]: Entry._make(row) for row in rows.execute(_SELECT)}
 
     def version(self) -> int:
         """A number that changes when the other driver has written.
@@ -440,7 +442,3 @@ _TOGETHER = "BEGIN IMMEDIATE"
 _DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
 _SELECT = "SELECT vm, state, verb, host, attempt, process, begun, ended FROM action"
 _UNFINISHED = "SELECT process FROM action WHERE state = ? UNION SELECT process FROM doubt WHERE state IN (?, ?)"
-
-
-def _entry(row: Tuple[int, str, str, str, str, str, float, Optional[float]]) -> Entry:
-    return Entry._make(row)

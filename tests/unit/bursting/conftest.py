@@ -18,6 +18,7 @@ import pytest
 
 from tests.core import Core, Vm
 from tests.support.endpoint import Endpoint
+from tests.unit.bursting.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "one_eh_driver" / "files"
@@ -176,6 +177,14 @@ def site(installation: Installation, quick_endpoint: Endpoint) -> Site:
     for server in quick_endpoint.call("/servers/info").json():
         quick_endpoint.call(f"/servers/{server['server']}/destroy")
     return Site(installation, quick_endpoint)
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    """The endpoint behind a proxy that can misbehave."""
+    with Proxy(site.endpoint.url) as running:
+        site.configure(EHURI=running.url)
+        yield running
 
 
 @pytest.fixture

@@ -6,21 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.chores import Chore
 from tests.unit.bursting.conftest import Site, until
 from tests.unit.bursting.proxy import Proxy
-
-
-@pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    """The endpoint behind a proxy that can misbehave."""
-    with Proxy(site.endpoint.url) as running:
-        site.configure(EHURI=running.url)
-        yield running
 
 
 def written(site: Site) -> list[tuple[str, str]]:

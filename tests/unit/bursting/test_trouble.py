@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -15,14 +15,6 @@ from tests.unit.bursting.conftest import Site, until
 from tests.unit.bursting.proxy import Proxy
 
 RELEASES = ("2.0.1", "7.4.0")
-
-
-@pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    """The endpoint behind a proxy that can misbehave."""
-    with Proxy(site.endpoint.url) as running:
-        site.configure(EHURI=running.url)
-        yield running
 
 
 def begin(core: Core, site: Site) -> Vm:

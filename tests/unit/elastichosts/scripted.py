@@ -164,6 +164,11 @@ def says(status: int, word: str = "", text: str = "", **headers: str) -> Action:
     return lambda handler: handler.answer(status, fields, text.encode())
 
 
+def good(text: str = "[]") -> Action:
+    """An answer in JSON."""
+    return says(200, text=text, Content_Type="application/json")
+
+
 def cut_before(handler: Handler) -> None:
     """The connection breaks and the call never reaches the cloud."""
     handler.reset()
@@ -214,3 +219,10 @@ def drip(event: threading.Event, clock: FakeClock) -> Action:
             handler.wfile.flush()
 
     return act
+
+
+def free_port() -> int:
+    """Where nobody listens."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -5,27 +5,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors, transport
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from tests.support.endpoint import KEY, USER
 from tests.unit.elastichosts import scripted as script
-from tests.unit.elastichosts.scripted import FakeClock, Relay, says
+from tests.unit.elastichosts.scripted import FakeClock, Relay, free_port, good, says
 
 AUTH = f"{USER}:{KEY}"
 
 
 @pytest.fixture
-def wire(scripted: Relay, clock: FakeClock) -> Iterator[transport.Transport]:
-    wire = transport.Transport(scripted.url, AUTH, clock=clock, retries=1)
-    yield wire
-    wire.close()
-
-
-def good(handler: script.Handler) -> None:
-    handler.answer(200, {"Content-Type": "application/json"}, b"[]")
+def wire(client: ElasticHosts) -> transport.Transport:
+    return client.transport
 
 
 def test_it_is_done_between_a_read_and_its_answer(scripted: Relay, wire: transport.Transport) -> None:
@@ -35,7 +29,7 @@ def test_it_is_done_between_a_read_and_its_answer(scripted: Relay, wire: transpo
     def answer(handler: script.Handler) -> None:
         arrived.set()
         assert done.wait(10)
-        good(handler)
+        good()(handler)
 
     def work() -> None:
         assert arrived.wait(10)
@@ -63,7 +57,7 @@ def test_it_is_offered_with_every_call_of_the_block_and_with_none_behind_it(
     scripted: Relay, wire: transport.Transport
 ) -> None:
     seen: list[str] = []
-    scripted.on(".*", good)
+    scripted.on(".*", good())
     with wire.meanwhile(lambda: seen.append("outer")):
         with wire.meanwhile(lambda: seen.append("inner")):
             wire.read("/servers/info")
@@ -75,7 +69,7 @@ def test_it_is_offered_with_every_call_of_the_block_and_with_none_behind_it(
 
 def test_it_belongs_to_its_thread(scripted: Relay, wire: transport.Transport) -> None:
     seen: list[str] = []
-    scripted.on(".*", good)
+    scripted.on(".*", good())
     with wire.meanwhile(lambda: seen.append("mine")):
         other = threading.Thread(target=wire.read, args=("/servers/info",))
         other.start()
@@ -85,7 +79,7 @@ def test_it_belongs_to_its_thread(scripted: Relay, wire: transport.Transport) ->
 
 def test_it_is_not_done_for_a_call_that_cannot_be_sent(clock: FakeClock) -> None:
     seen: list[str] = []
-    wire = transport.Transport("http://127.0.0.1:1", AUTH, clock=clock, retries=0)
+    wire = transport.Transport(f"http://127.0.0.1:{free_port()}", AUTH, clock=clock, retries=0)
     with pytest.raises(errors.ConnectError), wire.meanwhile(lambda: seen.append("done")):
         wire.read("/servers/info")
     assert seen == []
@@ -95,7 +89,7 @@ def test_a_proxy_gets_the_call_all_the_same(scripted: Relay, clock: FakeClock, m
     monkeypatch.setenv("http_proxy", scripted.url)
     monkeypatch.delenv("no_proxy", raising=False)
     seen: list[str] = []
-    scripted.on(".*", good)
+    scripted.on(".*", good())
     wire = transport.Transport("http://cloud.example", AUTH, clock=clock)
     with wire.meanwhile(lambda: seen.append("done")):
         assert wire.read("/servers/info").objects() == []

@@ -8,8 +8,6 @@ import base64
 import gzip
 import logging
 import socket
-import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,7 +22,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.file_parts import FilePart
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
-from tests.unit.elastichosts.scripted import FakeClock, Relay, says
+from tests.unit.elastichosts.scripted import FakeClock, Relay, free_port, good, says
 
 USER = "11111111-2222-4333-8444-555555555555"
 KEY = "s3cr3t:with-colon"
@@ -37,10 +35,6 @@ def wire(scripted: Relay, clock: FakeClock) -> Iterator[transport.Transport]:
     wire = transport.Transport(scripted.url, AUTH, clock=clock)
     yield wire
     wire.close()
-
-
-def good(text: str = "[]") -> script.Action:
-    return says(200, text=text, Content_Type="application/json")
 
 
 def test_every_call_carries_auth_agent_and_json(scripted: Relay, wire: transport.Transport) -> None:
@@ -198,7 +192,7 @@ def test_a_throttled_change_is_repeated_since_nothing_was_done(
 
 
 def test_a_change_that_was_never_sent_is_repeated(clock: FakeClock) -> None:
-    port = _free_port()
+    port = free_port()
     wire = transport.Transport(f"http://127.0.0.1:{port}", AUTH, clock=clock)
     with pytest.raises(errors.ConnectError, match="connection refused; is the endpoint running") as caught:
         wire.change("/servers/create", {"cpu": "500"})
@@ -401,7 +395,7 @@ def test_secrets_come_back_in_no_error(scripted: Relay, wire: transport.Transpor
 
 
 def test_no_exception_behind_an_error_tells_more_than_it_does(clock: FakeClock) -> None:
-    wire = transport.Transport(f"http://127.0.0.1:{_free_port()}", AUTH, clock=clock)
+    wire = transport.Transport(f"http://127.0.0.1:{free_port()}", AUTH, clock=clock)
     with pytest.raises(errors.ConnectError) as caught:
         wire.read("/servers/info")
     assert caught.value.__cause__ is None
@@ -442,120 +436,6 @@ def test_netrc_and_cookies_play_no_part(
     for _unused, headers, _unused in scripted.requests:
         assert base64.b64decode(headers["authorization"].split()[1]).decode() == AUTH
         assert "cookie" not in headers
-
-
-class Authority:
-    """A certificate for 127.0.0.1 that nobody knows."""
-
-    def __init__(self, folder: Path) -> None:
-        self.certificate = folder / "certificate.pem"
-        key = folder / "key.pem"
-        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        command += ["-keyout", str(key), "-out", str(self.certificate), "-days", "2", "-subj", "/CN=127.0.0.1"]
-        command += ["-addext", "subjectAltName=IP:127.0.0.1"]
-        subprocess.run(command, check=True, capture_output=True)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(self.certificate, key)
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-def test_an_unknown_certificate_is_refused_and_ca_path_named(authority: Authority, clock: FakeClock) -> None:
-    with Relay(context=authority.context) as relay:
-        wire = transport.Transport(relay.url, AUTH, clock=clock)
-        with pytest.raises(errors.ConnectError, match=r"certificate.*ca_path") as caught:
-            wire.change("/servers/create", {})
-    assert not caught.value.maybe_done
-    assert clock.slept == []
-
-
-def test_a_ca_path_is_used_against_any_environment(
-    authority: Authority, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.setenv(variable, str(Authority(other).certificate))
-    with Relay(context=authority.context) as relay:
-        relay.on(".*", good())
-        for verify in (str(authority.certificate), False):
-            reply = transport.Transport(relay.url, AUTH, clock=clock, verify=verify).read("/servers/info")
-            assert reply.status == 200
-        with pytest.raises(errors.ConnectError):
-            transport.Transport(relay.url, AUTH, clock=clock).read("/servers/info")
-
-
-def test_the_environments_authorities_count_where_no_ca_path_is_given(
-    authority: Authority, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.certificate))
-    with Relay(context=authority.context) as relay:
-        relay.on(".*", good())
-        assert transport.Transport(relay.url, AUTH, clock=clock).read("/servers/info").status == 200
-
-
-def test_a_ca_path_that_is_not_there_is_told_before_any_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(errors.ConfigurationError, match=r"no file '/none.pem'.*correct ca_path"):
-        transport.Transport("https://127.0.0.1:1", AUTH, verify="/none.pem")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none.pem")
-    with pytest.raises(errors.ConfigurationError, match="correct REQUESTS_CA_BUNDLE"):
-        transport.Transport("https://127.0.0.1:1", AUTH)
-
-
-def test_a_ca_path_without_a_certificate_is_told(tmp_path: Path) -> None:
-    (tmp_path / "empty.pem").write_text("no certificate")
-    with pytest.raises(errors.ConfigurationError, match=r"empty.pem' holds no certificates .*: correct ca_path"):
-        transport.Transport("https://127.0.0.1:1", AUTH, verify=str(tmp_path / "empty.pem"))
-
-
-def test_a_proxy_that_is_down_is_told_without_its_password(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://me:proxypw@127.0.0.1:{_free_port()}")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    wire = transport.Transport("http://cloud.example", AUTH, clock=clock)
-    with pytest.raises(errors.ConnectError, match="proxy") as caught:
-        wire.change("/servers/create", {})
-    assert "proxypw" not in str(caught.value)
-
-
-def test_calls_go_through_the_proxy_of_the_environment(
-    scripted: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scripted.on(".*", good())
-    monkeypatch.setenv("http_proxy", scripted.url.replace("//", "//me:proxypw@"))
-    monkeypatch.delenv("no_proxy", raising=False)
-    wire = transport.Transport("http://cloud.example/api", AUTH, clock=clock)
-    assert wire.read("/servers/info").objects() == []
-    wire.change("/servers/x/stop")
-    wire.close()
-    assert scripted.calls == [
-        "GET http://cloud.example/api/servers/info",
-        "POST http://cloud.example/api/servers/x/stop",
-    ]
-    assert scripted.connections == 1
-    assert all("proxy-authorization" in headers for _call, headers, _body in scripted.requests)
-
-
-def test_an_address_that_no_library_takes_is_told_at_once(clock: FakeClock) -> None:
-    wire = transport.Transport(f"http://{'a' * 300}.example", AUTH, clock=clock)
-    with pytest.raises(errors.ConnectError):
-        wire.read("/servers/info")
-    assert clock.slept == []
-
-
-def test_a_plain_http_port_behind_https_is_told(scripted: Relay, clock: FakeClock) -> None:
-    wire = transport.Transport(scripted.url.replace("http:", "https:"), AUTH, clock=clock)
-    with pytest.raises(errors.ConnectError, match="no trusted TLS connection"):
-        wire.read("/servers/info")
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def test_an_answer_to_a_long_body_counts_though_the_body_was_not_taken(tmp_path: Path) -> None:
