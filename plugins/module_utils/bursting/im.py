@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import partial
-from typing import Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -78,13 +78,6 @@ OFFLINE = 8
 """state of a host that the core does not monitor; START_MONITOR comes when it is enabled again"""
 
 
-class CoreQuestions(NamedTuple):
-    """What the driver asks the core, if it can be asked (:class:`~.core_api.CoreSilent` if not)."""
-
-    hosts: Callable[[], List[CoreHost]]
-    leads: Callable[[], bool]
-
-
 class ImService:
     """Takes lines of the core, or of onemonitord."""
 
@@ -97,7 +90,6 @@ class ImService:
         send: Callable[[bytes], None],
         options: Arguments,
         clock: Clock,
-        core: Optional[CoreQuestions] = None,
     ) -> None:
         self._place = place
         self._settings = settings
@@ -109,7 +101,6 @@ class ImService:
         self._generation = ""
         self._lanes = Lanes(options.threads)
         self._known = KnownHosts(f"{place.var}/eh_hosts.json")
-        self._ask = core or CoreQuestions(partial(core_api.hosts, os.environ), partial(core_api.leads, os.environ))
         self._watches: Dict[int, Watcher] = {}
         self._ended: Set[int] = set()
         """hosts whose STOP_MONITOR came"""
@@ -175,16 +166,16 @@ class ImService:
     # --- which hosts there are
 
     def _note(self, change: Callable[[], None]) -> None:
-        """Change the file of known hosts, in the order of the requests. The reader does not wait for the disk."""
+        """Change the file of known hosts, in the order of the requests, while the reader goes on."""
         nobody = Ticket(lambda _line: None, lambda _ok, _text: b"")
         self._lanes.submit("known hosts", Job(nobody, lambda _job: change()))
 
     def _is_another(self, host_id: int, name: str) -> bool:
         """Whether ``name``, which is not what host ``host_id`` is called, is another host's.
 
-        Hosts that are monitored and those of earlier come first, with the names that they had before. Only for a name
-        that is none of these the core is asked. If it cannot be, the name counts for nothing: what is reported for the
-        wrong host the core ignores, but what no host reports it takes for lost.
+        The hosts that are monitored now are looked at first, then those that are known from earlier, with their former
+        names. Only for a name that is none of these the core is asked. If it cannot be, the name counts for nothing:
+        what is reported for the wrong host the core ignores, but what no host reports it takes for lost.
         """
         if any(name == monitored for number, monitored in list(self._hosts.items()) if number != host_id):
             return True
@@ -198,7 +189,7 @@ class ImService:
             if self._clock.monotonic() - self._names_asked > NAMES_AGE:
                 self._names = frozenset()
                 try:
-                    self._names = frozenset((host.id, host.name) for host in self._ask.hosts())
+                    self._names = frozenset((host.id, host.name) for host in core_api.hosts(os.environ))
                 except CoreSilent as error:
                     log(str(error))
                 self._names_asked = self._clock.monotonic()
@@ -369,9 +360,9 @@ class ImService:
 
         :raises CoreSilent: it cannot be asked
         """
-        if not self._ask.leads():
+        if not core_api.leads(os.environ):
             return False
-        now = {host.id: host for host in self._ask.hosts()}
+        now = {host.id: host for host in core_api.hosts(os.environ)}
         for known in self._unspoken():
             host = now.get(known.id)
             if host is None or host.driver != known.driver:

@@ -96,16 +96,20 @@ EVERY_SCHEDULER = [
 ]  # fmt: skip
 
 
+def placed(core: Core, site: Site, disk: int = 0) -> None:
+    """A VM that the scheduler has placed on the host runs."""
+    core.start_vmm()
+    core.start_im()
+    host = core.wait_host(core.create_host("eh"), "MONITORED")
+    vm = core.create_vm(site.template())
+    core.schedule(vm, host, EH_DATASTORE, disk=disk)
+    core.wait(vm, "RUNNING")
+
+
 @pytest.mark.parametrize("release", EVERY_SCHEDULER)
 def test_the_scheduler_of_every_release_places_a_vm(site: Site, release: str) -> None:
     with site.core(release) as core:
-        core.start_vmm()
-        core.start_im()
-        host = core.create_host("eh")
-        core.wait_host(host, "MONITORED")
-        vm = core.create_vm(site.template())
-        core.schedule(vm, host, EH_DATASTORE)
-        core.wait(vm, "RUNNING")
+        placed(core, site)
 
 
 @pytest.mark.parametrize("release", ["5.0.2", "5.12.0", "7.4.0"])
@@ -113,8 +117,7 @@ def test_a_datastore_that_is_not_shared_is_never_chosen_for_the_host(site: Site,
     """Every action of a transfer driver such as ssh would fail there."""
     with site.core(release) as core:
         core.start_im()
-        host = core.create_host("eh")
-        core.wait_host(host, "MONITORED")
+        host = core.wait_host(core.create_host("eh"), "MONITORED")
         with pytest.raises(CoreFailure, match="not enough capacity in the host's system datastore"):
             core.schedule(core.create_vm(site.template()), host, SystemDatastore(shared=False))
 
@@ -122,13 +125,7 @@ def test_a_datastore_that_is_not_shared_is_never_chosen_for_the_host(site: Site,
 @pytest.mark.parametrize("release", ["4.4.1", "5.10.5", "7.4.0"])
 def test_an_ordinary_disk_fits_too(site: Site, release: str) -> None:
     with site.core(release) as core:
-        core.start_vmm()
-        core.start_im()
-        host = core.create_host("eh")
-        core.wait_host(host, "MONITORED")
-        vm = core.create_vm(site.template())
-        core.schedule(vm, host, EH_DATASTORE, disk=20480)
-        core.wait(vm, "RUNNING")
+        placed(core, site, disk=20480)
 
 
 def test_power_off_hard_and_undeploy_keep_the_server(site: Site) -> None:

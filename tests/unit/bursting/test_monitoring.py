@@ -396,6 +396,14 @@ def two_hosts(core: Core, site: Site) -> tuple[tuple[Host, Host], tuple[Vm, Vm]]
     return hosts, vms
 
 
+def monitored_alone(core: Core, host: Host) -> None:
+    """The core has asked about this host only, and heard of its VMs."""
+    count = len(core.answers)
+    core.start_monitor(host)
+    reply = "STATE_VM" if core.release.im == "I4" else "MONITOR"
+    core.wait_for(lambda: any(a.action == reply for a in core.answers[count:]), "its VMs")
+
+
 def test_two_hosts_of_one_account_each_report_their_own_servers(site: Site) -> None:
     with site.core("7.4.0") as core:
         (here, there), vms = two_hosts(core, site)
@@ -410,10 +418,7 @@ def test_the_first_of_two_hosts_that_is_monitored_after_a_restart_leaves_the_oth
     with site.core(release) as core:
         (here, _there), _vms = two_hosts(core, site)
         core.restart()
-        count = len(core.answers)
-        core.start_monitor(here)
-        reply = "STATE_VM" if core.release.im == "I4" else "MONITOR"
-        core.wait_for(lambda: any(a.action == reply for a in core.answers[count:]), "its VMs")
+        monitored_alone(core, here)
         assert here.zombies == ()
 
 
@@ -425,10 +430,7 @@ def test_without_a_memory_of_hosts_the_core_tells_whose_a_server_is(site: Site, 
         core.shut_down()
         (site.installation.var / "eh_hosts.json").unlink()
         core.restart()
-        count = len(core.answers)
-        core.start_monitor(here)
-        reply = "STATE_VM" if core.release.im == "I4" else "MONITOR"
-        core.wait_for(lambda: any(a.action == reply for a in core.answers[count:]), "its VMs")
+        monitored_alone(core, here)
         assert here.zombies == ()
 
 
