@@ -15,6 +15,7 @@ from .grammar import Item, parse_template
 from .model import Host, Model, Vm
 from .process import CoreFailure
 from .releases import Release
+from .scheduler import HostView, SystemDatastore, refusal_of
 from .speech import im_line, vmm_line, write_deployment_file
 
 
@@ -52,6 +53,10 @@ _WITHOUT_DRIVER = ("POWEROFF", "SUSPENDED", "STOPPED", "UNDEPLOYED", "HOLD", "PE
 """states whose terminate and delete never reach the VMM driver (2.3)"""
 
 
+EXPIRY = 300.0
+"""seconds until a START_MONITOR that was not answered is sent again"""
+
+
 class Administrator(ABC):
     """The wishes; :class:`~tests.core.oned.Core` carries the lines."""
 
@@ -79,14 +84,70 @@ class Administrator(ABC):
             host = Host(len(self.model.hosts) + len(self.deleted), name)
             self.model.hosts[host.id] = host
         if self.has_im():
-            self.monitor(host)
+            self.start_monitor(host)
         return host
 
     def monitor(self, host: Host) -> None:
-        """One round: MONITOR (I1 to I3), START_MONITOR (I4), as the timer sends it."""
+        """One round of the timer: MONITOR (I1 to I3); I4 sends START_MONITOR, see :meth:`is_overdue`."""
+        if self.release.im == "I4" and not self.is_overdue(host):
+            raise CoreFailure(
+                f"START_MONITOR for host {host.name} is not sent yet: the core waits until it has heard nothing of it "
+                f"for {self.interval} s (3.4, 9.4)"
+            )
+        self.start_monitor(host)
+
+    def is_overdue(self, host: Host) -> bool:
+        """I4: nothing was heard of the host for MONITORING_INTERVAL_HOST, and START_MONITOR is not under way.
+
+        What counts as heard are messages of the driver, and everything that changes the host in the core: every action
+        on its VMs, and the start of the core itself.
+        """
+        if host.state == "OFFLINE" or host.heard is None:
+            return False
+        silent = time.monotonic() - host.heard
+        return silent >= (EXPIRY if self.is_starting(host) else self.interval)
+
+    def is_starting(self, _host: Host) -> bool:
+        """START_MONITOR was sent and has no answer."""
+        return False
+
+    def start_monitor(self, host: Host) -> None:
+        """Ask about the host at once: it is new, or was enabled again (I4)."""
         line = im_line(self.release, "MONITOR", host, self.var, self.periods, self.interval, first=host.heard is None)
         action = "START_MONITOR" if self.release.im == "I4" else "MONITOR"
+        with self.changed:
+            if self.release.im == "I4":
+                host.heard = time.monotonic()
         self.ask("im", action, host.id, line)
+
+    def offline(self, host: Host) -> None:
+        """``onehost offline`` (I4): the driver is told to stop; the VMs stay on the host."""
+        with self.changed:
+            host.state = "OFFLINE"
+        line = im_line(self.release, "STOPMONITOR", host, self.var, self.periods, self.interval, first=False)
+        self.ask("im", "STOP_MONITOR", host.id, line)
+
+    def enable(self, host: Host) -> None:
+        """``onehost enable`` of a host that is offline."""
+        with self.changed:
+            host.state = "INIT"
+        self.start_monitor(host)
+
+    def schedule(self, vm: Vm, host: Host, datastore: SystemDatastore, disk: int = 0) -> None:
+        """Deploy as the scheduler does, if it finds that the host and its system datastore do.
+
+        :param disk: MB that the VM needs in the system datastore
+        :raises CoreFailure: the scheduler leaves the VM pending; with its reason
+        """
+        facts = HostView(
+            host.state,
+            host.facts,
+            [other for other in self.model.vms.values() if other.host is host and other.seq >= 0],
+        )
+        reason = refusal_of(self.release, facts, vm, datastore, disk)
+        if reason:
+            raise CoreFailure(f"VM {vm.id} stays PENDING: {reason}")
+        self.deploy(vm, host)
 
     def delete_host(self, host: Host) -> None:
         """Host delete; 4.4+ tells the IM driver."""
@@ -241,6 +302,9 @@ class Administrator(ABC):
             return vmm_line(self.release, action, vm, self.var, int(time.time()), extra)
 
     def _vmm(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> None:
+        with self.changed:
+            if vm.host is not None and vm.host.heard is not None and self.release.im == "I4":
+                vm.host.heard = time.monotonic()
         self.ask("vmm", action, vm.id, self._line(action, vm, extra))
 
 

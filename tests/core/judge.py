@@ -53,6 +53,8 @@ VMM_ACTIONS = re.compile(
     r"|UPDATE(SG|NIC|CONF)|BACKUP(CANCEL)?|EXEC(_CANCEL)?"
 )
 IM_STREAM = re.compile(r"(START|STOP)_MONITOR|SYSTEM_HOST|MONITOR_HOST|STATE_VM|MONITOR_VM")
+DISK = ("DS_LOCATION_TOTAL_MB", "DS_LOCATION_USED_MB", "DS_LOCATION_FREE_MB")
+"""the host's room for system datastores"""
 CAPACITY = ("TOTALCPU", "FREECPU", "USEDCPU", "TOTALMEMORY", "FREEMEMORY", "USEDMEMORY")
 _INT_32 = 2**31 - 1
 _WHOLE = re.compile(r"\d+\Z")
@@ -185,7 +187,7 @@ def judge_im(release: Release, line: bytes) -> Answer:
     """
     text = _text(release.old_im, release, line)
     if release.im == "I4":
-        return _im_stream(line, text)
+        return _im_stream(release, line, text)
     if text.startswith("LOG "):
         found = re.match(r"LOG ([EWID]) (\d+) (.*\S.*)\Z", text)
         if not found:
@@ -225,6 +227,7 @@ def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
     memory = int(single(items)["TOTALMEMORY"])
     if release.im == "I1" and memory > _INT_32:
         raise Verdict(line, "TOTALMEMORY does not fit into 32 bits")
+    _disk(release, line, single(items))
     listed = vectors(items, "VM")
     if listed and single(items).get("VM_POLL") != "YES":
         raise Verdict(line, "VM lines without VM_POLL=YES are not read (3.3)")
@@ -232,6 +235,19 @@ def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
         _listed(line, vm, ("ID", "DEPLOY_ID", "POLL"), least_id=-1)
         poll_items(release, line, vm["POLL"])
     return items
+
+
+def _disk(release: Release, line: bytes, facts: dict[str, str]) -> None:
+    """DS_LOCATION_* where a scheduler wants them of a host without disks, and nowhere else."""
+    given = [name for name in DISK if name in facts]
+    if not given:
+        return
+    version = tuple(int(part) for part in release.name.split(".")[:2])
+    if version < (4, 4):
+        raise Verdict(line, f"{given[0]} means nothing before 4.4: it stays among the host's attributes")
+    if version >= (5, 0):
+        raise Verdict(line, f"{given[0]} lets the scheduler choose a datastore that is not shared for this host")
+    _integers(line, facts, DISK, complete=True)
 
 
 def _integers(line: bytes, facts: dict[str, str], names: tuple[str, ...], *, complete: bool) -> None:
@@ -279,7 +295,7 @@ def _utf8(line: bytes, data: bytes) -> str:
         raise Verdict(line, "the text is not UTF-8") from None
 
 
-def _im_stream(line: bytes, text: str) -> Answer:
+def _im_stream(release: Release, line: bytes, text: str) -> Answer:
     """I4: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4)."""
     words = text.split(" ")
     if words[0] == "LOG":
@@ -299,6 +315,7 @@ def _im_stream(line: bytes, text: str) -> Answer:
     elif kind in _STREAM_TEXT:
         items = _parsed(line, body)
         _STREAM_TEXT[kind](line, items)
+        _disk(release, line, single(items))
     return Answer("message", kind, ok, int(found[3]), body, timestamp=int(found[4]), items=tuple(items))
 
 

@@ -48,6 +48,11 @@ STATES: dict[str, int] = {
 }
 
 
+HOST_STATES: dict[str, int] = {"INIT": 0, "MONITORED": 2, "ERROR": 3, "OFFLINE": 8}
+_ON_NO_HOST = ("DONE", "FAILED", "PENDING", "HOLD", "STOPPED", "UNDEPLOYED")
+"""states in which a VM is not among the VMs of the host that it was on last"""
+
+
 @dataclass
 class Host:
     """A host as the core shows it."""
@@ -64,6 +69,13 @@ class Host:
     zombies: tuple[str, ...] = ()
     marks: dict[str, int] = field(default_factory=dict, repr=False)
     """I4: the newest timestamp by message type"""
+    im_mad: str = "im_eh"
+    """NAME of its information driver"""
+
+    @property
+    def number(self) -> int:
+        """Its STATE, as documents have it."""
+        return HOST_STATES[self.state]
 
 
 @dataclass
@@ -83,6 +95,8 @@ class Vm:
     monitoring: dict[str, str] = field(default_factory=dict)
     turned: float | None = None
     """when it last began or ended running, in the core's seconds"""
+    ignored: int = 0
+    """lines "Ignoring VM state update" in its log"""
     missing: int = 0
     """I2, I3: in how many host messages it was missing"""
     active_reports: int = 0
@@ -171,6 +185,7 @@ class Model:
             vm.deploy_id, vm.error = answer.text, ""
         if state:
             self.turn(vm, state, now)
+            vm.turned = now
 
     def _polled(self, vm: Vm, answer: Answer, now: float) -> None:
         if answer.ok:
@@ -204,7 +219,7 @@ class Model:
     def im(self, answer: Answer, now: float) -> None:
         """An accepted line of the IM driver."""
         host = self.hosts.get(answer.id)
-        if host is None or answer.kind == "log":
+        if host is None or host.state == "OFFLINE" or answer.kind == "log":
             return
         if answer.timestamp:
             if answer.timestamp < host.marks.get(answer.action, 0):
@@ -286,9 +301,9 @@ class Model:
         for vector in answer.vectors("VM"):
             vm = self.vms.get(int(vector["ID"]))
             seen.add(int(vector["ID"]))
-            if vm is None or vm.state == "DONE":
+            if vm is None or vm.host is not host or vm.state in _ON_NO_HOST:
                 zombies.append(vector["DEPLOY_ID"])
-            elif vm.host is host:
+            else:
                 self._reported(vm, vector["STATE"], vector["DEPLOY_ID"], now)
         if sync:
             host.heard = now
@@ -301,6 +316,7 @@ class Model:
         if state == "RUNNING" and vm.state in (*_BOOTS, "RUNNING", "UNKNOWN", "POWEROFF", "SUSPENDED"):
             vm.deploy_id = deploy_id
         if vm.turned is not None and now - vm.turned < self.grace:
+            vm.ignored += 1
             return
         if state == "RUNNING" and vm.state in (*_BOOTS, "UNKNOWN", "POWEROFF", "SUSPENDED"):
             self.turn(vm, "RUNNING", now)

@@ -45,10 +45,6 @@ _OPTIONAL = ("DRIVER_CANCEL", "CHECKPOINT", "BACKUPCANCEL", "STOPMONITOR", "STOP
 """requests that may stay without an answer (2.3, 3.4)"""
 
 
-STOPPING = 3.0
-"""seconds in which messages of a deleted host may still be on their way"""
-
-
 class Core(Administrator):
     """A core of one release.
 
@@ -83,7 +79,12 @@ class Core(Administrator):
         """every accepted line, in order"""
         self.asked: Counter[tuple[str, str, int]] = Counter()
         """(role, action, id) of requests without an answer yet"""
+        self.follows = False
+        """another front-end leads: no START_MONITOR is sent"""
+        self.ignored: list[str] = []
+        """I4: what the core has put aside with a warning, in order"""
         self.deleted = {}
+        self._timer_ends = threading.Event()
         self.vmm: DriverProcess | None = None
         self.im: DriverProcess | None = None
         self._environment = {**os.environ, **(env or {}), "ONE_LOCATION": str(self.one_location)}
@@ -110,12 +111,49 @@ class Core(Administrator):
         return seconds
 
     def start_im(self, executable: Path | str = "one_im_eh", arguments: str | None = None) -> float:
-        """Starts the IM driver; hosts that wait for it are monitored."""
+        """Starts the IM driver. New hosts are monitored at once; in I4 the timer has the others, when they are due."""
         self.im, seconds = self._start("im", executable, arguments, self.release.old_im)
         for host in list(self.model.hosts.values()):
             if host.state == "INIT":
-                self.monitor(host)
+                self.start_monitor(host)
+        if self.release.im == "I4":
+            self._timer_ends.set()
+            self._timer_ends = threading.Event()
+            threading.Thread(target=self._timer, args=(self._timer_ends,), name="timer", daemon=True).start()
         return seconds
+
+    def _timer(self, ends: threading.Event) -> None:
+        """onemonitord's timer: START_MONITOR for hosts of which nothing was heard for long (9.4)."""
+        while not ends.wait(0.1):
+            for host in list(self.model.hosts.values()):
+                overdue = not self.follows and self.is_overdue(host)
+                if overdue and self.im and self.im.exit_status is None:
+                    try:
+                        self.start_monitor(host)
+                    except (CoreFailure, OSError) as failure:
+                        if not ends.is_set():
+                            self._problem(str(failure))
+
+    def is_starting(self, host: Host) -> bool:
+        """START_MONITOR was sent and has no answer."""
+        return self.asked["im", "START_MONITOR", host.id] > 0
+
+    def restart(self) -> None:
+        """The core ends and begins again, with the drivers that it had. Nothing that was asked is asked again.
+
+        The start counts as news of every host (9.4): only those in INIT are asked about at once.
+        """
+        had_vmm, had_im = self.vmm is not None, self.im is not None
+        self.shut_down()
+        with self.changed:
+            self.asked.clear()
+            for host in self.model.hosts.values():
+                host.marks.clear()
+                host.heard = host.heard and time.monotonic()
+        if had_vmm:
+            self.start_vmm()
+        if had_im:
+            self.start_im()
 
     def _start(
         self, role: str, executable: Path | str, arguments: str | None, old: bool
@@ -193,6 +231,8 @@ class Core(Administrator):
             self.problems.append(f"{role} wrote {answer.action} for id {answer.id}: {problem}")
         self.answers.append(answer)
         if role == "im":
+            if answer.kind == "message" and answer.id not in self.model.hosts:
+                self.ignored.append(f"{answer.action}: message ignored for unknown host {answer.id}")
             self.model.im(answer, time.monotonic())
             return None
         vm = self.model.vms.get(answer.id)
@@ -215,11 +255,14 @@ class Core(Administrator):
         return "nobody asked, or it was answered before"
 
     def _stream_problem(self, answer: Answer) -> str:
-        """I4: what the core ignores or, worse, believes."""
+        """I4: what the core believes to nobody's good, or what shows that the driver has gone astray."""
         host = self.model.hosts.get(answer.id)
         if host is None:
-            late = time.monotonic() - self.deleted.get(answer.id, 0.0)
-            return "" if late < STOPPING else "there is no such host (any more)"
+            return ""  # a warning in monitor.log, see ``ignored``
+        if host.im_mad != "im_eh":
+            return f"host {host.name} has driver {host.im_mad}: the core does not look who speaks, and believes it"
+        if self.follows:
+            return "this front-end does not lead: its core writes states that the leader knows nothing of (7.20)"
         mark = host.marks.get(answer.action, 0)
         if answer.timestamp and answer.timestamp < mark:
             return f"its timestamp {answer.timestamp} is older than the last one, {mark}: out of order, ignored (9.4)"
@@ -311,6 +354,7 @@ class Core(Administrator):
         :raises CoreFailure: when a driver does not leave in time
         """
         failures = []
+        self._timer_ends.set()
         # oned waits 10 s for a driver of 6.0+, onemonitord 3 s; the old code hardly 1 s, then leaves it running.
         for driver, seconds in ((self.im, 3.0), (self.vmm, 3.0 if self.release.old_vmm else 10.0)):
             if driver is not None and driver.exit_status is None:
@@ -334,6 +378,7 @@ class Core(Administrator):
                 self.shut_down()
             self.check()
             return
+        self._timer_ends.set()
         for driver in (self.im, self.vmm):
             if driver is not None:
                 driver.kill()

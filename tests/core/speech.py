@@ -168,8 +168,8 @@ def im_line(
 def _monitor_document(release: Release, host: Host, var: Path, periods: Mapping[str, int], interval: int) -> str:
     probes = "".join(f"<{name}>{_cdata(str(seconds))}</{name}>" for name, seconds in sorted(periods.items()))
     return (
-        f"<MONITOR_DRIVER_ACTION><HOST><ID>{host.id}</ID><NAME>{escape(host.name)}</NAME><STATE>0</STATE>"
-        f"<PREV_STATE>0</PREV_STATE><IM_MAD>{_cdata('im_eh')}</IM_MAD><VM_MAD>{_cdata('vmm_eh')}</VM_MAD>"
+        f"<MONITOR_DRIVER_ACTION><HOST><ID>{host.id}</ID><NAME>{escape(host.name)}</NAME><STATE>{host.number}</STATE>"
+        f"<PREV_STATE>0</PREV_STATE><IM_MAD>{_cdata(host.im_mad)}</IM_MAD><VM_MAD>{_cdata('vmm_eh')}</VM_MAD>"
         "<CLUSTER_ID>0</CLUSTER_ID><CLUSTER>default</CLUSTER></HOST><MONITOR_CONFIGURATION>"
         f"<DATASTORE_LOCATION>{_cdata(f'{var}//datastores')}</DATASTORE_LOCATION>"
         f"<MANAGER_TIMER>{_cdata('15')}</MANAGER_TIMER>"

@@ -4,14 +4,17 @@
 
 """The information driver: capacity of hosts, state and facts of VMs.
 
-I1 to I3 ask (MONITOR) and are answered from the account's last listing; I4 wants to be told, see ``watch``.
+I1 to I3 ask (MONITOR) and are answered from the account's last listing; I4 wants to be told, see ``watch``. It names a
+host once, in START_MONITOR, and after a restart of the core or of the driver only when it has heard nothing of the host
+for some minutes: for the hosts of ``known_hosts`` the driver speaks without waiting for that.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+from functools import partial
+from typing import Callable, Dict, FrozenSet, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -29,6 +32,8 @@ from ..opennebula.messages import (
     parse_im,
     vmm_reply,
 )
+from . import core_api
+from .core_api import CoreHost, CoreSilent
 from .daemon import (
     LAST_MOMENTS,
     Arguments,
@@ -43,10 +48,19 @@ from .daemon import (
     log_exception,
 )
 from .journal import Journal, JournalError
-from .mapping import elsewhere, host_facts, import_template, poll_facts, state_of, template_defaults
-from .release import IMPORTABLE, PACKED, PLAIN_WORDS, CoreRelease, Number, three_word_generation
+from .known_hosts import KnownHost, KnownHosts
+from .mapping import (
+    elsewhere,
+    host_facts,
+    import_template,
+    poll_facts,
+    scheduler_facts,
+    state_of,
+    template_defaults,
+)
+from .release import IMPORTABLE, PACKED, PLAIN_WORDS, TELLING, CoreRelease, Number, three_word_generation
 from .settings import HostSettings, Settings, SettingsError
-from .watch import HostWatch
+from .watch import NEVER, HostWatch
 from .zones import ListingLate, Snapshot, Zones
 
 MONITOR_WAIT = 5.0
@@ -54,6 +68,14 @@ MONITOR_WAIT = 5.0
 FAULT_PAUSE = 5.0
 OLDEST: Number = (2, 0)
 """taken for a release that nothing tells: the old words harm no newer core"""
+FIRST_WORD = 3.0
+"""seconds from INIT until the driver speaks unasked: what comes together with INIT's answer is lost (1.4)"""
+ASK_AGAIN = 60.0
+"""seconds, at most, until a core that could not be asked, or did not lead, is asked again; fewer at first"""
+NAMES_AGE = 60.0
+"""seconds for which the core's list of hosts, or that there is none, is used again"""
+OFFLINE = 8
+"""state of a host that the core does not monitor; START_MONITOR comes when it is enabled again"""
 
 
 class ImService:
@@ -78,9 +100,19 @@ class ImService:
         self._core = CoreRelease(place, options.one_version, options.generation)
         self._generation = ""
         self._lanes = Lanes(options.threads)
+        self._known = KnownHosts(f"{place.var}/eh_hosts.json")
         self._watches: Dict[int, Watcher] = {}
+        self._ended: Set[int] = set()
+        """hosts whose STOP_MONITOR came"""
+        self._watching = threading.Lock()
+        """guards the two above"""
+        self._stopping = threading.Event()
         self._hosts: Dict[int, str] = {}
         """names of the OpenNebula hosts that are monitored, by id"""
+        self._names_asked = NEVER
+        self._names: FrozenSet[Tuple[int, str]] = frozenset()
+        """ids and names of the core's hosts when it was asked last; none when it could not be asked"""
+        self._naming = threading.Lock()
         self._actions: Mapping[str, Callable[[ImRequest], None]] = {
             "INIT": lambda _request: send(INIT_REPLY),
             "MONITOR": self._monitor,
@@ -101,8 +133,10 @@ class ImService:
         self._actions[request.action](request)
 
     def close(self) -> None:
-        for watcher in self._watches.values():
-            watcher.stop()
+        self._stopping.set()
+        with self._watching:
+            for watcher in self._watches.values():
+                watcher.stop()
         self._lanes.close(LAST_MOMENTS)
         self._journal.close()
 
@@ -129,13 +163,43 @@ class ImService:
         if self._generation:
             self._send(im_log(self._generation, level, host_id, text, int(self._clock.now())))
 
-    def _neighbours(self) -> FrozenSet[str]:
-        return frozenset(self._hosts.values())
+    # --- which hosts there are
+
+    def _note(self, change: Callable[[], None]) -> None:
+        """Change the file of known hosts, in the order of the requests, while the reader goes on."""
+        nobody = Ticket(lambda _line: None, lambda _ok, _text: b"")
+        self._lanes.submit("known hosts", Job(nobody, lambda _job: change()))
+
+    def _is_another(self, host_id: int, name: str) -> bool:
+        """Whether ``name``, which is not what host ``host_id`` is called, is another host's.
+
+        The hosts that are monitored now are looked at first, then those that are known from earlier, with their former
+        names. Only for a name that is none of these the core is asked. If it cannot be, the name counts for nothing:
+        what is reported for the wrong host the core ignores, but what no host reports it takes for lost.
+        """
+        if any(name == monitored for number, monitored in list(self._hosts.items()) if number != host_id):
+            return True
+        owner = self._known.owner(name)
+        if owner is not None:
+            return owner != host_id
+        return any(name == listed and number != host_id for number, listed in self._core_hosts())
+
+    def _core_hosts(self) -> FrozenSet[Tuple[int, str]]:
+        with self._naming:
+            if self._clock.monotonic() - self._names_asked > NAMES_AGE:
+                self._names = frozenset()
+                try:
+                    self._names = frozenset((host.id, host.name) for host in core_api.hosts(os.environ))
+                except CoreSilent as error:
+                    log(str(error))
+                self._names_asked = self._clock.monotonic()
+            return self._names
 
     # --- I1 to I3
 
     def _stop(self, request: ImRequest) -> None:
         self._hosts.pop(request.id, None)
+        self._note(lambda: self._known.forget(request.id))
         self._send(vmm_reply("STOPMONITOR", True, request.id))
 
     def _monitor(self, request: ImRequest) -> None:
@@ -148,11 +212,14 @@ class ImService:
         self._lanes.submit(request.id, Job(ticket, lambda job: self._answer_monitor(request, job)))
 
     def _answer_monitor(self, request: ImRequest, job: Job) -> None:
+        self._known.remember(request)
         try:
             settings = self._settings.host(request.host)
             snapshot = self._snapshot(settings)
-            facts = host_facts(request.host, snapshot.things, settings)
             release = self._core() or OLDEST
+            facts = {
+                **host_facts(request.host, snapshot.things, settings), **scheduler_facts(request.generation, release),
+            }  # fmt: skip
             vms = None if request.generation == "I1" else self._vms(request, snapshot, settings, release)
         except (SettingsError, ElasticHostsError) as error:
             log(f"MONITOR host {request.id}: {error}")
@@ -205,9 +272,9 @@ class ImService:
         if any(entry.host == request.host and entry.outdates(snapshot.begun) for entry in entries.values()):
             return None
         found: List[VmFacts] = []
-        neighbours = self._neighbours()
+        is_another = partial(self._is_another, request.id)
         for vm_id, listed in sorted(snapshot.of(settings.cloud).items()):
-            servers = [server for server in listed if not elsewhere(server, request.host, neighbours)]
+            servers = [server for server in listed if not elsewhere(server, request.host, is_another)]
             if not servers:
                 continue
             if len(servers) != 1:
@@ -223,20 +290,100 @@ class ImService:
 
     def _start_monitor(self, request: ImRequest) -> None:
         self._hosts[request.id] = request.host
-        watcher = self._watches.get(request.id)
-        if watcher is None:
-            watch = HostWatch(request, self._settings, self._zones, self._journal, self._clock, self._neighbours)
-            watcher = self._watches[request.id] = Watcher(watch, self._send)
-            self._send(watch.started())
-            watcher.start()
-        else:
-            self._send(watcher.restart(request))
+        self._note(lambda: self._known.remember(request))
+        with self._watching:
+            self._ended.discard(request.id)
+            watcher = self._watches.get(request.id)
+            if watcher is not None:
+                self._send(watcher.restart(request))
+                return
+            watcher = self._watches[request.id] = self._watcher(request)
+            self._send(watcher.started())
+        watcher.start()
+
+    def _watcher(self, request: ImRequest) -> Watcher:
+        watch = HostWatch(
+            request,
+            self._settings,
+            self._zones,
+            self._journal,
+            self._clock,
+            is_another=partial(self._is_another, request.id),
+            release=self._core,
+        )
+        return Watcher(watch, self._send)
 
     def _stop_monitor(self, request: ImRequest) -> None:
         self._hosts.pop(request.id, None)
-        watcher = self._watches.pop(request.id, None)
+        section = request.document.get("HOST", {})
+        if section.get("STATE") != OFFLINE:  # one that is offline still has its VMs
+            self._note(lambda: self._known.forget(request.id))
+        with self._watching:
+            self._ended.add(request.id)
+            watcher = self._watches.pop(request.id, None)
         if watcher is not None:
             watcher.stop()
+
+    def speak_unasked(self) -> None:
+        """Speak for the hosts that a core of 5.12 or later has asked about before, once it confirms that it has them.
+
+        Runs until that is done, or the driver stops. A core that cannot be asked, or that follows another one, hears
+        nothing before its START_MONITOR: the id of a host may be another host's by now, and the decisions another
+        core's.
+        """
+        pause, said = FIRST_WORD, ""
+        while not self._stopping.wait(pause):
+            pause = min(2 * pause, ASK_AGAIN)
+            release = self._core()
+            if release is None or release < TELLING:
+                return
+            try:
+                if not self._unspoken() or self._speak_once():
+                    return
+                sentence = "This front-end does not lead: its hosts are not spoken of before START_MONITOR."
+            except CoreSilent as error:
+                sentence = f"Hosts are not spoken of before START_MONITOR. {error}"
+            except Exception as error:
+                log_exception(error)
+                sentence = internal_error(error)
+            if sentence != said:
+                log(sentence)
+                said = sentence
+
+    def _unspoken(self) -> List[KnownHost]:
+        known = self._known.all()
+        with self._watching:
+            return [host for host in known if host.driver and host.id not in self._watches]
+
+    def _speak_once(self) -> bool:
+        """Begin to speak; false if the core follows another one.
+
+        :raises CoreSilent: it cannot be asked
+        """
+        if not core_api.leads(os.environ):
+            return False
+        now = {host.id: host for host in core_api.hosts(os.environ)}
+        for known in self._unspoken():
+            host = now.get(known.id)
+            if host is None or host.driver != known.driver:
+                self._known.forget(known.id)
+            elif host.state != OFFLINE:
+                self._speak_for(known, host)
+        return True
+
+    def _speak_for(self, known: KnownHost, host: CoreHost) -> None:
+        """As after START_MONITOR, but for its answer. The host's name and state are those that the core has now."""
+        section = {"NAME": host.name, "STATE": host.state, "IM_MAD": host.driver}
+        document = {"HOST": section, "MONITORING_INTERVAL_HOST": known.interval, "PROBES_PERIOD": dict(known.periods)}
+        request = ImRequest("START_MONITOR", known.id, "I4", host.name, document)
+        self._known.remember(request)
+        self._learn(request.generation)
+        with self._watching:
+            if self._stopping.is_set() or known.id in self._watches or known.id in self._ended:
+                return
+            self._hosts[known.id] = host.name
+            watcher = self._watches[known.id] = self._watcher(request)
+        watcher.start()
 
 
 class Watcher:
@@ -249,6 +396,10 @@ class Watcher:
         self._wake = threading.Event()
         self._stopped = False
         self._pending: Optional[ImRequest] = None
+
+    def started(self) -> bytes:
+        """The answer to START_MONITOR."""
+        return self._watch.started()
 
     def start(self) -> None:
         threading.Thread(target=self._loop, name=f"host {self._watch.id}", daemon=True).start()
@@ -301,5 +452,6 @@ def main(argv: Sequence[str], early: bytes = b"") -> int:
         arguments(argv),
         clock,
     )
+    threading.Thread(target=service.speak_unasked, name="unasked", daemon=True).start()
     Daemon(service, 0, outlet).serve(early)
     return 0

@@ -10,7 +10,7 @@ KB (monitoring). One core is CPU_MHZ.
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ..elastichosts.drives import Drive
 from ..elastichosts.ensure import plan_server
@@ -21,6 +21,7 @@ from ..opennebula.errors import TemplateError
 from ..opennebula.messages import template_text
 from ..opennebula.template import Image, drive_properties, eh_properties, images
 from ..opennebula.vm import VirtualMachine, eh_vector
+from .release import PACKED, Number
 from .settings import HostSettings, Vectors
 
 HYPERVISOR = "elastichosts"
@@ -247,13 +248,14 @@ def owner(thing: Union[Server, Drive], cloud: str) -> Optional[int]:
     return number(thing.properties.get(VM_KEY))
 
 
-def elsewhere(server: Server, host: str, neighbours: FrozenSet[str]) -> bool:
-    """Whether the server is another host's to report: its mark names one that is monitored, too.
+def elsewhere(server: Server, host: str, is_another: Callable[[str], bool]) -> bool:
+    """Whether the server is for another host than ``host`` to report: the one that its mark names.
 
-    A mark that names no monitored host counts for nothing: the host may have been renamed.
+    :param is_another: tells of a name that is not ``host``'s whether another host has it; a mark that names no host
+        counts for nothing, since the host may have been renamed
     """
     mark = server.properties.get(HOST_KEY, host)
-    return mark != host and mark in neighbours
+    return mark != host and is_another(mark)
 
 
 def vm_facts(server: Server, settings: HostSettings, *, disks: bool = True) -> Facts:
@@ -346,6 +348,35 @@ def host_facts(host: str, servers: Iterable[Server], settings: HostSettings) -> 
         "USEDMEMORY": used_memory,
         "FREEMEMORY": max(0, total_memory - used_memory),
     }
+
+
+SYSTEM_DISK: Facts = {"DS_LOCATION_TOTAL_MB": 1048576, "DS_LOCATION_USED_MB": 0, "DS_LOCATION_FREE_MB": 1048576}
+"""the host's room for system datastores, in the words of the core: no disk of a VM is ever there, but see below"""
+
+
+def scheduler_facts(generation: str, release: Number) -> Facts:
+    """What the scheduler of a release wants to hear of a host besides its capacity.
+
+    Read in OpenNebula's sources, and seen on running cores (opennebula-drivers 10). A VM on our hosts has system
+    datastore ``eh`` (SHARED="YES" in TM_MAD_CONF, from 4.4 on) and no disks there, or those of ordinary images.
+
+    ============  ================================================================================================
+    all           host MONITORED; CPU and MEMORY of the VM fit into TOTALCPU and TOTALMEMORY less what VMs of the
+                  host have been given
+    2.0 to 4.2    nothing of a host's disk, nor of a datastore's (MAX_DISK - DISK_USAGE >= 0, which is 0 >= 0)
+    4.4 to 4.14   a datastore that is shared and monitored: disk < FREE_MB, or no disk. Any other datastore, and
+                  DATASTORE_MAD cannot be told to monitor ours there: disk < DS_LOCATION_FREE_MB of the host, which
+                  is 0 < 0 for a host that does not report it (HostXML::test_ds_capacity)
+    5.0 to 7.4    a shared datastore has to be monitored (FREE_MB, TOTAL_MB, USED_MB not all 0: TM script
+                  ``monitor``, and ``-s`` in DATASTORE_MAD), and disk < FREE_MB, or no disk
+                  (DatastoreXML::test_capacity). Only for one that is not shared, such as ``ssh``: disk <
+                  DS_LOCATION_FREE_MB of the host
+    ============  ================================================================================================
+
+    So DS_LOCATION_* is said from 4.4 to 4.14 only. Before, it would stay in the host's attributes for nothing; later,
+    it would let the scheduler choose ``ssh`` datastores for our hosts, where every action of that driver fails.
+    """
+    return SYSTEM_DISK if generation == "I3" and release < PACKED else {}
 
 
 def import_template(server: Server, host: str) -> str:

@@ -23,6 +23,10 @@ PLAIN_WORDS: Number = (4, 14)
 """CPU and MEMORY of a VM, and free facts beside them; before, they would become attributes of its template (3.2)"""
 PACKED: Number = (5, 0)
 """zlib inside the base64 of a host message (1.1)"""
+TELLING: Number = (5, 12)
+"""the driver tells of its hosts without being asked (3.4)"""
+GUARDED: Number = (7, 0)
+"""states that are reported shortly after a VM began or ended running are ignored (9.4): in 7.0.0 not yet"""
 IMPORTABLE: Number = (4, 14)
 """wild servers can be imported (4)"""
 CORES = ("oned", "onemonitord")

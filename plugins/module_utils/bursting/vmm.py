@@ -293,8 +293,7 @@ class VmmService:
         found = snapshot.of(host.cloud).get(request.id, [])
         if len(found) == 1:
             return poll_facts(found[0], host, plain=_plain(request))
-        # A server that is not there is ``d`` in V1 (UNKNOWN), and no news later (7.16).
-        return {"STATE": "d" if request.generation == "V1" and not found else "-"}
+        return {"STATE": "-" if found or _listed_by_host(request) else "d"}
 
     # --- doubts
 
@@ -346,6 +345,15 @@ def _done(ticket: Ticket) -> None:
 def _plain(request: VmmRequest) -> bool:
     """4.14 and later, as its documents show."""
     return request.vm is not None and request.vm.monitoring
+
+
+def _listed_by_host(request: VmmRequest) -> bool:
+    """Whether the host's message tells the core which servers are missing: 4.0 and later, as its documents show.
+
+    Up to 3.8 nothing but POLL does: its ``d`` makes the VM UNKNOWN. Later ``d`` is not needed for that, and from 4.10
+    on it means POWEROFF, which a server that is gone is not (3.2, 3.3, 8.13).
+    """
+    return request.generation != "V1" and (request.vm is None or request.vm.user_template)
 
 
 def main(argv: Sequence[str], early: bytes = b"") -> int:

@@ -10,7 +10,7 @@ write and the seconds until it wants to be called again. It starts no thread and
 
 from __future__ import annotations
 
-from typing import Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ..elastichosts.clock import Clock
 from ..elastichosts.errors import ElasticHostsError
@@ -29,6 +29,7 @@ from ..opennebula.messages import (
 )
 from .journal import Entry, Journal, JournalError
 from .mapping import Facts, elsewhere, host_facts, import_template, state_of, vm_facts
+from .release import GUARDED, Number
 from .settings import HostSettings, Settings, SettingsError
 from .zones import ListingLate, Snapshot, Zones
 
@@ -36,8 +37,12 @@ TICK = 1.0
 """seconds between two looks at the journal"""
 LONGEST_PERIOD = 30.0
 LISTING_WAIT = 10.0
-REPEAT = 60.0
-"""seconds for which a change is told again: the core ignores states for 30 s after a VM started or stopped (9.4)"""
+GUARD = 32.0
+"""seconds for which a state is kept back after the VM may have begun or ended running for the core: it ignores states
+for 30 s then, and writes a line into the VM's log for each (9.4); its clock shows whole seconds"""
+SYNC_PATIENCE = 60.0
+"""seconds that a sync waits for VMs whose states are kept back: it has to list them, or they count as missing"""
+NEVER = float("-inf")
 UNMONITORED = (0, 3, 5, 6)
 """host states INIT, ERROR, MONITORING_ERROR, MONITORING_INIT: a failure takes nothing away"""
 CAPACITY = ("TOTALCPU", "TOTALMEMORY")
@@ -52,12 +57,14 @@ class Advance(NamedTuple):
     pause: float
 
 
-class Seen(NamedTuple):
-    """What the core was last told about a VM, and since when (monotonic seconds)."""
+class Told(NamedTuple):
+    """What the core was last told about a VM. Times are monotonic seconds."""
 
     deploy_id: str
     state: str
-    since: float
+    at: float
+    changed: float
+    """when it was told something new, which may have made the VM begin or end running"""
 
 
 class HostWatch:
@@ -70,16 +77,25 @@ class HostWatch:
         zones: Zones,
         journal: Journal,
         clock: Clock,
-        neighbours: Callable[[], FrozenSet[str]] = frozenset,
+        *,
+        is_another: Callable[[str], bool] = lambda _name: False,
+        release: Callable[[], Optional[Number]] = lambda: None,
     ) -> None:
-        self._neighbours = neighbours
+        """Watch the host of ``request``.
+
+        :param is_another: tells of a name whether another host has it, see :func:`.mapping.elsewhere`
+        :param release: of the core; None: not known
+        """
         self.id = request.id
+        self._is_another = is_another
+        self._release = release
         self._settings = settings
         self._zones = zones
         self._journal = journal
         self._clock = clock
         self._stamps: Dict[str, int] = {}
-        self._seen: Dict[int, Seen] = {}
+        self._told: Dict[int, Told] = {}
+        self._sync_kept_back: Optional[float] = None
         self._addresses: Dict[int, Tuple[str, ...]] = {}
         self._facts: Optional[Facts] = None
         self._strangers: FrozenSet[str] = frozenset()
@@ -100,6 +116,7 @@ class HostWatch:
         self._failed = False
         self._due = {}
         self._next = 0.0
+        self._tell_again()
 
     def started(self) -> bytes:
         """The answer to START_MONITOR."""
@@ -154,6 +171,7 @@ class HostWatch:
         if recovered or changed:
             self._due.pop("SYSTEM_HOST", None)
             self._due.pop("SYNC", None)
+            self._tell_again()
         lines: List[bytes] = []
         if recovered:
             lines.append(self._log("I", "The cloud answers again."))
@@ -165,17 +183,11 @@ class HostWatch:
 
     def _about_vms(self, snapshot: Snapshot[Server], settings: HostSettings, cloud: str) -> List[bytes]:
         own = self._own(snapshot, cloud)
-        outdated = self._outdated(snapshot)
+        entries = self._entries()
+        outdated = self._outdated(entries, snapshot)
         clear = {vm: found[0] for vm, found in own.items() if len(found) == 1 and vm not in outdated}
-        states = {vm: VmState(vm, server.uuid, state_of(server).word) for vm, server in clear.items()}
-        states = {vm: state for vm, state in states.items() if state.state}
-        changed = self._remember(states)
         lines: List[bytes] = []
-        # A VM that is left out of a sync counts as missing: the sync waits until every VM is clear (9.4).
-        if not outdated and len(states) == len(own) and self._is_due("SYNC", self._periods["SYNC_STATE_VM"]):
-            lines.append(self._message("STATE_VM", True, vm_state_text(states.values(), sync=True)))
-        elif changed:
-            lines.append(self._message("STATE_VM", True, vm_state_text(states[vm] for vm in sorted(changed))))
+        lines += self._states(clear, own, entries, complete=not outdated)
         moved = {vm for vm, server in clear.items() if self._addresses.get(vm) != server.addresses}
         self._addresses = {vm: server.addresses for vm, server in clear.items()}
         told = set(clear) if self._is_due("MONITOR_VM", self._periods["MONITOR_VM"]) else moved
@@ -186,32 +198,89 @@ class HostWatch:
 
     def _own(self, snapshot: Snapshot[Server], cloud: str) -> Dict[int, List[Server]]:
         """This host's servers: another host may have the same account."""
-        neighbours = self._neighbours()
         found: Dict[int, List[Server]] = {}
         for vm, servers in snapshot.of(cloud).items():
-            here = [server for server in servers if not elsewhere(server, self.host, neighbours)]
+            here = [server for server in servers if not elsewhere(server, self.host, self._is_another)]
             if here:
                 found[vm] = here
         return found
 
-    def _outdated(self, snapshot: Snapshot[Server]) -> Set[int]:
-        """VMs about which the listing may be older than what the VM driver did (opennebula-drivers 7.5)."""
+    def _entries(self) -> Mapping[int, Entry]:
         try:
-            entries: Mapping[int, Entry] = self._journal.entries()
+            return self._journal.entries()
         except JournalError:
-            return set()
+            return {}
+
+    def _outdated(self, entries: Mapping[int, Entry], snapshot: Snapshot[Server]) -> Set[int]:
+        """VMs about which the listing may be older than what the VM driver did (opennebula-drivers 7.5)."""
         return {vm for vm, entry in entries.items() if entry.host == self.host and entry.outdates(snapshot.begun)}
 
-    def _remember(self, states: Mapping[int, VmState]) -> Set[int]:
-        """The VMs whose state is to be told outside a sync: changed, or changed a short time ago."""
+    # --- states of VMs
+
+    def _states(
+        self,
+        clear: Mapping[int, Server],
+        own: Mapping[int, List[Server]],
+        entries: Mapping[int, Entry],
+        *,
+        complete: bool,
+    ) -> List[bytes]:
+        """STATE_VM: a sync if one is due, else what is new.
+
+        What is new is told at once, and again when the core surely listens. Right after an action, or a change that
+        was told, it does not: the state is kept back until it does. A later change replaces it, so none gets lost.
+        """
+        states = {vm: VmState(vm, server.uuid, state_of(server).word) for vm, server in clear.items()}
+        states = {vm: state for vm, state in states.items() if state.state}
+        self._told = {vm: told for vm, told in self._told.items() if vm in own}
+        turned = {vm: self._turned(vm, entries) for vm in states}
+        ignored = {vm for vm, moment in turned.items() if self._clock.monotonic() < moment + self._guard()}
+        news = [vm for vm, state in sorted(states.items()) if vm not in ignored and self._is_news(state, turned[vm])]
+        # A VM that is left out of a sync counts as missing: the sync waits until every VM is clear (9.4).
+        if complete and len(states) == len(own) and self._is_sync_due(bool(ignored)):
+            self._note_told(state for vm, state in states.items() if vm not in ignored)
+            return [self._message("STATE_VM", True, vm_state_text(states.values(), sync=True))]
+        self._note_told(states[vm] for vm in news)
+        return [self._message("STATE_VM", True, vm_state_text(states[vm] for vm in news))] if news else []
+
+    def _turned(self, vm: int, entries: Mapping[int, Entry]) -> float:
+        """When the VM may last have begun or ended running for the core: by an action, or by what it was told."""
+        entry = entries.get(vm)
+        acted = entry.ended if entry is not None and entry.ended is not None else NEVER
+        return max(acted, self._told[vm].changed if vm in self._told else NEVER)
+
+    def _guard(self) -> float:
+        release = self._release()
+        return 0.0 if release is not None and release < GUARDED else GUARD
+
+    def _is_news(self, state: VmState, turned: float) -> bool:
+        told = self._told.get(state.id)
+        return told is None or told.at <= turned or (told.deploy_id, told.state) != (state.deploy_id, state.state)
+
+    def _is_sync_due(self, ignored: bool) -> bool:
+        """Whether to send a sync now. On a host where VMs come and go all the time it is not kept back for ever."""
         now = self._clock.monotonic()
-        seen: Dict[int, Seen] = {}
-        for vm, state in states.items():
-            before = self._seen.get(vm)
-            same = before is not None and (before.deploy_id, before.state) == (state.deploy_id, state.state)
-            seen[vm] = before if same and before is not None else Seen(state.deploy_id, state.state, now)
-        self._seen = seen
-        return {vm for vm, what in seen.items() if now - what.since < REPEAT}
+        if now < self._due.get("SYNC", now):
+            return False
+        if self._sync_kept_back is None:
+            self._sync_kept_back = now
+        if ignored and now - self._sync_kept_back < SYNC_PATIENCE:
+            return False
+        self._sync_kept_back = None
+        return self._is_due("SYNC", self._periods["SYNC_STATE_VM"])
+
+    def _note_told(self, states: Iterable[VmState]) -> None:
+        now = self._clock.monotonic()
+        for state in states:
+            before = self._told.get(state.id)
+            changed = NEVER if before is None else before.changed
+            if before is not None and (before.deploy_id, before.state) != (state.deploy_id, state.state):
+                changed = now
+            self._told[state.id] = Told(state.deploy_id, state.state, now, changed)
+
+    def _tell_again(self) -> None:
+        """The core may have forgotten what it was told: each state is news."""
+        self._told = {vm: told._replace(at=NEVER) for vm, told in self._told.items()}
 
     # --- bad news
 

@@ -46,6 +46,8 @@ class VirtualMachine:
     """the VM was made from a server that existed before (opennebula-drivers 4, 9.4)"""
     monitoring: bool = False
     """the document has MONITORING (4.14+): POLL speaks of CPU and MEMORY, no longer USEDCPU and USEDMEMORY"""
+    user_template: bool = False
+    """the document has USER_TEMPLATE (4.0+): VMs are monitored by the host's list, too (3.3)"""
     disk: Mapping[str, str] = field(default_factory=dict, repr=False)
     """the DISK that ATTACHDISK and DETACHDISK are about: the one with ATTACH=YES (2.2)"""
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -127,6 +129,7 @@ def _machine(
         history_seq=_or(_integer(child_text(history, "SEQ")), 0),
         imported=child_text(template, "IMPORTED").upper() == "YES",
         monitoring=root.find("MONITORING") is not None,
+        user_template=root.find("USER_TEMPLATE") is not None,
         disk=_attached(template),
     )
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.core import Core, administrator
+from tests.core import Core, CoreFailure, administrator
 from tests.core.judge import Answer
+from tests.core.scheduler import SystemDatastore
 from tests.support.endpoint import Endpoint
-from tests.unit.bursting.conftest import Installation, Site
+from tests.unit.bursting.conftest import FILES, Installation, Site
 
 
 def test_under_2_0_a_vm_lives_from_deploy_to_shutdown(site: Site) -> None:
@@ -41,7 +42,7 @@ def test_under_2_0_a_vm_lives_from_deploy_to_shutdown(site: Site) -> None:
 
 
 def test_under_7_4_a_vm_is_monitored_powered_off_resumed_and_terminated(site: Site) -> None:
-    with site.core("7.4.0", grace=1.0) as core:
+    with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 15 eh")
         core.start_im(arguments="eh")
         host = core.create_host("eh")
@@ -87,6 +88,44 @@ def test_the_same_drivers_serve_the_releases_between(site: Site, release: str) -
         core.terminate(vm)
         core.wait(vm, "DONE")
         assert site.servers() == []
+
+
+EH_DATASTORE = SystemDatastore(monitor=FILES / "tm_eh" / "monitor")
+EVERY_SCHEDULER = [
+    "2.0.1", "3.8.5", "4.0.1", "4.2.0", "4.4.1", "4.10.2", "4.14.2", "5.0.2", "5.10.5", "5.12.0", "6.10.0", "7.4.0",
+]  # fmt: skip
+
+
+def placed(core: Core, site: Site, disk: int = 0) -> None:
+    """A VM that the scheduler has placed on the host runs."""
+    core.start_vmm()
+    core.start_im()
+    host = core.wait_host(core.create_host("eh"), "MONITORED")
+    vm = core.create_vm(site.template())
+    core.schedule(vm, host, EH_DATASTORE, disk=disk)
+    core.wait(vm, "RUNNING")
+
+
+@pytest.mark.parametrize("release", EVERY_SCHEDULER)
+def test_the_scheduler_of_every_release_places_a_vm(site: Site, release: str) -> None:
+    with site.core(release) as core:
+        placed(core, site)
+
+
+@pytest.mark.parametrize("release", ["5.0.2", "5.12.0", "7.4.0"])
+def test_a_datastore_that_is_not_shared_is_never_chosen_for_the_host(site: Site, release: str) -> None:
+    """Every action of a transfer driver such as ssh would fail there."""
+    with site.core(release) as core:
+        core.start_im()
+        host = core.wait_host(core.create_host("eh"), "MONITORED")
+        with pytest.raises(CoreFailure, match="not enough capacity in the host's system datastore"):
+            core.schedule(core.create_vm(site.template()), host, SystemDatastore(shared=False))
+
+
+@pytest.mark.parametrize("release", ["4.4.1", "5.10.5", "7.4.0"])
+def test_an_ordinary_disk_fits_too(site: Site, release: str) -> None:
+    with site.core(release) as core:
+        placed(core, site, disk=20480)
 
 
 def test_power_off_hard_and_undeploy_keep_the_server(site: Site) -> None:

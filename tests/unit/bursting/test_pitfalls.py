@@ -238,6 +238,40 @@ def test_pitfall_16_a_poll_without_a_deploy_id_finds_the_server_or_says_nothing(
         assert core.replies("POLL", vm)[-1].facts["STATE"] == "-"
 
 
+@pytest.mark.parametrize(
+    ("release", "letter", "state"),
+    [("2.0.1", "d", "UNKNOWN"), ("3.0.0", "d", "UNKNOWN"), ("3.2.1", "d", "UNKNOWN"), ("3.4.1", "d", "UNKNOWN"),
+     ("3.6.0", "d", "UNKNOWN"), ("3.8.5", "d", "UNKNOWN"), ("4.0.1", "-", "RUNNING"), ("4.14.2", "-", "RUNNING")],
+)  # fmt: skip
+def test_pitfall_16_up_to_3_8_only_a_poll_can_say_that_a_server_is_gone(
+    site: Site, release: str, letter: str, state: str
+) -> None:
+    """From 4.0 on the host's list says it; there ``d`` would mean POWEROFF sooner or later."""
+    with site.core(release) as core:
+        core.start_vmm()
+        vm = site.running(core)
+        site.endpoint.call(f"/servers/{vm.deploy_id}/destroy")
+        time.sleep(0.3)
+        core.poll(vm)
+        core.answered()
+        assert core.replies("POLL", vm)[-1].facts["STATE"] == letter
+        assert vm.state == state
+
+
+def test_in_3_8_a_cloud_that_cannot_be_asked_makes_no_server_gone(site: Site) -> None:
+    with Proxy(site.endpoint.url) as proxy:
+        site.configure(EHURI=proxy.url)
+        with site.core("3.8.5") as core:
+            core.start_vmm()
+            vm = site.running(core)
+            proxy.fault("GET /servers/info", status=503, times=1000)
+            time.sleep(0.3)
+            core.poll(vm)
+            core.answered()
+            assert core.replies("POLL", vm)[-1].facts["STATE"] == "-"
+            assert vm.state == "RUNNING"
+
+
 @pytest.mark.parametrize(("action", "field"), [("UPDATESG", "SECURITY_GROUP_ID"), ("UPDATENIC", "VIRTUAL_NETWORK_ID")])
 def test_pitfall_17_the_object_s_id_comes_first_and_updateconf_succeeds(world: World, action: str, field: str) -> None:
     vm = world.model.vms[running(world)]

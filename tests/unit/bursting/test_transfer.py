@@ -171,7 +171,7 @@ def test_without_the_core_s_word_nothing_is_reclaimed_and_the_error_says_why(
     vm = off(site, core)
     failed = teller.delete(vm, ONE_AUTH="/nowhere")
     assert failed.returncode == 1
-    assert failed.stderr.startswith("ERROR MESSAGE --8<------\nOpenNebula cannot be asked about its VM")
+    assert failed.stderr.startswith("ERROR MESSAGE --8<------\nOpenNebula cannot be asked about its VMs and hosts")
     assert f"VM {vm.id} still has {vm.deploy_id}" in failed.stderr
     assert "secret" not in failed.stderr
     assert site.states() == {vm.deploy_id: "stopped"}

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.core import Core, CoreFailure
+from tests.core import Core, CoreFailure, Vm
+from tests.core.releases import release
 from tests.core.replay import RECORDED_DRIVE, recordings, replay
+from tests.core.scheduler import HostView, SystemDatastore, refusal_of
 
 OLD_AND_NEW = pytest.mark.parametrize("name", ["2.0.1", "7.4.0"])
 EH = {"NAME": "bitrot", "CPUMHZ": "500", "DRIVE": f"ide:0:0 {RECORDED_DRIVE}"}
@@ -347,3 +350,101 @@ class TestTheAdministrator:
             core.say("vmm", b"DEPLOY  5", answer=("DEPLOY", 5))
             core.answered()
             assert core.answers[0].text == "The line is cut off"
+
+
+class TestMonitoringFrom512On:
+    """GOOD_IM says something of a host only when START_MONITOR came."""
+
+    def test_start_monitor_comes_at_once_for_a_new_host_and_for_one_that_is_enabled(self, place: Path) -> None:
+        install(place, "one_im_eh", GOOD_IM)
+        with Core("7.4.0", one_location=place) as core:
+            core.start_im()
+            host = core.wait_host(core.create_host("eh"), "MONITORED")
+            core.offline(host)
+            core.enable(host)
+            core.wait_host(host, "MONITORED")
+
+    def test_start_monitor_comes_when_nothing_was_heard_for_the_interval_and_not_sooner(self, place: Path) -> None:
+        install(place, "one_im_eh", GOOD_IM)
+        with Core("7.4.0", one_location=place, interval=3) as core:
+            core.start_im()
+            host = core.wait_host(core.create_host("eh"), "MONITORED")
+            began = time.monotonic()
+            with pytest.raises(CoreFailure, match="is not sent yet"):
+                core.monitor(host)
+            core.wait_for(lambda: sum(a.action == "START_MONITOR" for a in core.answers) == 2, "START_MONITOR again")
+            assert time.monotonic() - began >= 2
+
+    def test_neither_a_restart_nor_an_action_brings_start_monitor_but_they_put_it_off(self, place: Path) -> None:
+        install(place, "one_vmm_eh", GOOD_VMM)
+        install(place, "one_im_eh", GOOD_IM)
+        with Core("7.4.0", one_location=place, interval=4) as core:
+            core.start_vmm()
+            core.start_im()
+            host = core.wait_host(core.create_host("eh"), "MONITORED")
+            time.sleep(2)
+            core.restart()
+            time.sleep(2)
+            core.deploy(core.create_vm(EH), host)
+            began = time.monotonic()
+            before = len(core.answers)
+            core.wait_for(lambda: any(a.action == "START_MONITOR" for a in core.answers[before:]), "START_MONITOR")
+            assert time.monotonic() - began >= 3
+
+    def test_a_message_for_a_host_that_the_core_has_not_is_put_aside(self, place: Path) -> None:
+        install(place, "one_im_eh", GOOD_IM.replace("SYSTEM_HOST SUCCESS {words[2]}", "SYSTEM_HOST SUCCESS 77"))
+        with Core("7.4.0", one_location=place) as core:
+            core.start_im()
+            host = core.create_host("eh")
+            core.wait_for(lambda: core.ignored, "the warning")
+            assert core.ignored == ["SYSTEM_HOST: message ignored for unknown host 77"]
+            assert host.state == "INIT"
+
+    @pytest.mark.parametrize(("fault", "says"), [("kvm", "has driver kvm"), ("follows", "does not lead")])
+    def test_what_the_core_believes_to_nobody_s_good_is_a_failure(self, place: Path, fault: str, says: str) -> None:
+        install(place, "one_im_eh", GOOD_IM)
+        core = Core("7.4.0", one_location=place)
+        with pytest.raises(CoreFailure, match=says), core:
+            core.start_im()
+            host = core.wait_host(core.create_host("eh"), "MONITORED")
+            host.im_mad = "kvm" if fault == "kvm" else "im_eh"
+            core.follows = fault == "follows"
+            core.start_monitor(host)
+            core.wait_for(lambda: False, "anything more", 3.0)
+
+
+MONITORED = {"TOTALCPU": "200", "TOTALMEMORY": str(2048 * 1024)}
+ROOM = {"DS_LOCATION_FREE_MB": "100"}
+
+
+class TestTheScheduler:
+    @pytest.mark.parametrize(
+        ("name", "facts", "datastore", "disk", "says"),
+        [
+            ("2.0.1", {}, SystemDatastore(), 0, "not enough CPU"),
+            ("2.0.1", {"TOTALCPU": "200"}, SystemDatastore(), 0, "not enough memory"),
+            ("4.2.0", MONITORED, SystemDatastore(), 0, ""),
+            ("4.4.1", MONITORED, SystemDatastore(), 0, "0 < 0 MB is not so"),
+            ("4.14.2", MONITORED, SystemDatastore(numbers={"FREE_MB": 100}), 0, "0 < 0 MB is not so"),
+            ("4.14.2", {**MONITORED, **ROOM}, SystemDatastore(), 0, ""),
+            ("4.14.2", {**MONITORED, **ROOM}, SystemDatastore(), 100, "100 < 100 MB is not so"),
+            ("5.0.2", {**MONITORED, **ROOM}, SystemDatastore(), 0, "not monitored"),
+            ("5.0.2", MONITORED, SystemDatastore(numbers={"FREE_MB": 100}), 99, ""),
+            ("7.4.0", MONITORED, SystemDatastore(numbers={"TOTAL_MB": 100, "FREE_MB": 0}), 0, ""),
+            ("7.4.0", MONITORED, SystemDatastore(numbers={"FREE_MB": 100}), 100, "100 of 100 MB"),
+            ("7.4.0", MONITORED, SystemDatastore(shared=False, numbers={"FREE_MB": 100}), 0, "0 < 0 MB is not so"),
+            ("7.4.0", {**MONITORED, **ROOM}, SystemDatastore(shared=False), 99, ""),
+        ],
+    )
+    def test_each_release_has_its_conditions(
+        self, name: str, facts: dict[str, str], datastore: SystemDatastore, disk: int, says: str
+    ) -> None:
+        vm = Vm(0, "vm", (("CPU", "1"), ("MEMORY", "512")))
+        reason = refusal_of(release(name), HostView("MONITORED", facts, []), vm, datastore, disk)
+        assert says in reason
+        assert bool(says) is bool(reason)
+
+    def test_what_other_vms_were_given_is_taken(self) -> None:
+        vm = Vm(0, "vm", (("CPU", "1.5"), ("MEMORY", "512")))
+        host = HostView("MONITORED", MONITORED, [Vm(1, "other", vm.template, "RUNNING")])
+        assert refusal_of(release("2.0.1"), host, vm, SystemDatastore(), 0) == "not enough CPU"

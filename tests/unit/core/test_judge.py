@@ -23,6 +23,7 @@ REFUSED = {
 }
 """what the recording driver said wrong on purpose"""
 FACTS = "HYPERVISOR=eh,TOTALCPU=200,FREECPU=200,USEDCPU=0,TOTALMEMORY=2097152,FREEMEMORY=2097152,USEDMEMORY=0"
+DISK = "DS_LOCATION_TOTAL_MB=9,DS_LOCATION_USED_MB=0,DS_LOCATION_FREE_MB=9"
 LINES = FACTS.replace(",", "\n") + "\n"
 STAMP = 1795355063
 RUNNING = 'VM=[ID="1", DEPLOY_ID="x", STATE="RUNNING"]\n'
@@ -166,6 +167,16 @@ def test_a_vmm_line_of_the_other_code_may_be_long() -> None:
         ),
         ("7.4.0", f"MONITOR_VM SUCCESS 0 {STAMP} " + packed('VM=[ID="1", DEPLOY_ID="x", MONITOR="no"]'), "base64"),
         ("7.4.0", "LOG I 0 text", "plain text is UNDEFINED"),
+        ("3.8.5", f"MONITOR SUCCESS 0 {FACTS},{DISK}", "nothing before 4.4"),
+        ("4.2.0", "MONITOR SUCCESS 0 " + b64(LINES + DISK.replace(",", "\n")), "nothing before 4.4"),
+        ("4.14.2", "MONITOR SUCCESS 0 " + b64(LINES + "DS_LOCATION_FREE_MB=5"), "DS_LOCATION_TOTAL_MB is missing"),
+        ("4.14.2", "MONITOR SUCCESS 0 " + b64(LINES + DISK.replace(",", "\n") + "M"), "no whole number"),
+        ("5.0.2", "MONITOR SUCCESS 0 " + b64(LINES + DISK.replace(",", "\n")), "not shared"),
+        (
+            "7.4.0",
+            f"SYSTEM_HOST SUCCESS 0 {STAMP} " + packed("TOTALCPU=1\nTOTALMEMORY=1\n" + DISK.replace(",", "\n")),
+            "not shared",
+        ),
     ],
 )
 def test_an_im_line_is_judged_by_its_release(name: str, line: str, says: str) -> None:
@@ -213,6 +224,27 @@ class TestStates:
         report = POWEROFF
         assert self.say(model, report, 129.0).state == "RUNNING"
         assert self.say(model, report, 131.0).state == "POWEROFF"
+
+    def test_what_is_ignored_is_counted_whether_it_is_new_or_not_and_in_a_sync_too(self) -> None:
+        model = self.model(state="BOOT")
+        model.vmm(judge_vmm(model.release, b"DEPLOY SUCCESS 1 x"), 100.0)
+        self.say(model, RUNNING, 101.0)
+        self.say(model, "SYNC_STATE=yes\nMISSING_STATE=UNKNOWN\n" + RUNNING, 102.0)
+        assert self.say(model, POWEROFF, 131.0).ignored == 2
+
+    def test_a_vm_of_another_host_and_one_that_is_on_none_are_zombies(self) -> None:
+        model = self.model()
+        model.hosts[1] = Host(1, "other", "MONITORED")
+        for state, host, zombies in (
+            ("RUNNING", 0, ()),
+            ("POWEROFF", 0, ()),
+            ("RUNNING", 1, ("x",)),
+            ("UNDEPLOYED", 0, ("x",)),
+            ("DONE", 0, ("x",)),
+        ):
+            model.vms[1].state, model.vms[1].host = state, model.hosts[host]
+            self.say(model, "SYNC_STATE=yes\nMISSING_STATE=UNKNOWN\n" + RUNNING, 100.0)
+            assert model.hosts[0].zombies == zombies, state
 
     def test_a_missing_vm_has_no_such_grace(self) -> None:
         model = self.model(state="BOOT")
