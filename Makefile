@@ -106,7 +106,7 @@ docs: setup ## guides and plugin pages as a site in .cache/docs/html, plugin doc
 	$(BIN)/antsibull-changelog lint
 	rm -rf $(SITE)
 	mkdir -p $(SITE)/rst/collections
-	cp docs/conf.py docs/*.rst $(SITE)/rst
+	cp -r docs/conf.py docs/*.rst docs/reference $(SITE)/rst
 	cp CHANGELOG.rst $(SITE)/rst/changelog.rst
 	$(BIN)/antsibull-docs collection --use-current --squash-hierarchy --fail-on-error --dest-dir $(SITE)/rst/collections \
 	    opennebula.elastichosts

@@ -40,6 +40,7 @@ options:
     type: float
     default: 60
 requirements:
+  - python >= 3.9
   - requests
 notes:
   - Reading calls are tried again when the endpoint cannot be reached or asks to come back later. A changing call is

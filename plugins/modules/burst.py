@@ -194,6 +194,14 @@ failure:
 
 from typing import Any, Dict, List, Mapping, Tuple
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import (
+    Definition,
+    Outcome,
+    PartlyDone,
+    Task,
+    run,
+)
+
 from ..module_utils.burst_forms import (
     group_desired,
     group_differences,
@@ -206,7 +214,6 @@ from ..module_utils.burst_forms import (
 )
 from ..module_utils.elastichosts.groups import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.members import Done, Recipe, apply_group, look
-from ..module_utils.module import Definition, Outcome, PartlyDone, Task, run
 from ..module_utils.server_forms import COMMON_ARGUMENTS
 
 ARGUMENTS: Dict[str, Any] = {

@@ -126,9 +126,10 @@ failure:
 
 from typing import Any, Dict, Mapping
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import Definition, Outcome, Task, run
+
 from ..module_utils.capacity_forms import MEASURE_NAMES, capacity, checked_limits, share, tags_in_use
 from ..module_utils.forms import InvalidOption
-from ..module_utils.module import Definition, Outcome, Task, run
 
 ARGUMENTS: Dict[str, Any] = {
     "limits": {"type": "dict", "options": {name: {"type": "int"} for name in MEASURE_NAMES}},

@@ -247,6 +247,14 @@ failure:
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import (
+    Definition,
+    Outcome,
+    Task,
+    predicted,
+    run,
+)
+
 from ..module_utils.drive_forms import drive_desired, drive_view
 from ..module_utils.elastichosts import downloads
 from ..module_utils.elastichosts.drives import Drive
@@ -256,7 +264,6 @@ from ..module_utils.elastichosts.images import holds, upload
 from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
 from ..module_utils.forms import must_exist, wanted
-from ..module_utils.module import Definition, Outcome, Task, predicted, run
 from ..module_utils.progress import by_steps
 
 ARGUMENTS: Dict[str, Any] = {

@@ -26,6 +26,8 @@ attributes:
     details: Of the packages the diff names the files, it does not show their content. It shows no secret.
   idempotent:
     support: full
+requirements:
+  - python >= 3.9
 options:
   library:
     description: The folder of the package, for example V(/usr/lib/one/python/one_eh). Its parent is made when missing.

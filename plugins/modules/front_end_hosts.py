@@ -24,6 +24,8 @@ attributes:
     details: The diff lists the commands.
   idempotent:
     support: full
+requirements:
+  - python >= 3.9
 options:
   one_location:
     description: The folder of a self-contained installation (C(ONE_LOCATION)). Empty for a system-wide one.

@@ -14,6 +14,8 @@ description:
     drivers, and the settings that the drivers have already. Tries the accounts of ElasticHosts.
   - It never fails because of what it finds. What stands in the way of the drivers is in RV(problems).
   - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
+requirements:
+  - python >= 3.9
 options:
   one_location:
     description:

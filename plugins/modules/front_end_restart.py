@@ -22,6 +22,8 @@ attributes:
   idempotent:
     support: none
     details: It restarts whenever it is called.
+requirements:
+  - python >= 3.9
 options:
   one_location:
     description: The folder of a self-contained installation (C(ONE_LOCATION)). Empty for a system-wide one.

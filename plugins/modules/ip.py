@@ -118,7 +118,8 @@ failure:
       sample: POST /resources/ip/create
 """
 
-from ..module_utils.module import Definition, Outcome, Task, run
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import Definition, Outcome, Task, run
+
 from ..module_utils.resource_forms import IP, RESOURCE_ARGUMENTS, perform_resource
 
 ARGUMENTS = {**RESOURCE_ARGUMENTS, "address": {"type": "str"}}

@@ -26,6 +26,8 @@ attributes:
     details: The diff shows the section only, because other sections of the file may hold passwords.
   idempotent:
     support: full
+requirements:
+  - python >= 3.9
 options:
   path:
     description:

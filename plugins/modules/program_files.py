@@ -22,6 +22,8 @@ attributes:
     support: full
   idempotent:
     support: full
+requirements:
+  - python >= 3.9
 options:
   path:
     description: The folder of the program. Its parents are made when missing.

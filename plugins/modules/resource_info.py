@@ -85,7 +85,14 @@ failure:
 
 from typing import Any, Dict
 
-from ..module_utils.module import Definition, Outcome, Task, listing, run
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import (
+    Definition,
+    Outcome,
+    Task,
+    listing,
+    run,
+)
+
 from ..module_utils.resource_forms import resource_view
 
 ARGUMENTS: Dict[str, Any] = {

@@ -297,13 +297,20 @@ failure:
 from collections import defaultdict
 from typing import Any, Dict, Iterable, List, Optional
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import (
+    Definition,
+    Outcome,
+    Task,
+    predicted,
+    run,
+)
+
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, plan_drive, plan_server, wait_address
 from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.names import is_uuid
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.forms import InvalidOption, must_exist, wanted
-from ..module_utils.module import Definition, Outcome, Task, predicted, run
 from ..module_utils.server_forms import (
     COMMON_ARGUMENTS,
     check_console,

@@ -88,10 +88,17 @@ failure:
 
 from typing import Any, Dict, List
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import (
+    Definition,
+    Outcome,
+    Task,
+    listing,
+    run,
+)
+
 from ..module_utils.elastichosts.errors import MissingError
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.forms import wanted
-from ..module_utils.module import Definition, Outcome, Task, listing, run
 from ..module_utils.server_forms import server_view
 
 ARGUMENTS: Dict[str, Any] = {

@@ -119,7 +119,8 @@ failure:
       sample: POST /resources/vlan/create
 """
 
-from ..module_utils.module import Definition, Outcome, Task, run
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import Definition, Outcome, Task, run
+
 from ..module_utils.resource_forms import RESOURCE_ARGUMENTS, VLAN, perform_resource
 
 ARGUMENTS = {**RESOURCE_ARGUMENTS, "uuid": {"type": "str"}}

@@ -54,7 +54,7 @@ class Block(NamedTuple):
 
 
 def pages() -> list[Path]:
-    """README, CONTRIBUTING, the README of each role, and the guides."""
+    """README, CONTRIBUTING, the README of each role, and the guides; docs/reference shows formats, no commands."""
     found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("roles/*/README.md"), *ROOT.glob("docs/*.rst")]
     return sorted(found)
 
