@@ -155,6 +155,8 @@ def poll_items(release: Release, line: bytes, text: str) -> list[Item]:
         key, sign, value = token.partition("=")
         if not sign or not value or not re.match(r"[A-Z0-9_]+\Z", key) or '"' in value:
             raise Verdict(line, f"the token {token!r} is not KEY=VALUE")
+        if release.plain_words and re.search(r"[,=#\[\]]", value):
+            raise Verdict(line, f"the value of {token!r} ends before its sign ,=#[]: the sample is dropped (5.5)")
         if key == "STATE" and value not in ("a", "p", "e", "d", "-"):
             raise Verdict(line, f"STATE={value} says nothing: a, p, e, d and - are known")
         if key in numbers and not numbers[key].match(value):

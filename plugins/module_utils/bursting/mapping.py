@@ -299,6 +299,8 @@ def poll_facts(server: Server, settings: HostSettings, *, plain: bool) -> Facts:
         counter without a place of its own would change the VM's template with every report (8.12).
     """
     letter, facts = state_of(server).letter, vm_facts(server, settings, disks=plain)
+    # A comma ends an unquoted value (opennebula-drivers 5.5): the core would drop the whole sample.
+    facts.pop("GUEST_IP_ADDRESSES", None)
     if plain:
         return {"STATE": letter, **facts}
     known = {key: facts[key] for key in OLD_FACTS if key in facts}

@@ -27,6 +27,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.j
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.mapping import (
     owner,
+    poll_facts,
     server_properties,
     template_defaults,
     vm_facts,
@@ -446,3 +447,12 @@ def test_facts_of_both_platform_generations_are_the_same(counters: dict[str, str
     facts = vm_facts(server, HOST)
     assert (facts["CPU"], facts["MEMORY"], facts["NETRX"], facts["NETTX"]) == (25, 512000, 15, 3)
     assert (facts["DISKRDBYTES"], facts["GUEST_IP"]) == (9, "192.0.2.1")
+
+
+def test_several_addresses_are_told_to_a_core_that_takes_a_comma() -> None:
+    server = Server({"server": "s", "status": "active", "nic:0:dhcp:ip": "192.0.2.1 192.0.2.2"})
+    assert vm_facts(server, HOST)["GUEST_IP_ADDRESSES"] == "192.0.2.1,192.0.2.2"
+    for plain in (True, False):  # up to 5.10 the comma would end the value, and the sample be dropped
+        facts = poll_facts(server, HOST, plain=plain)
+        assert facts["GUEST_IP"] == "192.0.2.1"
+        assert "GUEST_IP_ADDRESSES" not in facts

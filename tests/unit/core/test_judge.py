@@ -99,6 +99,7 @@ def test_a_vmm_line_that_no_release_takes_is_refused(name: str, line: bytes) -> 
         ("3.8.5", b"POLL SUCCESS 1 STATE=a IP=", "KEY=VALUE"),
         ("3.8.5", b"POLL SUCCESS 1", "no token"),
         ("5.10.5", b"POLL SUCCESS 1 STATE=a CPU=high", "no number"),
+        ("5.10.5", b"POLL SUCCESS 1 STATE=a GUEST_IP_ADDRESSES=192.0.2.1,192.0.2.2", "sample is dropped"),
         ("5.12.0", b"POLL SUCCESS 1 STATE=a", "no action"),
         ("7.4.0", b"POLL SUCCESS 1 STATE=a", "no action"),
         ("7.4.0", b"LOG I - text", "VM 0"),
