@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An upgrade of OpenNebula itself, 6.10 to 7.4 from packages, while VMs are at ElasticHosts; and the play after it.
 
-The packages bring new files of configuration, without the drivers' sections. The play sets those of the new release, and
-the drivers go on with the servers that they made under the old one.
+The packages bring new files of configuration, without the drivers' sections. The play sets those of the new release,
+and the drivers go on with the servers that they made under the old one.
 """
 
 from __future__ import annotations
