@@ -396,6 +396,13 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
     return sections, ""
 
 
+def restart_problem(service: Service) -> str:
+    what = service.start_problem() if service.kind != "none" else ""
+    if not what:
+        return ""
+    return f"OpenNebula would not start again after a restart: {what}. Put that right, or set one_eh_driver_restart to false."
+
+
 def restart_due(folders: Layout, sections: List[Dict[str, str]]) -> bool:
     """Whether the core that runs was started before the drivers became what they are (opennebula-drivers 1.2)."""
     dump = Path(folders.var, "config")
@@ -601,7 +608,7 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "sections": sections,
         "service": service.kind,
         "running": running,
-        "start_problem": service.start_problem() if running and service.kind != "none" else "",
+        "start_problem": restart_problem(service) if running else "",
         "restart_due": running and restart_due(folders, sections),
         "commands": front_end.has("onehost"),
         "scheduler_file": scheduler_file(folders, release),
