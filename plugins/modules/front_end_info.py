@@ -397,10 +397,14 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
 
 
 def restart_problem(service: Service) -> str:
+    """Why OpenNebula must not be stopped, as a sentence for whoever runs the role; empty where it may be."""
     what = service.start_problem() if service.kind != "none" else ""
     if not what:
         return ""
-    return f"OpenNebula would not start again after a restart: {what}. Put that right, or set one_eh_driver_restart to false."
+    return (
+        f"OpenNebula would not start again after a restart: {what}. Put that right, or set one_eh_driver_restart to"
+        " false."
+    )
 
 
 def restart_due(folders: Layout, sections: List[Dict[str, str]]) -> bool:

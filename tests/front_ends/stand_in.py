@@ -383,9 +383,10 @@ def systemctl(state: State, words: list[str]) -> str:
         if not state["running"]:
             sys.exit(3)
         return ""
-    if words[0] == "restart" and words[1] in units:
-        if words[1] == "opennebula":
+    if words[0] in ("start", "restart") and words[1] in units:
+        if words == ["restart", "opennebula"]:
             one(state, ["stop"])
+        if words[1] == "opennebula":
             one(state, ["start"])
         return ""
     raise Refused(f"Unit {words[-1]}.service not found.")
@@ -400,6 +401,7 @@ def init_script(state: State, words: list[str]) -> str:
         return "one is running\n"
     if words == ["restart"]:
         one(state, ["stop"])
+    if words in (["start"], ["restart"]):
         return one(state, ["start"])
     raise Refused("Usage: /etc/init.d/opennebula {start|stop|restart|status}")
 

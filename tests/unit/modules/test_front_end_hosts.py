@@ -49,6 +49,15 @@ def transfer_driver(where: FrontEnd, host: str) -> str:
     return where.by_hand("onevm", "show", "-x", "7").split("<TM_MAD>")[1].split("<")[0]
 
 
+def with_a_network(where: FrontEnd, attributes: str = "") -> None:
+    """The cluster gets a virtual network of the administrator, and attributes in its template."""
+    state = where.state()
+    stays = next(one for one in state["clusters"] if one["name"] == "eh")
+    stays["vnets"] = [5]
+    stays["template"] = stays["template"].replace("<TEMPLATE>", f"<TEMPLATE>{attributes}")
+    where.write_state(state)
+
+
 def cluster(where: FrontEnd, name: str = "eh") -> dict[str, Any]:
     found: dict[str, Any] = next(one for one in where.state()["clusters"] if one["name"] == name)
     return found
@@ -89,11 +98,7 @@ def test_a_cluster_that_stays_loses_the_name_of_the_datastore_that_goes_and_keep
 ) -> None:
     where = front_end(tmp_path, "3.8")
     run(where)
-    state = where.state()
-    stays = next(one for one in state["clusters"] if one["name"] == "eh")
-    stays["vnets"] = [5]
-    stays["template"] = stays["template"].replace("<TEMPLATE>", f"<TEMPLATE>{OTHERS}")
-    where.write_state(state)
+    with_a_network(where, OTHERS)
     where.forget_calls()
     removed = run(where, state="absent")
     assert removed["commands"] == ["onehost delete eh", "onecluster update eh FILE", "onedatastore delete eh_system"]
@@ -110,9 +115,7 @@ def test_a_cluster_of_3_8_with_nothing_else_in_its_template_is_left_without_attr
 ) -> None:
     where = front_end(tmp_path, "3.8")
     run(where)
-    state = where.state()
-    next(one for one in state["clusters"] if one["name"] == "eh")["vnets"] = [5]
-    where.write_state(state)
+    with_a_network(where)
     run(where, state="absent")
     assert cluster(where)["template"] == "<TEMPLATE />"
 

@@ -17,9 +17,21 @@ from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils import front_end as machine
 from ansible_collections.opennebula.elastichosts.plugins.modules import front_end_restart
-from tests.front_ends import FrontEnd
+from tests.front_ends import FrontEnd, namespaces_work
+from tests.front_ends.core import run_inside
 
 Run = Callable[..., dict[str, Any]]
+# Runs inside the namespace.
+RESTART = """
+import sys
+from tests.support.collection import COLLECTIONS
+
+sys.path.insert(0, str(COLLECTIONS))
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end import FrontEnd
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_service import Service
+
+print(Service(FrontEnd("", sys.argv[1])).restart(False, 5) or "''")
+"""
 TWICE = ["one stop", "one start", "one start"]
 
 
@@ -106,6 +118,28 @@ def test_a_start_that_fails_is_tried_once_more(run: Run, tmp_path: Path) -> None
     assert run(where)["changed"]
     assert where.calls() == TWICE
     assert where.state()["running"]
+
+
+@pytest.mark.parametrize(
+    ("release", "init", "tried"),
+    [
+        ("7.4", "systemd", ["systemctl restart opennebula", "systemctl start opennebula"]),
+        ("3.8", "sysv", ["opennebula restart", "opennebula start"]),
+    ],
+)
+@pytest.mark.parametrize("failing", [1, 2])
+def test_packages_are_started_twice_by_the_init_system(
+    readable: Path, release: str, init: str, tried: list[str], failing: int
+) -> None:
+    if not namespaces_work(readable):
+        pytest.skip("this machine gives us no mount namespace with overlays (unshare --mount)")
+    where = FrontEnd(readable / f"{release}-{failing}", release, system_wide=True, init=init)
+    where.write_state({**where.state(), "failing_starts": failing})
+    said = run_inside(where, RESTART, where.owner)
+    assert where.calls() == tried, said
+    assert where.state()["running"] == (failing == 1)
+    command = {"systemd": "systemctl start opennebula", "sysv": "/etc/init.d/opennebula start"}[init]
+    assert said.strip().endswith(f"and start it as root with: {command}" if failing == 2 else "''")
 
 
 def test_the_command_that_starts_opennebula_is_named_when_two_starts_failed(run: Run, tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ installed, and deploys.
 from __future__ import annotations
 
 import re
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -134,14 +132,6 @@ def variables(front_end: FrontEnd, cloud: Endpoint) -> dict[str, object]:
     zones = [ZONES[0], {**ZONES[1], "auth": cloud.auth}]
     limits = {} if front_end.release == "2.0" else {"one_eh_driver_dispatch_per_cycle": DISPATCH}
     return {"one_eh_driver_hosts": zones, "one_eh_driver_wait": 20, **limits}
-
-
-@pytest.fixture(scope="module")
-def readable() -> Iterator[Path]:
-    """A folder that the user of OpenNebula may read as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,6 @@ and the drivers go on with the servers that they made under the old one.
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,19 +84,11 @@ class Upgraded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    """A folder that the user of OpenNebula may read as well."""
-    with tempfile.TemporaryDirectory() as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
-
-
-@pytest.fixture(scope="module")
-def story(folder: Path, endpoint: Endpoint) -> Upgraded:
-    if not namespaces_work(folder):
+def story(readable: Path, endpoint: Endpoint) -> Upgraded:
+    if not namespaces_work(readable):
         pytest.skip("this machine gives us no mount namespace with overlays (unshare --mount)")
-    front_end = FrontEnd(folder / "one", OLD, system_wide=True)
-    plays = Plays(folder, endpoint, {"one": front_end})
+    front_end = FrontEnd(readable / "one", OLD, system_wide=True)
+    plays = Plays(readable, endpoint, {"one": front_end})
 
     def servers() -> int:
         listed = endpoint.call("/servers/info").json()
@@ -108,13 +98,13 @@ def story(folder: Path, endpoint: Endpoint) -> Upgraded:
     drives = [one.json()["drive"] for one in created]
     assert plays.play("install_driver").failed("one") == 0
     installed = front_end.files()
-    said = run_inside(front_end, BEFORE, RELEASES[OLD], str(folder / "before"), *drives)
+    said = run_inside(front_end, BEFORE, RELEASES[OLD], str(readable / "before"), *drives)
     assert said.startswith("[["), said
     front_end.upgrade(NEW)
     upgraded, in_the_cloud = front_end.files(), servers()
     front_end.forget_calls()
     played, afterwards, calls = plays.play("install_driver"), front_end.files(), front_end.calls()
-    after = run_inside(front_end, AFTER, RELEASES[NEW], str(folder / "after"), said.strip(), *drives)
+    after = run_inside(front_end, AFTER, RELEASES[NEW], str(readable / "after"), said.strip(), *drives)
     assert after.startswith("{"), after
     again = plays.play("install_driver")
     return Upgraded(
