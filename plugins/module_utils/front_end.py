@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An OpenNebula front-end as a machine: its programs, run as the user that OpenNebula runs as, and its service."""
+"""An OpenNebula front-end as a machine: its programs, run as the user that OpenNebula runs as."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import contextlib
 import grp
 import os
 import pwd
-import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .opennebula.layout import layout
 
 COMMAND_SECONDS = 60
-KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "ONE_AUTH", "ONE_XMLRPC")
-PID_FILES = ("/run/one/oned.pid", "/var/run/one/oned.pid")
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "ONE_AUTH", "ONE_XMLRPC", "RUBYLIB", "GEM_HOME", "GEM_PATH")
+WARNING = ": warning: "
+"""in a line that Ruby writes before a program begins, whether or not the program then fails"""
 Call = Tuple[str, ...]
 
 
@@ -37,9 +37,18 @@ class Done(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The last thing it said, in one line."""
-        lines = [line.strip() for line in (self.errors or self.output).splitlines() if line.strip()]
-        return lines[-1].rstrip(".") if lines else f"exit status {self.status}"
+        """The first line that it said: a program of OpenNebula names its error there, before a backtrace of Ruby."""
+        lines = self._lines()
+        return next((line for line in lines if WARNING not in line), lines[0])
+
+    @property
+    def conclusion(self) -> str:
+        """The last line that it said: Python and pip name their error there, after a backtrace."""
+        return self._lines()[-1]
+
+    def _lines(self) -> List[str]:
+        lines = [line.strip().rstrip(".") for line in (self.errors or self.output).splitlines() if line.strip()]
+        return lines or [f"exit status {self.status}"]
 
 
 def user_name(uid: int) -> str:
@@ -138,6 +147,9 @@ class FrontEnd:
         if self.one_location:
             environment["ONE_LOCATION"] = self.one_location
             environment["PATH"] = f"{self.one_location}/bin{os.pathsep}{environment.get('PATH', os.defpath)}"
+            # The programs of 7.0 and later load their first file by it, as does what they start.
+            ruby = (f"{self.one_location}/lib/ruby", environment.get("RUBYLIB", ""))
+            environment["RUBYLIB"] = os.pathsep.join(filter(None, ruby))
         try:
             entry = pwd.getpwnam(self.owner) if self.owner else pwd.getpwuid(os.geteuid())
         except KeyError:
@@ -156,55 +168,6 @@ class FrontEnd:
     def answers(self) -> Done:
         """Whether the core answers its own command line."""
         return self.call("onehost", "list")
-
-
-class Service:
-    """How OpenNebula is started and stopped on this machine.
-
-    :param kind: ``systemd``, ``sysv``, ``one`` (the script of that name), ``none``, or ``auto`` to find out
-    :param name: of the unit or the init script
-    """
-
-    def __init__(self, front_end: FrontEnd, kind: str = "auto", name: str = "opennebula") -> None:
-        self.front_end = front_end
-        self.name = name
-        self.kind = self._found() if kind == "auto" else kind
-
-    def _found(self) -> str:
-        if not self.front_end.one_location:
-            if Path("/run/systemd/system").is_dir() and shutil.which("systemctl"):
-                return "systemd"
-            if os.access(f"/etc/init.d/{self.name}", os.X_OK):
-                return "sysv"
-        return "one" if self.front_end.has("one") else "none"
-
-    def runs(self) -> bool:
-        if self.kind == "systemd":
-            return run(("systemctl", "is-active", "--quiet", self.name)).is_right
-        if self.kind == "sysv":
-            return run((f"/etc/init.d/{self.name}", "status")).is_right
-        return any(_lives(path) for path in (f"{self.front_end.folders.var}/oned.pid", *PID_FILES))
-
-    def restart(self, scheduler: bool, seconds: float) -> Done:
-        """Stop and start the core, and the scheduler's own service where it has one and ``scheduler`` is set."""
-        if self.kind == "one":
-            self.front_end.call("one", "stop", seconds=seconds)
-            return self.front_end.call("one", "start", seconds=seconds)
-        if self.kind == "sysv":
-            return run((f"/etc/init.d/{self.name}", "restart"), seconds=seconds)
-        done = run(("systemctl", "restart", self.name), seconds=seconds)
-        unit = f"{self.name}-scheduler"
-        if done.is_right and scheduler and run(("systemctl", "is-active", "--quiet", unit)).is_right:
-            return run(("systemctl", "restart", unit), seconds=seconds)
-        return done
-
-
-def _lives(pid_file: str) -> bool:
-    try:
-        pid = int(Path(pid_file).read_text(encoding="ascii").split()[0])
-        return Path("/proc", str(pid)).exists()
-    except (OSError, ValueError, IndexError):
-        return False
 
 
 def wait_until(seconds: float, step: float, ready: Any) -> bool:

@@ -32,7 +32,7 @@ from one_eh.elastichosts.errors import ElasticHostsError
 from one_eh.elastichosts.transport import Timeouts
 answers = []
 for zone in json.load(sys.stdin):
-    answer = {"name": zone["name"], "problem": "", "vms": []}
+    answer = {"name": zone["name"], "problem": "", "servers": []}
     try:
         timeouts = Timeouts(connect=5.0, read=10.0, total=15.0)
         verify = zone.get("ca") or True
@@ -40,7 +40,8 @@ for zone in json.load(sys.stdin):
             if zone.get("cloud"):
                 servers = [server.properties for server in cloud.servers.info()]
                 mine = [server for server in servers if server.get("user:one-cloud") == zone["cloud"]]
-                answer["vms"] = sorted(server.get("user:one-vm", "") for server in mine)
+                told = ("server", "user:one-vm", "status")
+                answer["servers"] = [[server.get(key, "") for key in told] for server in mine]
             else:
                 cloud.servers.list()
     except ElasticHostsError as problem:
@@ -50,12 +51,20 @@ json.dump(answers, sys.stdout)
 """
 
 
+class Server(NamedTuple):
+    """A server that is marked as this cloud's."""
+
+    uuid: str
+    vm: str
+    status: str
+
+
 class Answer(NamedTuple):
-    """What a zone said: a sentence when it did not let us in, and the VM ids of the servers that are this cloud's."""
+    """What a zone said: a sentence when it did not let us in, and the servers that are this cloud's."""
 
     name: str
     problem: str
-    vms: List[str]
+    servers: List[Server]
 
 
 def library() -> Dict[str, bytes]:
@@ -91,5 +100,8 @@ def ask_zones(python: str, zones: Sequence[Mapping[str, Any]], scratch: str) -> 
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not done.is_right:
-        return [Answer(str(zone["name"]), f"The account could not be tried: {done.reason}.", []) for zone in zones]
-    return [Answer(one["name"], one["problem"], one["vms"]) for one in json.loads(done.output)]
+        return [Answer(str(zone["name"]), f"The account could not be tried: {done.conclusion}.", []) for zone in zones]
+    return [
+        Answer(one["name"], one["problem"], [Server(*values) for values in one["servers"]])
+        for one in json.loads(done.output)
+    ]

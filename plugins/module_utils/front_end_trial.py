@@ -47,7 +47,7 @@ def start_problem(driver: str, python: str, front_end: FrontEnd) -> str:
         return f"it said {answer.decode('utf-8', 'replace')!r}"
     # The wrapper closes its standard error, as OpenNebula does: the program itself tells more.
     done = run((python, f"{driver}.py"), text="INIT\n", seconds=INIT_SECONDS, **options) if python else None
-    return "it said nothing" if done is None or done.is_right else f"it said nothing ({done.reason})"
+    return "it said nothing" if done is None or done.is_right else f"it said nothing ({done.conclusion})"
 
 
 def answer_to_init(process: Any, output: Any) -> bytes:
@@ -79,4 +79,4 @@ def loading_problem(python: str, root: Path, front_end: FrontEnd) -> str:
     """Whether the interpreter can load all that the drivers need after their answer to INIT."""
     code = f"import sys; sys.path.insert(0, sys.argv[1]); import {root.name}.bursting.vmm, {root.name}.bursting.im"
     done = run((python, "-c", code, str(root.parent)), seconds=INIT_SECONDS, **front_end.as_owner())
-    return "" if done.is_right else done.reason
+    return "" if done.is_right else done.conclusion

@@ -107,6 +107,9 @@ options:
       cpu_mhz:
         description: The MHz that count as one core.
         type: int
+      max_servers:
+        description: How many servers the drivers may have there; with V(0) they create no new one.
+        type: int
   zones_folder:
     description: Where those files are. It is made with the owner and group O(zones_owner) and O(zones_group).
     type: path
@@ -171,7 +174,7 @@ options:
     default: []
   state:
     description: Whether all this is to be there. Folders go with all that is in them; the parent of O(library) goes if
-      nothing else is in it.
+      this module made it and nothing else is in it.
     type: str
     choices: [present, absent]
     default: present
@@ -265,6 +268,7 @@ ARGUMENTS = {
             "total_memory": {"type": "int"},
             "total_cpu": {"type": "float"},
             "cpu_mhz": {"type": "int"},
+            "max_servers": {"type": "int"},
         },
     },
     "zones_folder": {"type": "path"},
@@ -287,8 +291,11 @@ SETTINGS = {
     "total_memory": "TOTAL_MEMORY",
     "total_cpu": "TOTAL_CPU",
     "cpu_mhz": "CPU_MHZ",
+    "max_servers": "MAX_SERVERS",
 }
 ZONE_TOP = "# Settings of one OpenNebula host, before those of vmm_ehrc and im_ehrc. It may hold a secret.\n"
+MADE = ".made_for_one_eh"
+"""a file in the parent of the packages, where this module made that folder: an installation may bring an empty one"""
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 
@@ -357,6 +364,21 @@ def library_changes(root: Path) -> List[Path]:
     return wrong + [path for path in sorted(root.rglob("*.py")) if path not in files]
 
 
+def make_parent(root: Path) -> None:
+    """Make the folder that the packages are in, and note there that it was not there before."""
+    if not root.parent.exists():
+        root.parent.mkdir(parents=True)
+        (root.parent / MADE).touch()
+
+
+def remove_parent(root: Path) -> None:
+    """Remove the folder that the packages were in, if it was made for them and holds nothing else."""
+    note = root.parent / MADE
+    if note.exists() and list(root.parent.iterdir()) == [note]:
+        note.unlink()
+        root.parent.rmdir()
+
+
 def library_diff(root: Path, changes: List[Path]) -> Dict[str, str]:
     """The names of the files: what goes is in the older list only, what comes in the newer one only."""
     ours = {root / name for name in library()}
@@ -409,8 +431,8 @@ def make_venv(module: AnsibleModule, path: Path, base: str) -> None:
         if not done.is_right:
             shutil.rmtree(path, ignore_errors=True)
             module.fail_json(
-                msg=f"The virtual environment {path} could not be made: {done.reason}. See whether pip reaches an index"
-                " (pip.conf), or install python3-requests and set one_eh_driver_python to system."
+                msg=f"The virtual environment {path} could not be made: {done.conclusion}. See whether pip reaches an"
+                " index (pip.conf), or install python3-requests and set one_eh_driver_python to system."
             )
     for found in (path, *path.rglob("*")):
         if not found.is_symlink():
@@ -443,8 +465,8 @@ def present(module: AnsibleModule) -> Dict[str, Any]:
     old = list(dict.fromkeys([*(strangers(params["tree"]) if params["tree"] else []), *broken]))
     diff = diff_of(wrong, old) + ([library_diff(root, packages)] if packages else [])
     if not module.check_mode:
+        make_parent(root)
         if params["venv_base"] and params["venv"]:
-            Path(params["venv"]).parent.mkdir(parents=True, exist_ok=True)
             make_venv(module, Path(params["venv"]), params["venv_base"])
         put(module, wrong, old)
         if packages:
@@ -475,8 +497,8 @@ def absent(module: AnsibleModule) -> Dict[str, Any]:
     if not module.check_mode:
         for path in paths:
             remove(path)
-        if root in paths and root.parent.is_dir() and not any(root.parent.iterdir()):
-            root.parent.rmdir()
+        if root in paths:
+            remove_parent(root)
     return {"changed_paths": [str(path) for path in paths], "diff": diff_of([], paths)}
 
 

@@ -146,14 +146,29 @@ def look(front_end: FrontEnd, grouped: bool) -> Registry:
     return Registry(hosts, clusters, registry.read_datastores(said(front_end, "onedatastore", "list", "-x")))
 
 
-def execute(front_end: FrontEnd, command: Command) -> None:
-    """Raises RegistryError with the command's own words when it fails."""
+def id_of(front_end: FrontEnd, datastore: str) -> str:
+    """Raises RegistryError when there is no datastore of that name."""
+    found = registry.read_datastores(said(front_end, "onedatastore", "list", "-x"))
+    number = next((one.id for one in found if one.name == datastore), "")
+    if not number:
+        raise RegistryError(f"onedatastore list -x does not list {datastore}, which was created: run the play again.")
+    return number
+
+
+def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
+    """Raises RegistryError with the command's own words when it fails.
+
+    :param datastore: name of the one whose id a template may need, because it was created just now
+    """
     path: Optional[str] = None
     try:
-        if command.template:
+        template = command.template
+        if registry.NEW_DATASTORE in template:
+            template = template.replace(registry.NEW_DATASTORE, id_of(front_end, datastore))
+        if template:
             handle, path = tempfile.mkstemp(suffix=".template")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(command.template)
+                file.write(template)
             os.chmod(path, 0o644)  # noqa: PTH101 (another user reads it; there is no secret in it)
         arguments = [path if path and word == "FILE" else word for word in command.arguments]
         done = front_end.call(command.program, *arguments)
@@ -199,11 +214,17 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
                 f"OpenNebula hosts with virtual machines stay, without drivers: {registry.counted(busy)}. Their cluster"
                 " and system datastore stay as well. Delete them when the machines are gone."
             )
+        others = [] if busy or not registry.form(params["release"]).grouped else registry.others(wanted, found)
+        if others:
+            module.warn(
+                f"The cluster {wanted.cluster} stays, because it holds more than the hosts and the datastore for"
+                f" ElasticHosts: {', '.join(others)}."
+            )
     lines = [command.line for command in commands]
     if not module.check_mode:
         for index, command in enumerate(commands):
             try:
-                execute(front_end, command)
+                execute(front_end, command, params["datastore"])
             except RegistryError as problem:
                 raise RegistryError(f"{problem} Done before that: {', '.join(lines[:index]) or 'nothing'}.") from None
         if present and params["wait"] > 0:

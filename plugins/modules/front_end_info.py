@@ -160,12 +160,20 @@ account_tried:
   description: Whether the accounts were tried. They are not when nothing here has the package C(requests) yet.
   returned: success
   type: bool
-vms:
-  description: The VM ids of servers that belong to this OpenNebula cloud, as the accounts tell it.
+servers:
+  description:
+    - The servers at ElasticHosts that belong to this OpenNebula cloud and whose VM it has, or may have when it cannot
+      be asked. Each with its UUID, its VM and whether it runs.
   returned: success
   type: list
   elements: str
-  sample: ["7", "12"]
+  sample: ["6f0d7a52-3c58-4f0e-9a61-1b2c3d4e5f60 (VM 7, runs)"]
+leftovers:
+  description: Those whose VM OpenNebula has no longer. The drivers destroy them while they run.
+  returned: success
+  type: list
+  elements: str
+  sample: ["0b9c8d7e-6f5a-4b3c-8d2e-1f0a9b8c7d6e (VM 5, stopped)"]
 venv_base:
   description: The interpreter to make the virtual environment with, empty when it is there or not asked for.
   returned: success
@@ -186,6 +194,13 @@ running:
   description: Whether OpenNebula is running.
   returned: success
   type: bool
+start_problem:
+  description:
+    - Why an OpenNebula that runs would not start again after a stop, as far as that can be seen without one. Empty
+      where nothing stands in the way, or where it does not run.
+  returned: success
+  type: str
+  sample: ""
 restart_due:
   description:
     - Whether OpenNebula has to be restarted, because it runs with other sections or older programs of the drivers than
@@ -222,10 +237,12 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.bursting.settings import parse_rc
-from ..module_utils.front_end import FrontEnd, Service, group_name, location, run, user_name
-from ..module_utils.front_end_library import ask_zones
+from ..module_utils.front_end import FrontEnd, group_name, location, run, user_name
+from ..module_utils.front_end_library import Server, ask_zones
+from ..module_utils.front_end_service import Service
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.layout import Layout, layout
+from ..module_utils.opennebula.registry import is_done
 
 ARGUMENTS = {
     "one_location": {"type": "str", "default": ""},
@@ -381,6 +398,17 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
     return sections, ""
 
 
+def restart_problem(service: Service) -> str:
+    """Why OpenNebula must not be stopped, as a sentence for whoever runs the role; empty where it may be."""
+    what = service.start_problem() if service.kind != "none" else ""
+    if not what:
+        return ""
+    return (
+        f"OpenNebula would not start again after a restart: {what}. Put that right, or set one_eh_driver_restart to"
+        " false."
+    )
+
+
 def restart_due(folders: Layout, sections: List[Dict[str, str]]) -> bool:
     """Whether the core that runs was started before the drivers became what they are (opennebula-drivers 1.2)."""
     dump = Path(folders.var, "config")
@@ -502,7 +530,7 @@ def account_problem(zone: Mapping[str, str]) -> str:
 
 def accounts(zones: List[Dict[str, str]], ask: str, cloud: str, python: str, scratch: str) -> Dict[str, Any]:
     """Try them, if they are whole and something here has the package requests."""
-    result: Dict[str, Any] = {"problem": "", "tried": False, "vms": []}
+    result: Dict[str, Any] = {"problem": "", "tried": False, "servers": []}
     if ask == "servers" and cloud:
         zones = [{**zone, "cloud": cloud} for zone in zones if not account_problem(zone)]
     elif ask in ("form", "access"):
@@ -517,7 +545,28 @@ def accounts(zones: List[Dict[str, str]], ask: str, cloud: str, python: str, scr
     if refused:
         where = f" of the zone {refused[0].name}" if refused[0].name else ""
         result["problem"] = f"The ElasticHosts account{where} was tried: {refused[0].problem.rstrip('.')}."
-    return {**result, "tried": True, "vms": sorted({vm for answer in answers for vm in answer.vms})}
+    return {**result, "tried": True, "servers": sorted({server for answer in answers for server in answer.servers})}
+
+
+def is_gone(front_end: FrontEnd, vm: str) -> bool:
+    """Whether the core says that a VM is done, or that it has none of that number. Without an answer it is not gone."""
+    done = front_end.call("onevm", "show", "-x", vm)
+    if done.is_right:
+        return is_done(done.output)
+    return bool(re.search(rf"Error getting (VM|virtual machine) \[{vm}\]", done.errors or done.output))
+
+
+def sorted_out(front_end: FrontEnd, servers: List[Server]) -> Tuple[List[str], List[str]]:
+    """Servers whose VM the core has, or may have, and those whose VM it has no longer."""
+    vms = {server.vm for server in servers if server.vm.isdigit()}
+    gone = {vm for vm in vms if is_gone(front_end, vm)}
+    kept: List[str] = []
+    leftovers: List[str] = []
+    for server in servers:
+        state = "runs" if server.status == "active" else server.status
+        shown = f"{server.uuid} (VM {server.vm or 'unknown'}, {state})"
+        (leftovers if server.vm in gone else kept).append(shown)
+    return kept, leftovers
 
 
 def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
@@ -535,6 +584,7 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     front_end = FrontEnd(one_location, owner)
     service = Service(front_end, params["service"], params["service_name"])
     running = service.runs()
+    kept, leftovers = sorted_out(front_end, found["servers"])
     # The order of these is the order in which they are worth telling.
     problems: Dict[str, str] = {
         "installation": missing,
@@ -558,11 +608,13 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "settings": {name: value for name, value in settings.items() if name not in UNTOLD},
         "auth_is_set": bool(settings.get("EHAUTH")),
         "account_tried": found["tried"],
-        "vms": found["vms"],
+        "servers": kept,
+        "leftovers": leftovers,
         "zone_files": list(of_hosts),
         "sections": sections,
         "service": service.kind,
         "running": running,
+        "start_problem": restart_problem(service) if running else "",
         "restart_due": running and restart_due(folders, sections),
         "commands": front_end.has("onehost"),
         "scheduler_file": scheduler_file(folders, release),

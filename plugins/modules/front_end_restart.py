@@ -12,6 +12,8 @@ author: The opennebula.elastichosts authors (@opennebula)
 description:
   - Restarts the core of OpenNebula through the init system of the machine, or the script C(one) of the installation,
     and waits until it answers its own command line. Actions that are under way in OpenNebula are lost with a restart.
+  - OpenNebula is not stopped unless C(oned) and C(onehost) can be loaded as the restart would load them. A start that
+    fails is tried once more, and if that fails as well, the error names the command that starts it.
   - Does nothing when OpenNebula is not running. It reads its configuration when it is started the next time.
   - The role P(opennebula.elastichosts.one_eh_driver#role) uses it as a handler.
 attributes:
@@ -74,11 +76,10 @@ service:
   sample: systemd
 """
 
-from typing import Any, Dict
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.front_end import FrontEnd, Service, wait_until
+from ..module_utils.front_end import FrontEnd
+from ..module_utils.front_end_service import Service
 
 ARGUMENTS = {
     "one_location": {"type": "str", "default": ""},
@@ -88,26 +89,6 @@ ARGUMENTS = {
     "scheduler": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 120},
 }
-LOOK_SECONDS = 0.5
-
-
-def problem_after_restart(front_end: FrontEnd, service: Service, params: Dict[str, Any]) -> str:
-    """Restart; empty when the core is there again, else one sentence."""
-    log = f"{front_end.folders.log}/oned.log"
-    done = service.restart(params["scheduler"], params["timeout"])
-    if not done.is_right:
-        return f"OpenNebula could not be restarted ({service.kind}): {done.reason}. Look into {log}."
-    if not front_end.has("onehost"):
-        return ""
-    last = []
-
-    def answers() -> bool:
-        last[:] = [front_end.answers()]
-        return bool(last[0].is_right)
-
-    if wait_until(params["timeout"], LOOK_SECONDS, answers):
-        return ""
-    return f"OpenNebula does not answer {params['timeout']:g} s after its restart: {last[0].reason}. Look into {log}."
 
 
 def main() -> None:
@@ -117,7 +98,7 @@ def main() -> None:
     service = Service(front_end, params["service"], params["name"])
     running = service.kind != "none" and service.runs()
     if running and not module.check_mode:
-        problem = problem_after_restart(front_end, service, params)
+        problem = service.restart(params["scheduler"], params["timeout"])
         if problem:
             module.fail_json(msg=problem)
     module.exit_json(changed=running, running=running, service=service.kind)

@@ -27,4 +27,4 @@ def test_a_new_sentence_is_found_however_it_is_put_together() -> None:
     assert (
         "check EHAUTH or auth, <user uuid>:<secret API key>, and that the endpoint is the zone of this account" in texts
     )
-    assert any(text.startswith("Servers of this OpenNebula cloud still run at ElasticHosts") for text in texts)  # YAML
+    assert any(text.startswith("Servers of this OpenNebula cloud are still at ElasticHosts") for text in texts)  # YAML

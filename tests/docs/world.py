@@ -144,6 +144,7 @@ class World:
                 enter = self.front_end.enter()
             else:
                 environment["ONE_LOCATION"] = str(self.front_end.root)
+                environment["RUBYLIB"] = f"{self.front_end.root}/lib/ruby"
                 places.append(str(self.front_end.folders["bin"]))
             environment["PATH"] = os.pathsep.join([*places, environment["PATH"]])
         return Shell(self.folder, environment, enter)

@@ -106,6 +106,9 @@ class FrontEnd:
             (self.folders["mads"] / name).write_text("#!/bin/sh\n")
         if version(self.release) >= (3, 4):
             (self.folders["var"] / "remotes/tm/dummy").mkdir(parents=True)
+        if version(self.release) >= (7, 0):
+            # Empty in an installation from source, and there all the same.
+            (self.folders["mads"].parent / "python").mkdir()
         if version(self.release) >= (4, 4):
             (self.folders["var"] / "remotes/VERSION").write_text(f"{RELEASES[self.release]}\n")
         if self.system_wide:
@@ -119,7 +122,8 @@ class FrontEnd:
                 (self.root.parent / f"{self.root.name}.open" / name).mkdir(parents=True, mode=0o755)
 
     def _add_programs(self) -> None:
-        names = ["oned", "onehost", "onecluster", *(["onedatastore"] if version(self.release) >= (3, 4) else [])]
+        datastores = ["onedatastore"] if version(self.release) >= (3, 4) else []
+        names = ["oned", "onehost", "onecluster", "onevm", *datastores]
         starters = {"systemd": "usr/bin/systemctl", "sysv": "etc/init.d/opennebula", "one": "bin/one"}
         for program in (*(self.folders["bin"] / name for name in names), self.root / starters[self.init]):
             program.parent.mkdir(exist_ok=True)
@@ -147,6 +151,28 @@ class FrontEnd:
 
     def _pid_file(self) -> Path:
         return self.root / "run/one/oned.pid" if self.system_wide else self.folders["var"] / "oned.pid"
+
+    def by_hand(self, *words: str) -> str:
+        """What a program of OpenNebula prints for an administrator, whose environment is as the guides want it."""
+        own = {"ONE_LOCATION": str(self.root), "RUBYLIB": f"{self.root}/lib/ruby"}
+        command = [str(self.folders["bin"] / words[0]), *words[1:]]
+        environment = {**os.environ, **own}
+        return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def upgrade(self, release: str) -> None:
+        """Packages of a later release, with their own configuration, and a start; what the core knows stays.
+
+        The new files of configuration hold nothing of the drivers; what the packages did not bring, they do not touch.
+        """
+        self.release = release
+        for old in self.folders["etc"].glob("*.conf"):
+            old.unlink()
+        for sample in (SAMPLES / release).glob("*.conf"):
+            shutil.copy(sample, self.folders["etc"])
+        (self.folders["mads"].parent / "python").mkdir(exist_ok=True)
+        (self.folders["var"] / "remotes/VERSION").write_text(f"{RELEASES[release]}\n")
+        (self.folders["var"] / "config").write_text("# dumped by a core without the drivers\n")
+        self.write_state({**self.state(), "release": RELEASES[release], "loaded": [], "transfer": ["shared", "ssh"]})
 
     # --- what a test sets and sees --------------------------------------------------------------------------------
 

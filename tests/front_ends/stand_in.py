@@ -6,6 +6,9 @@
 
 FOLDER holds state.json, and calls.jsonl, where every call is noted. A start reads the configuration with a reader of
 its own and starts the ElasticHosts drivers that it finds there: one that does not answer INIT keeps OpenNebula down.
+
+The programs in Ruby load as the real ones do: those of a self-contained installation need ONE_LOCATION, from 7.0 on
+also RUBYLIB. What does not load says so in its first line, and ends with a backtrace; so does a start.
 """
 
 from __future__ import annotations
@@ -99,6 +102,29 @@ def write_dump(state: State, sections: list[tuple[str, dict[str, str]]]) -> None
     old = number(state["release"]) < (4, 0)
     lines.append("HOST_MONITORING_INTERVAL=600" if old else "MONITORING_INTERVAL=60")
     Path(state["folders"]["var"], "config").write_text("\n".join(lines) + "\n")
+
+
+# --- Ruby -------------------------------------------------------------------------------------------------------------
+
+IN_RUBY = ("onehost", "onecluster", "onedatastore", "onevm")
+
+
+def loading_error(state: State, program: str, words: list[str]) -> str:
+    """What Ruby says when it cannot load a program, or what a start needs; empty where it can."""
+    if program not in IN_RUBY and (program, words) != ("one", ["start"]):
+        return ""
+    root, missing = state["one_location"], state.get("missing_gem", "")
+    if root and os.environ.get("ONE_LOCATION") != root:
+        missing = "command_parser"
+    elif root and number(state["release"]) >= (7, 0):
+        found = f"{root}/lib/ruby" in os.environ.get("RUBYLIB", "").split(os.pathsep)
+        missing = missing if found else "load_opennebula_paths"
+    if not missing:
+        return ""
+    require = "/usr/lib/ruby/vendor_ruby/rubygems/core_ext/kernel_require.rb:86:in 'require'"
+    place = f"{root}/bin" if root else "/usr/bin"
+    main = f"{place}/{'onehem-server' if program == 'one' else program}:32:in '<main>'"
+    return f"{require}: cannot load such file -- {missing} (LoadError)\n\tfrom {require}\n\tfrom {main}\n"
 
 
 # --- the command line -------------------------------------------------------------------------------------------------
@@ -209,22 +235,35 @@ def list_hosts(state: State, words: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+MEMBERS = ("hosts", "datastores", "vnets")
+
+
+def cluster_xml(cluster: State) -> str:
+    members = "".join(
+        f"<{kind.upper()}>" + "".join(f"<ID>{member}</ID>" for member in cluster.get(kind, [])) + f"</{kind.upper()}>"
+        for kind in MEMBERS
+    )
+    template = cluster.get("template", "<TEMPLATE></TEMPLATE>")
+    return f"<CLUSTER><ID>{cluster['id']}</ID><NAME>{cluster['name']}</NAME>{members}{template}</CLUSTER>"
+
+
+def template_of(text: str) -> str:
+    """The XML of a template that is given as XML or as lines; without an attribute the lines are no template."""
+    if text.startswith("<"):
+        return text.strip()
+    pairs = re.findall(r'^(\w+)\s*=\s*"(.*)"$', text, re.MULTILINE)
+    if not pairs:
+        raise Refused("[ClusterUpdateTemplate] Cannot update template. Parse error: syntax error, unexpected $end.")
+    return "<TEMPLATE>" + "".join(f"<{name}><![CDATA[{value}]]></{name}>" for name, value in pairs) + "</TEMPLATE>"
+
+
 def onecluster(state: State, words: list[str]) -> str:
     command, rest = words[0], words[1:]
     clusters = state["clusters"]
     if command == "list" and rest == ["-x"]:
-        parts = [
-            f"<CLUSTER><ID>{one['id']}</ID><NAME>{one['name']}</NAME>"
-            + "".join(
-                f"<{kind.upper()}>" + "".join(f"<ID>{member}</ID>" for member in one[kind]) + f"</{kind.upper()}>"
-                for kind in ("hosts", "datastores")
-            )
-            + "<VNETS/></CLUSTER>"
-            for one in clusters
-        ]
-        return f"<CLUSTER_POOL>{''.join(parts)}</CLUSTER_POOL>\n"
+        return f"<CLUSTER_POOL>{''.join(map(cluster_xml, clusters))}</CLUSTER_POOL>\n"
     if command == "create":
-        clusters.append({"id": new_id(state), "name": rest[0], "hosts": [], "datastores": []})
+        clusters.append({"id": new_id(state), "name": rest[0], "hosts": [], "datastores": [], "vnets": []})
         return f"ID: {clusters[-1]['id']}\n"
     cluster = by_name(clusters, "CLUSTER", rest[0])
     if command == "addhost":
@@ -236,8 +275,12 @@ def onecluster(state: State, words: list[str]) -> str:
     if command == "adddatastore":
         cluster["datastores"].append(by_name(state["datastores"], "DATASTORE", rest[1])["id"])
         return ""
+    if command == "update":
+        # What is not in the file is gone.
+        cluster["template"] = template_of(Path(rest[1]).read_text())
+        return ""
     if command == "delete":
-        members = [f"{len(cluster[kind])} {kind}" for kind in ("hosts", "datastores") if cluster[kind]]
+        members = [f"{len(cluster[kind])} {kind}" for kind in MEMBERS if cluster.get(kind)]
         if members:
             raise Refused(f"[ClusterDelete] Cannot delete cluster. Cluster is not empty, it contains {members[0]}.")
         clusters.remove(cluster)
@@ -277,6 +320,40 @@ def onedatastore(state: State, words: list[str]) -> str:
     raise Refused(f"onedatastore knows no {command}")
 
 
+def onevm(state: State, words: list[str]) -> str:
+    command, rest = words[0], words[1:]
+    vms = state.setdefault("virtual_machines", {})
+    number_ = rest[-1] if command == "show" else rest[0]
+    if number_ not in vms:
+        noun = "VM" if number(state["release"]) < (3, 0) else "virtual machine"
+        raise Refused(f"[VirtualMachineInfo] Error getting {noun} [{number_}].")
+    vm = vms[number_]
+    if command == "deploy":
+        vm.update(state=3, datastore=system_datastore(state, by_name(state["hosts"], "HOST", rest[1])))
+        return ""
+    if command == "show" and rest[0] == "-x":
+        history = ""
+        if "datastore" in vm:
+            found = by_name(state["datastores"], "DATASTORE", vm["datastore"])
+            history = f"<HISTORY><DS_ID>{found['id']}</DS_ID><TM_MAD>{found['tm']}</TM_MAD></HISTORY>"
+        records = f"<HISTORY_RECORDS>{history}</HISTORY_RECORDS>"
+        return f"<VM><ID>{number_}</ID><STATE>{vm['state']}</STATE>{records}</VM>\n"
+    raise Refused(f"onevm knows no {command}")
+
+
+def system_datastore(state: State, host: State) -> str:
+    """Where a VM on this host has its disks: 3.4 knows one place, 3.6 and 3.8 what the template of the cluster names,
+    later releases what is in the cluster."""
+    release = number(state["release"])
+    cluster = next((one for one in state["clusters"] if host["id"] in one["hosts"]), None)
+    if cluster is None or release < (3, 6):
+        return "0"
+    if release < (4, 0):
+        named = re.search(r"<SYSTEM_DS>(?:<!\[CDATA\[)?(\d+)", cluster.get("template", ""))
+        return named.group(1) if named else "0"
+    return str(cluster["datastores"][0]) if cluster["datastores"] else "0"
+
+
 # --- starting and stopping --------------------------------------------------------------------------------------------
 
 
@@ -290,6 +367,9 @@ def one(state: State, words: list[str]) -> str:
         pid_file(state).unlink(missing_ok=True)
         return ""
     if words == ["start"]:
+        if state.get("failing_starts", 0) > 0:
+            state["failing_starts"] -= 1
+            raise Refused("oned failed to start")
         load(state)
         state["running"] = True
         pid_file(state).write_text("1\n")
@@ -303,9 +383,10 @@ def systemctl(state: State, words: list[str]) -> str:
         if not state["running"]:
             sys.exit(3)
         return ""
-    if words[0] == "restart" and words[1] in units:
-        if words[1] == "opennebula":
+    if words[0] in ("start", "restart") and words[1] in units:
+        if words == ["restart", "opennebula"]:
             one(state, ["stop"])
+        if words[1] == "opennebula":
             one(state, ["start"])
         return ""
     raise Refused(f"Unit {words[-1]}.service not found.")
@@ -320,6 +401,7 @@ def init_script(state: State, words: list[str]) -> str:
         return "one is running\n"
     if words == ["restart"]:
         one(state, ["stop"])
+    if words in (["start"], ["restart"]):
         return one(state, ["start"])
     raise Refused("Usage: /etc/init.d/opennebula {start|stop|restart|status}")
 
@@ -344,6 +426,7 @@ PROGRAMS = {
     "onehost": onehost,
     "onecluster": onecluster,
     "onedatastore": onedatastore,
+    "onevm": onevm,
 }
 
 
@@ -354,8 +437,12 @@ def main() -> NoReturn:
         file.write(json.dumps({"argv": [program, *words], "user": os.geteuid(), "home": os.environ.get("HOME")}) + "\n")
     path = folder / "state.json"
     state = json.loads(path.read_text())
+    unloaded = loading_error(state, program, words)
+    if unloaded:
+        sys.stderr.write(unloaded)
+        sys.exit(1)
     try:
-        if program in ("onehost", "onecluster", "onedatastore") and not state["running"]:
+        if program in IN_RUBY and not state["running"]:
             raise Refused("Connection refused - connect(2) for localhost port 2633")
         print(PROGRAMS[program](state, words), end="")
     except Refused as refusal:

@@ -30,6 +30,13 @@ STATES = {
     8: "OFFLINE",
 }
 """of a host, by number; the same from 2.0 to 7.4"""
+DONE = "6"
+"""the state of a VM that has come to its end, the same from 2.0 to 7.4"""
+SYSTEM_DATASTORE = "SYSTEM_DS"
+DEFAULT_DATASTORE = "0"
+"""the id of the system datastore of a cluster that names none"""
+NEW_DATASTORE = "ID_OF_THE_NEW_DATASTORE"
+"""stands in a template for the id that the datastore of this plan has once it is created"""
 SHORT_STATES = {"on": 2, "off": 4, "err": 3, "init": 0, "update": 1, "updt": 1, "dsbl": 4, "offline": 8}
 """the words of the tables that ``onehost list`` prints"""
 
@@ -39,12 +46,16 @@ class RegistryError(Exception):
 
 
 class Form(NamedTuple):
-    """How a release is told of a host. ``datastore``: what makes a datastore a system one; None: it has none."""
+    """How a release is told of a host. ``datastore``: what makes a datastore a system one; None: it has none.
+
+    ``named``: whether the system datastore of a cluster is the one that its template names; else it is the one in it.
+    """
 
     since: Tuple[int, int]
     create: Tuple[str, ...]
     grouped: bool
     datastore: Optional[Mapping[str, str]]
+    named: bool = False
 
 
 FORMS: Tuple[Form, ...] = (
@@ -52,7 +63,7 @@ FORMS: Tuple[Form, ...] = (
     Form((3, 2), (IM_MAD, VM_MAD, TM_2, "dummy"), False, None),
     # One system datastore for all hosts, which belongs to them.
     Form((3, 4), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), False, None),
-    Form((3, 6), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"SYSTEM": "YES"}),
+    Form((3, 6), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"SYSTEM": "YES"}, True),
     Form((4, 0), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"TYPE": "SYSTEM_DS"}),
     Form((5, 0), ("-i", IM_MAD, "-v", VM_MAD), True, {"TYPE": "SYSTEM_DS"}),
 )
@@ -90,13 +101,28 @@ class Host:
 
 @dataclass(frozen=True)
 class Group:
-    """A cluster: its members by id."""
+    """A cluster: its members by id, and its template as the XML that the core prints."""
 
     id: str
     name: str
     hosts: Tuple[str, ...] = ()
     datastores: Tuple[str, ...] = ()
     networks: Tuple[str, ...] = ()
+    template: str = "<TEMPLATE />"
+
+    @property
+    def system_datastore(self) -> str:
+        """The id of the datastore that the template names; empty where it names none."""
+        return (ET.fromstring(self.template).findtext(SYSTEM_DATASTORE) or "").strip()  # noqa: S314 (as read before)
+
+    def template_with(self, datastore: str) -> str:
+        """The template with another system datastore, or without one; an update replaces all that was in it."""
+        root = ET.fromstring(self.template)  # noqa: S314 (as read before)
+        for element in root.findall(SYSTEM_DATASTORE):
+            root.remove(element)
+        if datastore:
+            ET.SubElement(root, SYSTEM_DATASTORE).text = datastore
+        return ET.tostring(root, encoding="unicode")
 
 
 @dataclass(frozen=True)
@@ -184,18 +210,20 @@ def _hosts_of_table(text: str) -> Tuple[Host, ...]:
 
 
 def read_clusters(text: str) -> Tuple[Group, ...]:
-    root = _needed(text, "onecluster")
-    return tuple(
-        Group(
-            element.findtext("ID") or "",
-            element.findtext("NAME") or "",
-            *(
-                tuple(one.text or "" for one in element.findall(f"{kind}/ID"))
-                for kind in ("HOSTS", "DATASTORES", "VNETS")
-            ),
-        )
-        for element in _all(root, "CLUSTER")
+    return tuple(_cluster(element) for element in _all(_needed(text, "onecluster"), "CLUSTER"))
+
+
+def _cluster(element: ET.Element) -> Group:
+    hosts, datastores, networks = (
+        tuple(one.text or "" for one in element.findall(f"{kind}/ID")) for kind in ("HOSTS", "DATASTORES", "VNETS")
     )
+    number, name = element.findtext("ID") or "", element.findtext("NAME") or ""
+    return Group(number, name, hosts, datastores, networks, _template(element))
+
+
+def _template(element: ET.Element) -> str:
+    found = element.find("TEMPLATE")
+    return Group.template if found is None else ET.tostring(found, encoding="unicode").strip()
 
 
 def read_datastores(text: str) -> Tuple[Datastore, ...]:
@@ -204,6 +232,12 @@ def read_datastores(text: str) -> Tuple[Datastore, ...]:
         Datastore(element.findtext("ID") or "", element.findtext("NAME") or "", element.findtext("TM_MAD") or "")
         for element in _all(root, "DATASTORE")
     )
+
+
+def is_done(text: str) -> bool:
+    """Whether ``onevm show -x`` prints a VM that has come to its end."""
+    root = _xml(text)
+    return root is not None and root.tag == "VM" and (root.findtext("STATE") or "").strip() == DONE
 
 
 def _xml(text: str) -> Optional[ET.Element]:
@@ -243,6 +277,8 @@ def plan_present(release: str, wanted: Wanted, registry: Registry) -> List[Comma
         commands.append(Command("onecluster", ("create", wanted.cluster)))
     if row.grouped and row.datastore is not None:
         commands += _datastore(row.datastore, wanted, registry, cluster)
+    if row.named:
+        commands += _named_datastore(wanted, registry, cluster)
     hosts = {host.name: host for host in registry.hosts}
     for name in wanted.hosts:
         host = hosts.get(name)
@@ -279,6 +315,32 @@ def _datastore(
     return []
 
 
+def _named_datastore(wanted: Wanted, registry: Registry, cluster: Optional[Group]) -> List[Command]:
+    """Name the datastore in the template of the cluster: without that the VMs of its hosts use datastore 0.
+
+    Raises RegistryError when VMs of somebody else's hosts would use it then.
+    """
+    group = cluster or Group("", wanted.cluster)
+    found = _by_name(registry.datastores, wanted.datastore)
+    named = group.system_datastore
+    if found is not None and named == found.id:
+        return []
+    elsewhere = next((one for one in registry.datastores if one.id == named != DEFAULT_DATASTORE), None)
+    ours = {host.id for host in our_hosts(wanted, registry)}
+    strangers = [host.name for host in registry.hosts if host.id in set(group.hosts) - ours]
+    if elsewhere is not None or strangers:
+        reason = f"has the system datastore {elsewhere.name}" if elsewhere else f"holds the host {strangers[0]}"
+        raise RegistryError(
+            f"The cluster {wanted.cluster} {reason}, and all hosts of a cluster share its system datastore: give the"
+            " hosts for ElasticHosts a cluster of their own (one_eh_driver_cluster)."
+        )
+    return [_update(group, found.id if found else NEW_DATASTORE)]
+
+
+def _update(cluster: Group, datastore: str) -> Command:
+    return Command("onecluster", ("update", cluster.name, "FILE"), cluster.template_with(datastore))
+
+
 def plan_absent(release: str, wanted: Wanted, registry: Registry, *, force: bool = False) -> List[Command]:
     """The commands that take hosts, datastore and cluster out again; what somebody else uses stays.
 
@@ -296,11 +358,14 @@ def plan_absent(release: str, wanted: Wanted, registry: Registry, *, force: bool
     if busy or not row.grouped:
         return commands
     datastore = _by_name(registry.datastores, wanted.datastore)
-    goes = datastore is not None and datastore.transfer in ("", wanted.transfer)
-    if goes:
-        commands.append(Command("onedatastore", ("delete", wanted.datastore)))
     cluster = _by_name(registry.clusters, wanted.cluster)
-    if cluster is not None and not _others(cluster, ours, datastore.id if datastore and goes else ""):
+    cluster_goes = cluster is not None and not others(wanted, registry)
+    if datastore is not None and _is_ours(datastore, wanted):
+        # First, so that no cluster names a datastore that is gone, even if this is broken off.
+        stay = [group for group in registry.clusters if row.named and not (group is cluster and cluster_goes)]
+        commands += [_update(group, "") for group in stay if group.system_datastore == datastore.id]
+        commands.append(Command("onedatastore", ("delete", wanted.datastore)))
+    if cluster_goes:
         commands.append(Command("onecluster", ("delete", wanted.cluster)))
     return commands
 
@@ -314,10 +379,24 @@ def counted(busy: Sequence[Host]) -> str:
     return ", ".join(f"{host.name} ({host.vms})" for host in busy)
 
 
-def _others(cluster: Group, hosts: Sequence[Host], datastore: str) -> bool:
-    """Whether a cluster has members that are not ours."""
-    ours = {host.id for host in hosts}
-    return bool(cluster.networks) or bool(set(cluster.hosts) - ours) or bool(set(cluster.datastores) - {datastore})
+def others(wanted: Wanted, registry: Registry) -> List[str]:
+    """What the cluster holds beside our hosts and our datastore, each as words for a sentence."""
+    cluster = _by_name(registry.clusters, wanted.cluster)
+    if cluster is None:
+        return []
+    ours = {host.id for host in our_hosts(wanted, registry)}
+    hosts = {host.id: host.name for host in registry.hosts}
+    stores = {store.id: store.name for store in registry.datastores}
+    own = {store.id for store in registry.datastores if _is_ours(store, wanted)}
+    return [
+        *(f"the host {hosts.get(member, member)}" for member in cluster.hosts if member not in ours),
+        *(f"the datastore {stores.get(member, member)}" for member in cluster.datastores if member not in own),
+        *(f"the virtual network {member}" for member in cluster.networks),
+    ]
+
+
+def _is_ours(datastore: Datastore, wanted: Wanted) -> bool:
+    return datastore.name == wanted.datastore and datastore.transfer in ("", wanted.transfer)
 
 
 def _by_name(items: Sequence[Named], name: str) -> Optional[Named]:

@@ -74,6 +74,45 @@ def test_settings_are_made_once_and_then_only_what_is_given_changes(run: Run, tm
     assert path.read_text() == "# mine\nEHCLOUD=2\nEHURI=http://a\nEHAUTH=u:strenggeheim\n"
 
 
+def visible(folder: Path) -> list[str]:
+    """What is in the folder of the packages, without the note that the module made it."""
+    return [entry.name for entry in folder.iterdir() if entry.name != driver_files.MADE]
+
+
+def test_no_server_at_all_is_a_number_that_is_written(run: Run, tmp_path: Path) -> None:
+    rc = tmp_path / "im_ehrc"
+    run(
+        files=settings(rc, values={"MAX_SERVERS": 0}),
+        zones=[{"name": "eh-london", "max_servers": 0}, {"name": "eh-sanjose", "max_servers": 12}, {"name": "eh"}],
+        zones_folder=str(tmp_path / "hosts"),
+    )
+    assert "\nMAX_SERVERS=0\n" in rc.read_text()
+    written = {path.name: path.read_text().splitlines()[1:] for path in (tmp_path / "hosts").iterdir()}
+    assert written == {"eh-londonrc": ["MAX_SERVERS=0"], "eh-sanjoserc": ["MAX_SERVERS=12"], "ehrc": []}
+    run(files=settings(rc, values={"MAX_SERVERS": ""}))
+    assert "\nMAX_SERVERS=0\n" in rc.read_text()
+
+
+def test_a_folder_that_was_there_before_the_packages_stays_even_if_it_is_empty(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "python").mkdir()
+    run()
+    assert [entry.name for entry in (tmp_path / "python").iterdir()] == ["one_eh"]
+    run(state="absent")
+    assert list((tmp_path / "python").iterdir()) == []
+
+
+def test_a_folder_that_was_made_for_the_packages_goes_with_them_unless_it_holds_something_else(
+    run: Run, tmp_path: Path
+) -> None:
+    run()
+    run(state="absent")
+    assert not (tmp_path / "python").exists()
+    run()
+    (tmp_path / "python/theirs.py").write_text("")
+    run(state="absent")
+    assert visible(tmp_path / "python") == ["theirs.py"]
+
+
 def test_packages_are_exchanged_as_a_whole_and_never_missing_meanwhile(run: Run, tmp_path: Path) -> None:
     library = tmp_path / "python/one_eh"
     run(python=sys.executable)
@@ -96,7 +135,7 @@ def test_packages_are_exchanged_as_a_whole_and_never_missing_meanwhile(run: Run,
     assert all(seen)
     assert result["programs_changed"]
     assert library.stat().st_ino != old
-    assert [entry.name for entry in library.parent.iterdir()] == ["one_eh"]
+    assert visible(library.parent) == ["one_eh"]
     assert not (library / "bursting/gone.py").exists()
     assert "answer_init" in (library / "bursting/start.py").read_text()
     assert not run(python=sys.executable)["changed"]
@@ -161,7 +200,7 @@ def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_packages(run: Run
         signal.signal(signal.SIGXFSZ, usual)
     assert re.search(r"/python/one_eh/\S+\.py: File too large\. Make room and run the task again", message)
     assert older.read_text() == "# older\n"
-    assert [entry.name for entry in (tmp_path / "python").iterdir()] == ["one_eh"]
+    assert visible(tmp_path / "python") == ["one_eh"]
 
 
 def test_a_tree_holds_its_files_and_no_others(run: Run, tmp_path: Path) -> None:

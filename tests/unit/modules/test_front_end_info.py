@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils import front_end
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_library import Server
 from ansible_collections.opennebula.elastichosts.plugins.modules import front_end_info
+from tests.front_ends import FrontEnd
 
 NOBODY = 65534
 AUTH = "5c7d1e0a-2b3f-4a6d-8e9c-0123456789ab:Geheimnis23"
@@ -224,6 +226,34 @@ def test_one_location_is_taken_from_the_environment_or_from_the_core_that_runs(
         found = look(tree, one_location="", release="7.4")
         core.kill()
     assert (found["one_location"], found["folders"]["etc"]) == (str(tree), f"{tree}/etc")
+
+
+@pytest.mark.parametrize(("release", "noun"), [("2.0", "VM"), ("3.8", "virtual machine"), ("7.4", "virtual machine")])
+def test_only_a_server_whose_machine_the_core_no_longer_has_is_a_leftover(
+    tmp_path: Path, release: str, noun: str
+) -> None:
+    where = FrontEnd(tmp_path / "one", release)
+    where.write_state({**where.state(), "virtual_machines": {"3": {"state": 3}, "8": {"state": 8}, "6": {"state": 6}}})
+    core = front_end.FrontEnd(str(where.root), "")
+    assert f"Error getting {noun} [77]." in core.call("onevm", "show", "-x", "77").errors
+    servers = [
+        Server("a", "3", "active"),
+        Server("b", "8", "stopped"),
+        Server("c", "6", "stopped"),
+        Server("d", "77", "active"),
+        Server("e", "", "stopped"),
+    ]
+    kept, leftovers = front_end_info.sorted_out(core, servers)
+    assert kept == ["a (VM 3, runs)", "b (VM 8, stopped)", "e (VM unknown, stopped)"]
+    assert leftovers == ["c (VM 6, stopped)", "d (VM 77, runs)"]
+
+
+def test_no_server_is_a_leftover_where_the_core_cannot_be_asked(tmp_path: Path) -> None:
+    where = FrontEnd(tmp_path / "one", "7.4", running=False)
+    core = front_end.FrontEnd(str(where.root), "")
+    assert front_end_info.sorted_out(core, [Server("d", "77", "active")]) == (["d (VM 77, runs)"], [])
+    (where.folders["bin"] / "onevm").unlink()
+    assert front_end_info.sorted_out(core, [Server("d", "77", "active")]) == (["d (VM 77, runs)"], [])
 
 
 def test_a_daemon_that_a_start_leaves_behind_keeps_nobody_waiting() -> None:

@@ -21,17 +21,20 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
 WANTED = Wanted(("eh",))
 OURS = ("im_eh", "vmm_eh")
 GROUPED = ["onecluster create eh", "onedatastore create FILE -c eh"]
+NAMED = [*GROUPED, "onecluster update eh FILE"]
+"""3.6 to 3.8: the template of a cluster names its system datastore"""
 
 
 def lines(commands: list[registry.Command]) -> list[str]:
     return [command.line for command in commands]
 
 
-def known(*, vms: int = 0, extra: tuple[str, ...] = ()) -> Registry:
+def known(*, vms: int = 0, extra: tuple[str, ...] = (), named: str = "101") -> Registry:
     """All that the plan makes, as the core lists it afterwards."""
+    template = f"<TEMPLATE><SYSTEM_DS>{named}</SYSTEM_DS></TEMPLATE>"
     return Registry(
         (Host("7", "eh", 2, OURS, vms),),
-        (Group("100", "eh", ("7", *extra), ("101",)),),
+        (Group("100", "eh", ("7", *extra), ("101",), (), template),),
         (Datastore("0", "system", "shared"), Datastore("101", "eh_system", "eh")),
     )
 
@@ -43,7 +46,9 @@ def known(*, vms: int = 0, extra: tuple[str, ...] = ()) -> Registry:
         ("3.0", [], "onehost create eh im_eh vmm_eh tm_dummy"),
         ("3.2.1", [], "onehost create eh im_eh vmm_eh tm_dummy dummy"),
         ("3.4", [], "onehost create eh -i im_eh -v vmm_eh -n dummy"),
-        ("3.6", GROUPED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
+        ("3.6", NAMED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
+        ("3.8.5", NAMED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
+        ("4.0", GROUPED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
         ("4.14.2", GROUPED, "onehost create eh -i im_eh -v vmm_eh -n dummy -c eh"),
         ("5.0", GROUPED, "onehost create eh -i im_eh -v vmm_eh -c eh"),
         ("7.4.0", GROUPED, "onehost create eh -i im_eh -v vmm_eh -c eh"),
@@ -62,6 +67,30 @@ def test_what_makes_a_datastore_a_system_one_depends_on_the_release(release: str
 @pytest.mark.parametrize("release", ["3.8", "7.4"])
 def test_what_is_there_is_not_made_again(release: str) -> None:
     assert plan_present(release, WANTED, known()) == []
+
+
+@pytest.mark.parametrize("named", ["", "0", "55"])
+def test_a_cluster_of_3_8_that_names_no_datastore_or_one_that_is_gone_gets_ours(named: str) -> None:
+    (command,) = plan_present("3.8", WANTED, known(named=named))
+    assert command == registry.Command(
+        "onecluster", ("update", "eh", "FILE"), "<TEMPLATE><SYSTEM_DS>101</SYSTEM_DS></TEMPLATE>"
+    )
+    assert plan_present("4.0", WANTED, known(named=named)) == []
+
+
+def test_a_cluster_of_3_8_whose_datastore_is_another_is_refused() -> None:
+    found = known(named="9")
+    more = Registry(found.hosts, found.clusters, (*found.datastores, Datastore("9", "fast", "ssh")))
+    with pytest.raises(RegistryError, match=r"The cluster eh has the system datastore fast, .*one_eh_driver_cluster"):
+        plan_present("3.8", WANTED, more)
+    assert plan_present("4.0", WANTED, more) == []
+
+
+def test_a_template_keeps_all_but_the_name_of_the_datastore() -> None:
+    group = Group("1", "c", template="<TEMPLATE><A>x &lt; y</A><SYSTEM_DS>4</SYSTEM_DS><B><C>1</C></B></TEMPLATE>")
+    assert group.system_datastore == "4"
+    assert group.template_with("5") == ("<TEMPLATE><A>x &lt; y</A><B><C>1</C></B><SYSTEM_DS>5</SYSTEM_DS></TEMPLATE>")
+    assert group.template_with("") == "<TEMPLATE><A>x &lt; y</A><B><C>1</C></B></TEMPLATE>"
 
 
 def test_what_is_in_another_cluster_is_moved() -> None:
@@ -95,6 +124,40 @@ def test_a_cluster_with_members_of_somebody_else_stays() -> None:
     ]
 
 
+def test_what_else_a_cluster_holds_is_named() -> None:
+    found = known(extra=("9", "10"))
+    hosts = (*found.hosts, Host("9", "node1", 2, ("kvm", "kvm")))
+    stores = (*found.datastores, Datastore("3", "images", "ssh"))
+    (cluster,) = found.clusters
+    fuller = Group(cluster.id, cluster.name, cluster.hosts, (*cluster.datastores, "3"), ("5",))
+    assert registry.others(WANTED, Registry(hosts, (fuller,), stores)) == [
+        "the host node1",
+        "the host 10",
+        "the datastore images",
+        "the virtual network 5",
+    ]
+    assert registry.others(WANTED, known()) == registry.others(WANTED, Registry()) == []
+
+
+def test_no_cluster_of_3_8_names_a_datastore_that_is_gone() -> None:
+    assert lines(plan_absent("3.8", WANTED, known(extra=("9",)))) == [
+        "onehost delete eh",
+        "onecluster update eh FILE",
+        "onedatastore delete eh_system",
+    ]
+    found = known()
+    second = Group("200", "also", (), (), (), "<TEMPLATE><SYSTEM_DS>101</SYSTEM_DS></TEMPLATE>")
+    both = Registry(found.hosts, (*found.clusters, second), found.datastores)
+    commands = plan_absent("3.8", WANTED, both)
+    assert lines(commands) == [
+        "onehost delete eh",
+        "onecluster update also FILE",
+        "onedatastore delete eh_system",
+        "onecluster delete eh",
+    ]
+    assert commands[1].template == "<TEMPLATE />"
+
+
 def test_hosts_with_virtual_machines_stop_a_removal_unless_it_is_forced_and_then_stay() -> None:
     with pytest.raises(RegistryError, match=r"Virtual machines still run .*: eh \(3\)\. Terminate them first"):
         plan_absent("7.4", WANTED, known(vms=3))
@@ -117,6 +180,21 @@ class TestReading:
         first, second = registry.read_hosts(text)
         assert first == Host("3", "eh", 3, OURS, 2, "no")
         assert (first.state_name, second.vms, second.is_ours) == ("ERROR", 1, False)
+
+    def test_clusters_with_their_templates(self) -> None:
+        text = (
+            "<CLUSTER_POOL><CLUSTER><ID>100</ID><NAME>eh</NAME><HOSTS><ID>7</ID></HOSTS><DATASTORES/><VNETS/><TEMPLATE>"
+            "<A><![CDATA[<b> & c]]></A></TEMPLATE></CLUSTER><CLUSTER><ID>0</ID><NAME>default</NAME></CLUSTER>"
+            "</CLUSTER_POOL>"
+        )
+        first, second = registry.read_clusters(text)
+        assert first == Group("100", "eh", ("7",), template="<TEMPLATE><A>&lt;b&gt; &amp; c</A></TEMPLATE>")
+        assert second == Group("0", "default")
+
+    def test_a_virtual_machine_that_has_come_to_its_end(self) -> None:
+        assert registry.is_done("<VM><ID>1</ID><STATE>6</STATE></VM>")
+        assert not registry.is_done("<VM><STATE>3</STATE><USER_TEMPLATE><STATE>6</STATE></USER_TEMPLATE></VM>")
+        assert not registry.is_done("no XML")
 
     def test_the_table_of_a_command_line_without_xml(self) -> None:
         text = (

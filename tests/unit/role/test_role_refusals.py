@@ -51,6 +51,9 @@ BROKEN: dict[str, dict[str, object]] = {
     "no-number": {"one_eh_driver_total_memory": "2 GB", "one_eh_driver_auth": STRANGER},
     "no-choice": {"one_eh_driver_service": "upstart"},
     "taken": {},
+    "no-ruby": {},
+    "no-servers": {"one_eh_driver_max_servers": -1},
+    "zone-servers": {"one_eh_driver_hosts": [{"name": "eh", "max_servers": -1}]},
 }
 FAILS = "fails"
 """a front-end that everything is right with, until a driver is started"""
@@ -68,7 +71,9 @@ class Refused(NamedTuple):
 def refused(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Refused:
     """Each front-end has one thing wrong; one play tells them all."""
     folder = tmp_path_factory.mktemp("broken")
-    hosts = {name: FrontEnd(folder / name, "7.4", running=name in ("taken", FAILS)) for name in (*BROKEN, FAILS)}
+    hosts = {
+        name: FrontEnd(folder / name, "7.4", running=name in ("taken", "no-ruby", FAILS)) for name in (*BROKEN, FAILS)
+    }
     etc = {name: front_end.folders["etc"] for name, front_end in hosts.items()}
     oned = etc["syntax"] / "oned.conf"
     oned.write_text(oned.read_text().replace('TYPE           = "kvm"', 'TYPE           "kvm"'))
@@ -85,6 +90,7 @@ def refused(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Ref
     taken = hosts["taken"].state()
     taken["hosts"].append({"id": 7, "name": "eh", "im": "kvm", "vm": "kvm", "vms": 0})
     hosts["taken"].write_state(taken)
+    hosts["no-ruby"].write_state({**hosts["no-ruby"].state(), "missing_gem": "nokogiri"})
     stock = {name: front_end.files() for name, front_end in hosts.items()}
     failing: dict[str, object] = {"one_eh_driver_python": str(interpreter_that_ends_early(folder))}
     played = Plays(folder, endpoint, hosts, {**BROKEN, FAILS: failing}).play("install_driver", "-vvv")
@@ -128,6 +134,12 @@ def interpreter_that_ends_early(folder: Path) -> Path:
         ("nowhere", "There is no OpenNebula in /nowhere/one: the folder /nowhere/one/lib/mads does not exist"),
         ("names", "hosts in one_eh_driver_hosts have to have names, each one of its own, but they are eh, eh"),
         ("zone-limits", "total_memory, total_cpu and cpu_mhz of a host in one_eh_driver_hosts have to be greater than"),
+        (
+            "no-ruby",
+            r"not start again after a restart: .*bin/onehost list fails: .*-- nokogiri \(LoadError\)\. Put that",
+        ),
+        ("no-servers", "one_eh_driver_max_servers must not be less than 0"),
+        ("zone-servers", "The max_servers of a host in one_eh_driver_hosts must not be less than 0"),
         ("rounds", "one_eh_driver_dispatch_per_cycle has to be greater than 0"),
         ("no-release", r"The release v7\.4 is no release: give one_eh_driver_release as numbers"),
         ("blank", "The address of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint"),

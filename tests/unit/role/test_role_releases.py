@@ -29,6 +29,8 @@ NEW = ["oned.conf VM_MAD vmm_eh", "monitord.conf IM_MAD im_eh"]
 LISTED = ["oned.conf TM_MAD"]
 CONFIGURED = [*LISTED, "oned.conf TM_MAD_CONF eh"]
 MONITORED = [*CONFIGURED, "oned.conf DATASTORE_MAD"]
+OF_5 = {"SUNSTONE_NAME", "EXECUTABLE", "TYPE", "KEEP_SNAPSHOTS"}
+"""attributes that the VM_MAD has in 5.0 and later"""
 DUMMY = ["oned.conf TM_MAD tm_dummy"]
 # release: what it wants, and the sample that is nearest to its stock configuration
 WANTED: dict[str, tuple[list[str], str]] = {
@@ -97,14 +99,20 @@ def test_each_release_gets_its_sections_and_no_other(release: str) -> None:
     [
         ("2.2", {"executable", "type"}),
         ("4.14.2", {"EXECUTABLE", "TYPE"}),
-        ("5.0", {"SUNSTONE_NAME", "EXECUTABLE", "TYPE", "KEEP_SNAPSHOTS", "IMPORTED_VMS_ACTIONS"}),
-        ("6.0", {"SUNSTONE_NAME", "EXECUTABLE", "TYPE", "KEEP_SNAPSHOTS", "IMPORTED_VMS_ACTIONS", "THREADS"}),
-        ("7.0", {"SUNSTONE_NAME", "EXECUTABLE", "TYPE", "KEEP_SNAPSHOTS", "THREADS"}),
+        ("5.0", {*OF_5, "IMPORTED_VMS_ACTIONS"}),
+        ("5.10.5", {*OF_5, "IMPORTED_VMS_ACTIONS"}),
+        ("5.12.0", {*OF_5, "IMPORTED_VMS_ACTIONS", "COLD_NIC_ATTACH"}),
+        ("6.0", {*OF_5, "IMPORTED_VMS_ACTIONS", "COLD_NIC_ATTACH", "LIVE_RESIZE", "THREADS"}),
+        ("6.10.5", {*OF_5, "IMPORTED_VMS_ACTIONS", "COLD_NIC_ATTACH", "LIVE_RESIZE", "THREADS"}),
+        ("7.0", {*OF_5, "COLD_NIC_ATTACH", "LIVE_RESIZE", "THREADS"}),
+        ("7.4.0", {*OF_5, "COLD_NIC_ATTACH", "LIVE_RESIZE", "THREADS"}),
     ],
 )
 def test_the_virtual_machine_driver_has_the_attributes_of_its_release(release: str, attributes: set[str]) -> None:
     section = next(edit for edit in edits(release) if edit["kind"] == "VM_MAD")
     assert set(section["attributes"]) == attributes
+    switched_on = {"COLD_NIC_ATTACH", "LIVE_RESIZE"} & attributes
+    assert {section["attributes"][name] for name in switched_on} <= {"yes"}
 
 
 @pytest.mark.parametrize(

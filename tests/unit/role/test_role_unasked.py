@@ -8,7 +8,6 @@ installed again, removed, removed again. The removal also meets three that nobod
 
 from __future__ import annotations
 
-import subprocess
 from typing import NamedTuple
 
 import pytest
@@ -35,11 +34,6 @@ class Unasked(NamedTuple):
     removed_again: Played
 
 
-def one(front_end: FrontEnd, word: str) -> None:
-    """What an administrator does by hand."""
-    subprocess.run([front_end.folders["bin"] / "one", word], check=True)
-
-
 def registered(front_end: FrontEnd) -> list[str]:
     state = front_end.state()
     return [item["name"] for kind in ("hosts", "datastores", "clusters") for item in state[kind] if item["id"] > 99]
@@ -60,7 +54,7 @@ def unasked(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Una
     told = {name: FrontEnd(folder / name, "7.4", running=name == KEPT) for name in (STOPPED, KEPT)}
     broken = {name: FrontEnd(folder / name, "7.4") for name in BROKEN}
     spoil(broken)
-    hosts = {**told, UNTOLD: FrontEnd(folder / UNTOLD, "3.8"), **broken}
+    hosts = {**told, UNTOLD: FrontEnd(folder / UNTOLD, "7.4"), **broken}
     special = {KEPT: {"one_eh_driver_restart": False}, UNTOLD: {"one_eh_driver_register": False}}
     plays = Plays(folder, endpoint, hosts, special)
 
@@ -71,14 +65,14 @@ def unasked(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Una
         return {name: front_end.files() for name, front_end in broken.items()}
 
     installed, first = plays.play("install_driver", "--limit", f"{STOPPED},{KEPT},{UNTOLD}"), look()
-    one(told[KEPT], "stop")
+    told[KEPT].by_hand("one", "stop")
     for front_end in told.values():
-        one(front_end, "start")
+        front_end.by_hand("one", "start")
     again, second = plays.play("install_driver", "--limit", f"{STOPPED},{KEPT}"), look()
-    one(told[STOPPED], "stop")
+    told[STOPPED].by_hand("one", "stop")
     stock = state()
     removed, after_removal, left = plays.play("remove_driver"), state(), look()
-    one(told[STOPPED], "start")
+    told[STOPPED].by_hand("one", "start")
     forced = Plays(folder, endpoint, hosts, {"settings": {"one_eh_driver_force": True}})
     removed_again = forced.play("remove_driver", "--limit", f"{STOPPED},settings")
     return Unasked(hosts, installed, first, again, second, stock, removed, after_removal, left, removed_again)
