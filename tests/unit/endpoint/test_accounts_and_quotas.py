@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eh_endpoint.accounts import BadAccount, read_accounts
+from eh_endpoint.api.accounts import BadAccount, read_accounts
 from tests.support.endpoint import Endpoint
 from tests.unit.endpoint.conftest import Wire
 

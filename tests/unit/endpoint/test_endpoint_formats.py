@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eh_endpoint import formats
+from eh_endpoint.api import formats
 from eh_endpoint.errors import Usage
 from tests.unit.endpoint.conftest import Wire
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from eh_endpoint.calls import calls
-from eh_endpoint.platform import PLATFORMS
+from eh_endpoint.api.api_platform import PLATFORMS
+from eh_endpoint.api.calls import calls
 from tests.support.endpoint import USER
 from tests.unit.endpoint.conftest import Answer, Wire
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eh_endpoint.clock import SystemClock
-from eh_endpoint.faults import KINDS, BadFaults, Faults
+from eh_endpoint.testing.clock import SystemClock
+from eh_endpoint.testing.fault_rules import KINDS, BadFaults, Faults
 from tests.support.endpoint import USER, Endpoint
 from tests.unit.endpoint.conftest import Control, Wire, basic
 

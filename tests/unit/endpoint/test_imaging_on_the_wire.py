@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eh_endpoint import contents
+from eh_endpoint.state import streams
 from tests.support.endpoint import Endpoint
 from tests.unit.endpoint.conftest import Control, Wire, eventually, peak_memory
 
@@ -289,10 +289,10 @@ def joined(pieces: Any) -> bytes:
 
 
 @given(PIECES)
-def test_any_pieces_round_trip_through_gzip(pieces: list[contents.Piece]) -> None:
-    packed = joined(contents.gzipped(pieces))
+def test_any_pieces_round_trip_through_gzip(pieces: list[streams.Piece]) -> None:
+    packed = joined(streams.gzipped(pieces))
     assert (gzip.decompress(packed) if packed else b"") == joined(pieces)
-    assert joined(contents.gunzipped([packed, 5000])) == joined(pieces)
+    assert joined(streams.gunzipped([packed, 5000])) == joined(pieces)
 
 
 @given(st.binary(max_size=4000), st.lists(st.integers(1, 900), max_size=8), st.integers(0, 9))
@@ -303,17 +303,17 @@ def test_gzip_may_come_in_any_pieces(data: bytes, cuts: list[int], level: int) -
     for cut in cuts:
         pieces.append(left[:cut])
         left = left[cut:]
-    assert joined(contents.gunzipped([*pieces, left])) == data
+    assert joined(streams.gunzipped([*pieces, left])) == data
 
 
 def test_a_member_that_ends_on_a_full_piece_is_not_cut() -> None:
-    for size in (contents.PIECE, contents.PIECE * 2, contents.PIECE + 1, contents.PIECE - 1):
-        assert sum(map(len, contents.Gunzip().feed(gzip.compress(bytes(size))))) == size
+    for size in (streams.PIECE, streams.PIECE * 2, streams.PIECE + 1, streams.PIECE - 1):
+        assert sum(map(len, streams.Gunzip().feed(gzip.compress(bytes(size))))) == size
 
 
 @given(PIECES)
-def test_holes_of_files_are_kept(tmp_path_factory: pytest.TempPathFactory, pieces: list[contents.Piece]) -> None:
+def test_holes_of_files_are_kept(tmp_path_factory: pytest.TempPathFactory, pieces: list[streams.Piece]) -> None:
     path = tmp_path_factory.mktemp("holes") / "file"
     whole = joined(pieces)
     path.write_bytes(whole)
-    assert joined(contents.stored(path, len(whole) + 10)) == whole + bytes(10)
+    assert joined(streams.stored(path, len(whole) + 10)) == whole + bytes(10)

@@ -11,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-from .accounts import Account, BadAccount, parse_account, read_accounts
-from .platform import PLATFORMS
+from .api.accounts import Account, BadAccount, parse_account, read_accounts
+from .api.api_platform import PLATFORMS
 
 DESCRIPTION = "An ElasticHosts API server, with simulated guests or with real ones by libvirt."
 EPILOG = """\

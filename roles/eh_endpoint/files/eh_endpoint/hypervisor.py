@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .clock import Clock
+from .testing.clock import Clock
 
 
 class Disk(NamedTuple):

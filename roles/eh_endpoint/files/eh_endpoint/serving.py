@@ -21,29 +21,29 @@ from typing import IO, Any
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from . import disk_images
-from .accounts import Account, Accounts
-from .addresses import AddressPool
-from .app import Application, RequestLog, json_line
-from .blocks import Blocks
-from .calls import Table, calls
-from .clock import SystemClock
-from .cloud import Cloud
-from .control import Control, Entry, RequestMemory
-from .drives import Drives
-from .faults import BadFaults, Faults
-from .folders import Folders
+from .api.accounts import Account, Accounts
+from .api.api_platform import PLATFORMS
+from .api.app import Application, RequestLog, json_line
+from .api.calls import Table, calls
+from .api.drives import Drives
+from .api.folders import Folders
+from .api.quotas import Quotas
+from .api.resources import Resources
+from .api.servers import Servers
 from .hypervisor import Hypervisor, SimulatedHypervisor
-from .imaging import Imaging
-from .libvirt_hypervisor import LibvirtHypervisor
-from .libvirt_link import CannotUse
-from .pages import Pages
-from .platform import PLATFORMS
-from .quotas import Quotas
-from .resources import Resources
-from .servers import Servers
-from .standard import StandardDrives
-from .store import Store, StoreError
+from .libvirt import file_copy
+from .libvirt.connection import CannotUse
+from .libvirt.driver import LibvirtHypervisor
+from .state.addresses import AddressPool
+from .state.drive_files import Blocks
+from .state.imaging import Imaging
+from .state.standard_images import StandardDrives
+from .state.state import Cloud
+from .state.store import Store, StoreError
+from .testing.clock import SystemClock
+from .testing.control import Control, Entry, RequestMemory
+from .testing.fault_rules import BadFaults, Faults
+from .web.routes import Pages
 
 
 class CannotServe(Exception):
@@ -107,7 +107,7 @@ class Endpoint:
         quotas = Quotas(cloud, {account.user: account.quota for account in options.accounts if account.quota})
         self._hypervisor = self._hypervisor_of(options, clock, addresses)
         hypervisor = self._hypervisor
-        copy = disk_images.copy if options.libvirt else None
+        copy = file_copy.copy if options.libvirt else None
         self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds, copy)
         drives = Drives(cloud, blocks, standard, self._imaging, quotas, platform)
         folders = Folders(cloud, options.imaging_seconds)

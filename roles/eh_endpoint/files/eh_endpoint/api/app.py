@@ -16,15 +16,16 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from . import formats, mischief
+from ..errors import ApiError, Method, SystemFault, Unauthorised, Usage
+from ..testing import broken_responses
+from ..testing.control import Entry
+from ..testing.fault_rules import FINE, Faults, Rule, Verdict
+from ..web.routes import Pages
+from . import formats
 from .accounts import Accounts
 from .calls import Call, Table
-from .control import Entry
 from .drives import Body
-from .errors import ApiError, Method, SystemFault, Unauthorised, Usage
-from .faults import FINE, Faults, Rule, Verdict
 from .formats import TEXT, Reply
-from .pages import Pages
 
 BODY_LIMIT = 1 << 20
 CLIENT_LEFT = 499
@@ -87,7 +88,7 @@ class Application:
         except _Silent:
             # A caller that lost its power or its line never says that it leaves, and would hold a drive for ever.
             self._note(request, CLIENT_LEFT, user, verdict, began)
-            await mischief.reset(receive, send)
+            await broken_responses.reset(receive, send)
             return
         except ApiError as error:
             response = _error(error)
@@ -235,13 +236,13 @@ async def _send(response: Response | None, rule: Rule | None, scope: Scope, rece
     kind = "" if rule is None else rule.kind
     settings: Mapping[str, Any] = {} if rule is None else rule.settings
     if kind == "reset":
-        await mischief.reset(receive, send)
+        await broken_responses.reset(receive, send)
     elif kind == "timeout":
-        await mischief.silence(receive, send, settings["seconds"])
+        await broken_responses.silence(receive, send, settings["seconds"])
     elif response is not None and kind == "truncate":
-        await mischief.truncated(response, scope, receive, send, settings["part"])
+        await broken_responses.truncated(response, scope, receive, send, settings["part"])
     elif response is not None and kind == "drip":
-        await mischief.drip(response, scope, receive, send, settings["bytes"], settings["interval"])
+        await broken_responses.drip(response, scope, receive, send, settings["bytes"], settings["interval"])
     elif response is not None:
         await response(scope, receive, send)
 

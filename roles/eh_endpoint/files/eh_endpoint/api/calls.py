@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import Missing
 from . import formats
+from .api_platform import Platform
 from .drives import Drives
-from .errors import Missing
 from .folders import Folders
 from .formats import NOTHING, Reply
-from .platform import Platform
 from .resources import Resources
 from .servers import Servers
 

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
+from ..errors import Busy, Full, Missing, Usage
+from ..state.drive_files import Blocks, Writer, room
+from ..state.imaging import Imaging
+from ..state.standard_images import StandardDrives
+from ..state.state import Cloud, Drive
+from ..state.state import Imaging as ImagingOf
+from ..state.streams import PIECE, Gunzip, NotGzip, Piece, gunzipped
 from . import values
-from .blocks import Blocks, Writer, room
-from .cloud import Cloud, Drive
-from .cloud import Imaging as ImagingOf
-from .contents import PIECE, Gunzip, NotGzip, Piece, gunzipped
-from .errors import Busy, Full, Missing, Usage
+from .api_platform import Platform
 from .formats import OCTETS, Given, Properties, Reply, Value
-from .imaging import Imaging
-from .platform import Platform
 from .properties import DEVICE_COUNTERS, DRIVE_KEYS, DRIVE_MULTIPLE, changes, merged
 from .quotas import Quotas
-from .standard import StandardDrives
 from .values import Kept
 
 READ_LIMIT = 4 << 20

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
-from .cloud import Cloud, Folder
-from .errors import Busy, Missing, Usage
+from ..errors import Busy, Missing, Usage
+from ..state.state import Cloud, Folder
 from .formats import Given, Properties, Value
 from .properties import FOLDER_KEYS, changes, merged
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
-from .errors import Usage
+from ..errors import Usage
 
 Scalar = Union[str, int]
 Value = Union[Scalar, "list[str]"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from ..errors import Usage
 from . import values
-from .errors import Usage
 from .formats import Given
 from .values import Kept, Kind
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .cloud import Cloud, Server
-from .errors import Billing
+from ..errors import Billing
+from ..state.state import Cloud, Server
 
 GIB = 1 << 30
 Quota = Mapping[str, int]

@@ -7,8 +7,8 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
-from .cloud import Cloud, Resource
-from .errors import ApiError, Busy, Missing
+from ..errors import ApiError, Busy, Missing
+from ..state.state import Cloud, Resource
 from .formats import Given, Properties
 from .properties import RESOURCE_KEYS, changes, merged
 from .quotas import Quotas

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from .cloud import Cloud, Server
+from ..errors import ApiError, Busy, Failed, Missing, Usage
+from ..hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
+from ..state.state import Cloud, Server
+from .api_platform import Platform
 from .drives import Drives
-from .errors import ApiError, Busy, Failed, Missing, Usage
 from .folders import Folders
 from .formats import Given, Properties, Value
-from .hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
-from .platform import Platform
 from .properties import DEVICE_COUNTERS, DEVICES, MOUNTS, SERVER_KEYS, changes, merged
 from .quotas import Quotas
 from .resources import Resources

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Union
 
-from .errors import Usage
+from ..errors import Usage
 
 Kept = Union[str, int, None]
 Kind = Callable[[str], Kept]

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from .hypervisor import HypervisorError
+from ..hypervisor import HypervisorError
 
 LOG = logging.getLogger("eh_endpoint")
 THREADS = 24

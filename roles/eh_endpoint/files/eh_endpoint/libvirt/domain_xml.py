@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from .addresses import AddressPool
-from .cloud import mac_of
-from .hypervisor import Counters, Disk, Guest, Nic
+from ..hypervisor import Counters, Disk, Guest, Nic
+from ..state.addresses import AddressPool
+from ..state.state import mac_of
 
 NAMESPACE = "urn:opennebula.elastichosts:endpoint:1"
 _ZONE = f"{{{NAMESPACE}}}zone"

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from ..hypervisor import Adopted, Console, Counters, Guest, HypervisorError
+from ..state.addresses import AddressPool
 from . import domain_xml
-from .addresses import AddressPool
-from .hypervisor import Adopted, Console, Counters, Guest, HypervisorError
-from .libvirt_link import CannotUse, Link
-from .libvirt_networks import Networks
-from .libvirt_trial import is_active, tried
+from .connection import CannotUse, Link
+from .networks import Networks
 from .process_watch import ProcessWatch, processes
+from .trial import is_active, tried
 
 LOG = logging.getLogger("eh_endpoint")
 STATS_SECONDS = 0.5

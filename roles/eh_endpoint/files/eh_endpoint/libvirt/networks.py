@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..hypervisor import Guest
+from ..state.addresses import AddressPool
 from . import domain_xml
-from .addresses import AddressPool
-from .hypervisor import Guest
-from .libvirt_link import CannotUse
+from .connection import CannotUse
 
 
 class Networks:

@@ -10,8 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from . import domain_xml
+from .connection import CannotUse, Link
 from .domain_xml import Machine
-from .libvirt_link import CannotUse, Link
 
 LOG = logging.getLogger("eh_endpoint")
 TRIAL_SECONDS = {"kvm": 3.0, "qemu": 30.0}

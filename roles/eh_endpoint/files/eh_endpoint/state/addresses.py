@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from .errors import Full
+from ..errors import Full
 
 
 class AddressPool:

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
-from .contents import PIECE, Piece, is_zero
-from .errors import Full
+from ..errors import Full
+from .streams import PIECE, Piece, is_zero
 
 
 @contextmanager

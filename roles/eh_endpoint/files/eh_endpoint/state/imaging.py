@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import contents
-from .blocks import Blocks
-from .cloud import Cloud, Drive
-from .contents import NotGzip, Piece
-from .errors import ApiError, Full, Usage
-from .standard import StandardDrives
+from ..errors import ApiError, Full, Usage
+from . import streams
+from .drive_files import Blocks
+from .standard_images import StandardDrives
+from .state import Cloud, Drive
+from .streams import NotGzip, Piece
 
 LOG = logging.getLogger("eh_endpoint")
 RETRY = 1.0
@@ -75,7 +75,7 @@ class Imaging:
         needed = 0 if conversion == "gzip" else source.size
         if conversion == "gunzip":
             expanded = self._standard.rawsize(source.uuid)
-            if expanded is None and not contents.looks_gzipped(self._path(source)):
+            if expanded is None and not streams.looks_gzipped(self._path(source)):
                 raise Usage(f"Drive {source.uuid}: invalid source for gunzip: it does not hold gzip data")
             needed = expanded or 0
         if room is not None and needed > room:
@@ -190,8 +190,8 @@ class Imaging:
         if job.conversion == "gunzip" and self._standard.rawsize(job.source.uuid) is not None:
             # Made here, so what it expands to is known: no need to expand a gigabyte of zeros.
             return self._counted(job, self._standard.expanded(job.source.uuid))
-        source = self._counted(job, contents.stored(self._path(job.source), job.source.size))
-        converted = {"gunzip": contents.gunzipped, "gzip": contents.gzipped}.get(job.conversion)
+        source = self._counted(job, streams.stored(self._path(job.source), job.source.size))
+        converted = {"gunzip": streams.gunzipped, "gzip": streams.gzipped}.get(job.conversion)
         return source if converted is None else converted(source)
 
     def _counted(self, job: Job, pieces: Iterator[Piece]) -> Iterator[Piece]:

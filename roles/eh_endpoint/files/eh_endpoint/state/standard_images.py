@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from .blocks import Blocks
-from .cloud import Drive
-from .contents import Piece
-from .formats import Properties, Value
-from .values import EVERYONE
+from ..api.formats import Properties, Value
+from ..api.values import EVERYONE
+from .drive_files import Blocks
+from .state import Drive
+from .streams import Piece
 
 Claims = Callable[[str], Sequence[str]]
 MIB = 1 << 20

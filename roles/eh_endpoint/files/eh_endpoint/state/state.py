@@ -12,11 +12,11 @@ from ipaddress import IPv4Address
 from typing import Generic, TypedDict, TypeVar, Union
 from uuid import UUID
 
+from ..api.properties import DEVICES, MAX_CORES, MOUNTS, NICS
+from ..errors import Full, SystemFault
+from ..hypervisor import Nic
+from ..testing.clock import Clock
 from .addresses import AddressPool
-from .clock import Clock
-from .errors import Full, SystemFault
-from .hypervisor import Nic
-from .properties import DEVICES, MAX_CORES, MOUNTS, NICS
 from .store import Row, Store
 
 _MHZ_PER_CORE = 2500

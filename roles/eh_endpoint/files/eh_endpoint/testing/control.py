@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from .clock import SystemClock
-from .faults import BadFaults, Faults
+from .fault_rules import BadFaults, Faults
 
 LIMIT = 1 << 20
 REMEMBERED = 100_000

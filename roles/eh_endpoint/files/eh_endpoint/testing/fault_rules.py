@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .accounts import USER
+from ..api.accounts import USER
 from .clock import Clock
 
 Field = Callable[[Any], Any]

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from ..api.accounts import Accounts
+from ..api.drives import Drives
+from ..api.quotas import Quotas
+from ..api.servers import Servers
+from ..errors import ApiError, Missing, Unauthorised
 from . import status_assets, status_page
-from .accounts import Accounts
-from .drives import Drives
-from .errors import ApiError, Missing, Unauthorised
-from .quotas import Quotas
-from .servers import Servers
 
 _CONSOLE = re.compile(r"/console/([0-9a-f-]{36})(/socket)?")
 _NOVNC = re.compile(r"/novnc/((?:core|vendor)/[A-Za-z0-9_./-]+\.js)")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import NamedTuple
 
-from .formats import Properties
+from ..api.formats import Properties
 
 GIB = 1 << 30
 MIB = 1 << 20
