@@ -23,18 +23,18 @@ DICTS = st.dictionaries(KEYS, VALUES, max_size=20)
 @given(DICTS)
 def test_any_properties_round_trip_through_text(found: dict[str, str]) -> None:
     sent = formats.properties(found, as_json=False)
-    assert formats.parse(sent.content, sent.content_type) == found
+    assert formats.parse(bytes(sent.body), sent.headers["content-type"]) == found
 
 
 @given(DICTS)
 def test_any_properties_round_trip_through_json(found: dict[str, str]) -> None:
     sent = formats.properties(found, as_json=True)
-    assert formats.parse(sent.content, sent.content_type) == found
+    assert formats.parse(bytes(sent.body), sent.headers["content-type"]) == found
 
 
 @given(st.lists(DICTS.filter(bool), min_size=1, max_size=5))
 def test_objects_in_text_can_be_told_apart_by_the_blank_line(found: list[dict[str, str]]) -> None:
-    sent = formats.objects(found, as_json=False).content
+    sent = bytes(formats.objects(found, as_json=False).body)
     assert [formats.parse(part + b"\n", None) for part in sent.removesuffix(b"\n").split(b"\n\n")] == found
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eh_endpoint.testing.clock import SystemClock
-from eh_endpoint.testing.fault_rules import KINDS, BadFaults, Faults
+from eh_endpoint.testing.fault_rules import KINDS, BadFaultRules, FaultRules
 from tests.support.endpoint import USER, Endpoint
 from tests.unit.endpoint.conftest import Control, Wire, basic
 
@@ -329,9 +329,9 @@ BAD_RULES: list[tuple[object, str]] = [
 
 @pytest.mark.parametrize(("document", "words"), BAD_RULES, ids=lambda value: json.dumps(value)[:50])
 def test_bad_rules_are_refused_with_their_place_and_the_old_ones_stay(document: object, words: str) -> None:
-    faults = Faults(SystemClock())
+    faults = FaultRules(SystemClock())
     faults.load([STATUS])
-    with pytest.raises(BadFaults) as refused:
+    with pytest.raises(BadFaultRules) as refused:
         faults.load(document)
     assert words in str(refused.value)
     assert len(faults.rules) == 1
@@ -349,10 +349,10 @@ FIELDS = sorted(
 
 @given(st.lists(st.dictionaries(st.sampled_from(FIELDS), ANYTHING | st.sampled_from(sorted(KINDS)), max_size=5)))
 def test_any_rules_load_or_are_refused(rules: list[dict[str, object]]) -> None:
-    faults = Faults(SystemClock())
+    faults = FaultRules(SystemClock())
     try:
         faults.load(rules)
-    except BadFaults as refused:
+    except BadFaultRules as refused:
         assert str(refused).startswith("rule ")
     else:
         faults.judge("GET", "/servers/list", USER)

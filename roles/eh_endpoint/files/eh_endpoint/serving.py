@@ -21,13 +21,14 @@ from typing import IO, Any
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from .api import calls
 from .api.accounts import Account, Accounts
 from .api.api_platform import PLATFORMS
-from .api.app import Application, RequestLog, json_line
-from .api.calls import Table, calls
+from .api.app import Application
 from .api.drives import Drives
 from .api.folders import Folders
 from .api.quotas import Quotas
+from .api.request_log import RequestLog, RequestMemory
 from .api.resources import Resources
 from .api.servers import Servers
 from .hypervisor import Hypervisor, SimulatedHypervisor
@@ -41,8 +42,8 @@ from .state.standard_images import StandardDrives
 from .state.state import Cloud
 from .state.store import Store, StoreError
 from .testing.clock import SystemClock
-from .testing.control import Control, Entry, RequestMemory
-from .testing.fault_rules import BadFaults, Faults
+from .testing.control import Control
+from .testing.fault_rules import BadFaultRules, FaultRules
 from .web.routes import Pages
 
 
@@ -116,16 +117,16 @@ class Endpoint:
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
         accounts = Accounts(options.accounts)
-        self._application = Application(
-            accounts,
-            Table(calls(drives, folders, self._servers, resources, platform)),
-            self._advance,
-            faults,
-            self._servers.hide_address,
-            _request_log(options, requests),
-            Pages(accounts, drives, self._servers, quotas, options.novnc),
-            options.body_timeout,
-        )
+        routes = [
+            *calls.routes(
+                calls.calls(drives, folders, self._servers, resources, platform),
+                self._advance,
+                self._servers.hide_address,
+                options.body_timeout,
+            ),
+            *Pages(accounts, drives, self._servers, quotas, options.novnc).routes(),
+        ]
+        self._application = Application(accounts, routes, faults, _request_log(options, requests))
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
@@ -250,14 +251,14 @@ def _end_at_eof() -> None:
         asyncio.get_running_loop().remove_reader(0)
 
 
-def _faults(options: Options, clock: SystemClock) -> Faults:
-    faults = Faults(clock)
+def _faults(options: Options, clock: SystemClock) -> FaultRules:
+    faults = FaultRules(clock)
     if options.faults is not None:
         try:
             faults.load(json.loads(options.faults.read_bytes()))
         except OSError as error:
             raise CannotServe(f"--faults {options.faults} cannot be read: {error.strerror}") from error
-        except BadFaults as error:
+        except BadFaultRules as error:
             raise CannotServe(f"--faults {options.faults}: {error}") from None
         except (ValueError, RecursionError):
             raise CannotServe(f"--faults {options.faults} is not JSON") from None
@@ -340,23 +341,7 @@ def _url(scheme: str, listening: socket.socket) -> str:
 
 
 def _request_log(options: Options, memory: RequestMemory | None) -> RequestLog:
-    """Writes a line per request on stderr and, if asked for, a JSON line into a file, before the answer goes out."""
-    lines = -1
-    if options.request_log:
-        try:
-            lines = os.open(options.request_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise CannotServe(f"the request log {options.request_log} cannot be written: {error.strerror}") from error
-
-    def log(entry: Entry) -> None:
-        if lines >= 0:
-            os.write(lines, json_line(entry))
-        if memory is not None:
-            memory.add(entry)
-        if not options.quiet:
-            path = entry["path"]
-            shown = path if path.isprintable() and path.isascii() else ascii(path)
-            faults = "".join(f" [{name}]" for name in entry.get("faults", ()))
-            sys.stderr.write(f"{entry['method']} {shown} {entry['status']} {entry['seconds'] * 1000:.1f} ms{faults}\n")
-
-    return log
+    try:
+        return RequestLog(options.request_log, memory, quiet=options.quiet)
+    except OSError as error:
+        raise CannotServe(f"the request log {options.request_log} cannot be written: {error.strerror}") from error

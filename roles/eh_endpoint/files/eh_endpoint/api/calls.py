@@ -1,35 +1,41 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The calls of the API as a table: path, methods, what does it, what comes back (elastichosts-api 2)."""
+"""The calls of the API as a table: path, methods, handler, form of the reply (elastichosts-api 2)."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import Missing
-from . import formats
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from ..errors import Method
+from ..testing.fault_rules import HideAddress, Verdict
+from . import bodies, formats
 from .api_platform import Platform
 from .drives import Drives
 from .folders import Folders
-from .formats import NOTHING, Reply
 from .resources import Resources
 from .servers import Servers
 
 READ, CHANGE = frozenset({"GET", "POST"}), frozenset({"POST"})
-Shape = Callable[[Any, bool], Reply]
+Shape = Callable[[Any, bool], Response]
 
 
-def _nothing(_found: object, _as_json: bool) -> Reply:
-    return NOTHING
+def _nothing(_found: object, _as_json: bool) -> Response:
+    return Response(status_code=204)
 
 
-def _raw(found: Reply, _as_json: bool) -> Reply:
-    return found
+def _raw(found: bytes, _as_json: bool) -> Response:
+    return Response(found, headers={"Content-Type": formats.OCTETS})
 
 
-def _uuids(found: Iterable[str], as_json: bool) -> Reply:
+def _uuids(found: Iterable[str], as_json: bool) -> Response:
     return formats.rows([{"uuid": uuid} for uuid in found], as_json)
 
 
@@ -38,25 +44,26 @@ _ONE, _MANY, _ROWS = formats.properties, formats.objects, formats.rows
 
 @dataclass(frozen=True)
 class Call:
-    """A row: path with {arguments}, the methods, what does it, the shape of the reply, what the body is.
+    """A row of the table. path: with {parameters}. shape: makes the reply of what the handler returns.
 
-    The handler is called with the user, the path's arguments, the body if the call takes one, and then `more`.
-    unheard: does it instead of the handler when the guest ignores what it is told.
+    body: `properties` (keys and values), `stream` (bytes) or empty for a call without a body.
+    The handler is called with the user, the path's parameters, the body if the call has one, and then `extra`.
+    ignored: called in place of the handler for a guest that ignores the call.
     """
 
     path: str
     methods: frozenset[str]
     handler: Callable[..., Any]
     shape: Shape
-    takes: str = ""
-    more: tuple[str, ...] = ()
-    unheard: Callable[..., Any] | None = None
+    body: str = ""
+    extra: tuple[str, ...] = ()
+    ignored: Callable[..., Any] | None = None
 
 
 def calls(
     drives: Drives, folders: Folders, servers: Servers, resources: Resources, platform: Platform
 ) -> tuple[Call, ...]:
-    """Every call of the API, as far as the generation has it."""
+    """Return every call that the platform has."""
     library = (*_library(drives), *_folders(folders)) if platform.library else ()
     return (*_drives(drives, platform), *library, *_resources(resources), *_servers(servers))
 
@@ -73,8 +80,8 @@ def _drives(drives: Drives, platform: Platform) -> tuple[Call, ...]:
         Call("drives/{drive}/set", CHANGE, drives.set, _ONE, "properties"),
         Call("drives/{drive}/destroy", CHANGE, drives.destroy, _nothing),
         Call("drives/{drive}/image/{source}", CHANGE, drives.image, imaged),
-        Call("drives/{drive}/image/{source}/gunzip", CHANGE, drives.image, imaged, more=("gunzip",)),
-        Call("drives/{drive}/image/{source}/gzip", CHANGE, drives.image, imaged, more=("gzip",)),
+        Call("drives/{drive}/image/{source}/gunzip", CHANGE, drives.image, imaged, extra=("gunzip",)),
+        Call("drives/{drive}/image/{source}/gzip", CHANGE, drives.image, imaged, extra=("gzip",)),
         Call("drives/{drive}/read/{offset}/{size}", READ, drives.read, _raw),
         Call("drives/{drive}/write", CHANGE, drives.write_from_start, _nothing, "stream"),
         Call("drives/{drive}/write/{offset}", CHANGE, drives.write, _nothing, "stream"),
@@ -86,7 +93,7 @@ def _library(drives: Drives) -> tuple[Call, ...]:
         Call("drives/list/standard", READ, drives.library_uuids, _uuids),
         Call("drives/info/standard", READ, drives.library, _MANY),
         Call("drives/{source}/clone", CHANGE, drives.clone, _ONE, "properties"),
-        Call("drives/{source}/clone/gunzip", CHANGE, drives.clone, _ONE, "properties", more=("gunzip",)),
+        Call("drives/{source}/clone/gunzip", CHANGE, drives.clone, _ONE, "properties", extra=("gunzip",)),
     )
 
 
@@ -127,40 +134,49 @@ def _servers(servers: Servers) -> tuple[Call, ...]:
         Call("servers/{server}/set", CHANGE, servers.set, _ONE, "properties"),
         Call("servers/{server}/start", CHANGE, servers.start, _ONE),
         Call("servers/{server}/stop", CHANGE, servers.stop, _nothing),
-        Call("servers/{server}/shutdown", CHANGE, servers.shutdown, _nothing, unheard=servers.shutdown_unheard),
+        Call("servers/{server}/shutdown", CHANGE, servers.shutdown, _nothing, ignored=servers.shutdown_ignored),
         Call("servers/{server}/reset", CHANGE, servers.reset, _nothing),
         Call("servers/{server}/destroy", CHANGE, servers.destroy, _nothing),
     )
 
 
-class Table:
-    """Finds the call of a path: fixed words before arguments, as `drives/info/full` before `drives/{drive}/full`."""
+class CallApplication:
+    """An ASGI application that does one call of the API.
 
-    def __init__(self, rows: Iterable[Call]) -> None:
-        self._root: dict[str, Any] = {}
-        for call in rows:
-            node = self._root
-            for segment in call.path.split("/"):
-                node = node.setdefault("{}" if segment.startswith("{") else segment, {})
-            node[""] = call
+    advance: called before the handler, so that timed events take effect. hide_address: see Verdict.visible.
+    body_timeout: in seconds.
+    """
 
-    def find(self, path: str) -> tuple[Call, list[str]]:
-        """The call and its arguments, or Missing. Doubled and trailing slashes are of no account."""
-        segments = [segment for segment in path.split("/") if segment]
-        found = _walk(self._root, segments, 0, [])
-        if found is None:
-            raise Missing(f"There is no call {path[:120]!a}")
-        return found
+    def __init__(self, call: Call, advance: Callable[[], None], hide_address: HideAddress, body_timeout: float) -> None:
+        self._call = call
+        self._advance = advance
+        self._hide_address = hide_address
+        self._body_timeout = body_timeout
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call, request = self._call, Request(scope, receive)
+        verdict: Verdict = request.state.verdict
+        if request.method not in call.methods:
+            raise Method(f"{call.path} is called with {' or '.join(sorted(call.methods))}, not {request.method[:20]}")
+        body = await self._body(request)
+        self._advance()
+        handler = call.ignored if call.ignored and verdict.condition("deaf-guest") else call.handler
+        found = handler(request.user, *request.path_params.values(), *body, *call.extra)
+        if inspect.isawaitable(found):
+            found = await found
+        found = verdict.visible(found, self._hide_address)
+        response = call.shape(found, formats.wants_json(request.headers.get("accept")))
+        await response(scope, receive, send)
+
+    async def _body(self, request: Request) -> tuple[Any, ...]:
+        if self._call.body == "properties":
+            content = await bodies.collect(request, self._body_timeout)
+            return (formats.parse(content, request.headers.get("content-type")),)
+        return (bodies.stream(request, self._body_timeout),) if self._call.body == "stream" else ()
 
 
-def _walk(node: dict[str, Any], segments: list[str], depth: int, arguments: list[str]) -> tuple[Call, list[str]] | None:
-    if depth == len(segments):
-        return (node[""], arguments) if "" in node else None
-    segment = segments[depth]
-    if segment in node:
-        found = _walk(node[segment], segments, depth + 1, arguments)
-        if found is not None:
-            return found
-    if "{}" in node:
-        return _walk(node["{}"], segments, depth + 1, [*arguments, segment])
-    return None
+def routes(
+    calls: Iterable[Call], advance: Callable[[], None], hide_address: HideAddress, body_timeout: float
+) -> list[BaseRoute]:
+    """Return the routes of calls."""
+    return [Route(f"/{call.path}", CallApplication(call, advance, hide_address, body_timeout)) for call in calls]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from ..state.state import Imaging as ImagingOf
 from ..state.streams import PIECE, Gunzip, NotGzip, Piece, gunzipped
 from . import values
 from .api_platform import Platform
-from .formats import OCTETS, Given, Properties, Reply, Value
+from .bodies import Body
+from .formats import Given, Properties, Value
 from .properties import DEVICE_COUNTERS, DRIVE_KEYS, DRIVE_MULTIPLE, changes, merged
 from .quotas import Quotas
 from .values import Kept
@@ -77,8 +78,8 @@ class Drives:
     def info_in_full(self, user: str, uuid: str) -> Properties:
         return self._shown(user, self.readable(user, uuid), full=True)
 
-    async def read(self, user: str, uuid: str, offset: str, size: str) -> Reply:
-        """Raw bytes, cut at the end of the drive. At most 4 MiB a call."""
+    async def read(self, user: str, uuid: str, offset: str, size: str) -> bytes:
+        """Return bytes of a drive, up to its end. At most 4 MiB a call."""
         drive = self.readable(user, uuid)
         start, length = _offset(drive, offset), int(values.take("SIZE", _READ_SIZE, size) or 0)
         if start >= drive.size:
@@ -88,7 +89,7 @@ class Drives:
         content = await self._blocks.work(lambda: place.read(drive.uuid, start, length))
         if place is self._blocks:
             self._count(self._read.setdefault(drive.uuid, {}), "read", length)
-        return Reply(content, OCTETS)
+        return content
 
     def readable(self, user: str, uuid: str) -> Drive:
         """A drive that the user may read: an own one, a standard one, or one that names the user as reader."""
@@ -317,15 +318,6 @@ class Drives:
         claims = self._cloud.claims(drive.uuid)
         if claims:
             raise Busy(f"Drive {drive.uuid} is claimed by {' '.join(claims)}")
-
-
-class Body:
-    """The bytes of a write call as they come in. length in bytes."""
-
-    def __init__(self, stream: AsyncIterator[bytes], length: int, encoding: str) -> None:
-        self.stream = stream
-        self.length = length
-        self.encoding = encoding
 
 
 class _Checked:

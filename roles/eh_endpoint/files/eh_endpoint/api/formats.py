@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Union
+
+from starlette.responses import Response
 
 from ..errors import Usage
 
@@ -24,19 +25,6 @@ OCTETS = "application/octet-stream"
 MAX_KEYS = 500
 _ESCAPE = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPE = {escaped: plain for plain, escaped in _ESCAPE.items()}
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What goes over the wire: 204 with no content when there is nothing to say."""
-
-    content: bytes = b""
-    content_type: str = ""
-    output: str = ""
-    status: int = 200
-
-
-NOTHING = Reply(status=204)
 
 
 # ---- in
@@ -158,25 +146,25 @@ def _quality(parameters: str) -> float:
     return float(found.group(1)) if found else 1.0
 
 
-def properties(found: Properties, as_json: bool) -> Reply:
-    """One object."""
-    if as_json:
-        return Reply(json.dumps(found).encode(), JSON, "properties")
-    return Reply(_lines(found).encode(), TEXT, "properties")
+def properties(found: Properties, as_json: bool) -> Response:
+    """Return the reply with one object."""
+    return _reply(json.dumps(found) if as_json else _lines(found), as_json, "properties")
 
 
-def objects(found: Iterable[Properties], as_json: bool) -> Reply:
-    """Several objects with their properties; in text a blank line stands between two (elastichosts-api 4.7)."""
-    if as_json:
-        return Reply(json.dumps(list(found)).encode(), JSON, "properties")
-    return Reply("\n".join(map(_lines, found)).encode(), TEXT, "properties")
+def objects(found: Iterable[Properties], as_json: bool) -> Response:
+    """Return the reply with several objects; in text a blank line is between two (elastichosts-api 4.7)."""
+    return _reply(json.dumps(list(found)) if as_json else "\n".join(map(_lines, found)), as_json, "properties")
 
 
-def rows(found: Iterable[Mapping[str, str]], as_json: bool) -> Reply:
-    """A list of values: one row per object, columns separated by spaces."""
-    if as_json:
-        return Reply(json.dumps(list(found)).encode(), JSON, "list")
-    return Reply("".join(" ".join(row.values()) + "\n" for row in found).encode(), TEXT, "list")
+def rows(found: Iterable[Mapping[str, str]], as_json: bool) -> Response:
+    """Return the reply with a list: a row per object; in text, columns are separated by spaces."""
+    text = json.dumps(list(found)) if as_json else "".join(" ".join(row.values()) + "\n" for row in found)
+    return _reply(text, as_json, "list")
+
+
+def _reply(text: str, as_json: bool, output: str) -> Response:
+    # Not by media_type: Starlette would add a charset to it.
+    return Response(text, headers={"X-Elastic-Output": output, "Content-Type": JSON if as_json else TEXT})
 
 
 def _lines(found: Properties) -> str:

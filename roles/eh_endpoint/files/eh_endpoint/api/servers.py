@@ -190,8 +190,8 @@ class Servers:
             self._cloud.commit(replace(server, asked_off=self._cloud.clock.now()))
             await self._asked(self._hypervisor.shutdown, server)
 
-    def shutdown_unheard(self, user: str, uuid: str) -> None:
-        """The power button of a guest that ignores it."""
+    def shutdown_ignored(self, user: str, uuid: str) -> None:
+        """Press the power button of a guest that ignores it."""
         self._active(user, uuid, "shutdown")
 
     async def reset(self, user: str, uuid: str) -> None:

@@ -14,49 +14,18 @@ POST   /_control/clock       {"advance": seconds} or {"now": epoch seconds}
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from ..api.request_log import RequestMemory
 from .clock import SystemClock
-from .fault_rules import BadFaults, Faults
+from .fault_rules import BadFaultRules, FaultRules
 
 LIMIT = 1 << 20
-REMEMBERED = 100_000
-
-
-class Entry(TypedDict, total=False):
-    """A line of the request log. seconds: how long the answer took; faults: the rules that acted."""
-
-    method: str
-    path: str
-    status: int
-    account: str | None
-    seconds: float
-    faults: list[str]
-
-
-class RequestMemory:
-    """The last requests, numbered from 0."""
-
-    def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=REMEMBERED)
-        self._next = 0
-
-    def add(self, entry: Entry) -> None:
-        self._entries.append(entry)
-        self._next += 1
-
-    def since(self, number: int) -> dict[str, Any]:
-        first = self._next - len(self._entries)
-        return {"next": self._next, "requests": list(self._entries)[max(0, number - first) :]}
-
-    def forget(self) -> None:
-        self._entries.clear()
 
 
 class BadControl(ValueError):
@@ -67,7 +36,7 @@ class Control:
     """An ASGI application. advance: called when the clock was moved."""
 
     def __init__(
-        self, faults: Faults, requests: RequestMemory, clock: SystemClock, advance: Callable[[], None]
+        self, faults: FaultRules, requests: RequestMemory, clock: SystemClock, advance: Callable[[], None]
     ) -> None:
         self._faults = faults
         self._requests = requests
@@ -94,7 +63,7 @@ class Control:
             else:
                 document = await _document(request) if request.method == "POST" else None
                 answer = methods[request.method](document, request)
-        except (BadControl, BadFaults) as error:
+        except (BadControl, BadFaultRules) as error:
             status, answer = 400, {"error": str(error)}
         await JSONResponse(answer, status)(scope, receive, send)
 

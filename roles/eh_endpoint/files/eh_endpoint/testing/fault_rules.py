@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Faults as data: which requests go wrong, how often, and how.
+"""FaultRules as data: which requests go wrong, how often, and how.
 
 A rule is a JSON object. What it matches: `method`, `path` (* stands for one segment or a part of it, ** for anything),
 `account`. How often: `skip` so many matches first, act `count` times at most, with `probability`. What it does:
@@ -21,16 +21,18 @@ from ..api.accounts import USER
 from .clock import Clock
 
 Field = Callable[[Any], Any]
+HideAddress = Callable[[dict[str, Any], float], None]
+"""Removes the address from the info object of a server that has run for less than so many seconds."""
 
 
-class BadFaults(ValueError):
+class BadFaultRules(ValueError):
     """Rules that cannot be used; the text is one sentence that says where."""
 
 
 def _number(low: float, high: float = 1e9) -> Field:
     def check(given: Any) -> float:
         if isinstance(given, bool) or not isinstance(given, (int, float)) or not low <= given <= high:
-            raise BadFaults(f"a number from {low:g} to {high:g} is expected")
+            raise BadFaultRules(f"a number from {low:g} to {high:g} is expected")
         return given
 
     return check
@@ -39,7 +41,7 @@ def _number(low: float, high: float = 1e9) -> Field:
 def _whole(low: int) -> Field:
     def check(given: Any) -> int:
         if isinstance(given, bool) or not isinstance(given, int) or given < low:
-            raise BadFaults(f"a whole number from {low} is expected")
+            raise BadFaultRules(f"a whole number from {low} is expected")
         return given
 
     return check
@@ -48,7 +50,7 @@ def _whole(low: int) -> Field:
 def _word(pattern: str, meaning: str) -> Field:
     def check(given: Any) -> str:
         if not isinstance(given, str) or not re.fullmatch(pattern, given):
-            raise BadFaults(f"{meaning} is expected")
+            raise BadFaultRules(f"{meaning} is expected")
         return given
 
     return check
@@ -56,7 +58,7 @@ def _word(pattern: str, meaning: str) -> Field:
 
 def _status(given: Any) -> int:
     if given not in [status.value for status in http.HTTPStatus if status >= 400]:
-        raise BadFaults("an HTTP status from 400 is expected")
+        raise BadFaultRules("an HTTP status from 400 is expected")
     return int(given)
 
 
@@ -64,21 +66,23 @@ _WHEN = _word("before|after", "before or after")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A row: the fields of a kind with their defaults (None: must be given), and whether it is the answer itself.
+class FaultKind:
+    """A row of the table. answers: whether it decides about the reply; fields: with defaults (None: must be given).
 
-    Of the rules that match a request, the first that is an answer wins; all the others add up.
+    Of the rules that match a request, the first that answers wins; all the others add up. when: whether its reply
+    replaces that of the call `before` the call takes effect, for a kind without a field of this name.
     """
 
     answers: bool
     fields: Mapping[str, tuple[Field, Any]] = field(default_factory=dict)
+    when: str = ""
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, FaultKind] = {
     # no fault but the rule's delay
-    "delay": Kind(False),
+    "delay": FaultKind(False),
     # answers with an error, `after` or `before` the call has had its effect
-    "status": Kind(
+    "status": FaultKind(
         True,
         {
             "status": (_status, 500),
@@ -88,21 +92,21 @@ KINDS: Mapping[str, Kind] = {
         },
     ),
     # resets the connection (RST) before or after the call has had its effect
-    "reset": Kind(True, {"when": (_WHEN, "before")}),
+    "reset": FaultKind(True, {"when": (_WHEN, "before")}),
     # never answers; the connection stays open until the caller goes, or for so many seconds
-    "timeout": Kind(True, {"when": (_WHEN, "before"), "seconds": (_number(0), 3600)}),
+    "timeout": FaultKind(True, {"when": (_WHEN, "before"), "seconds": (_number(0), 3600)}),
     # announces the whole body, sends a part of it (0 to 1) and closes
-    "truncate": Kind(True, {"part": (_number(0, 0.999), 0.5)}),
+    "truncate": FaultKind(True, {"part": (_number(0, 0.999), 0.5)}),
     # sends the body a few bytes at a time, with a pause in seconds before each
-    "drip": Kind(True, {"bytes": (_whole(1), 1), "interval": (_number(0), 0.1)}),
+    "drip": FaultKind(True, {"bytes": (_whole(1), 1), "interval": (_number(0), 0.1)}),
     # 429 with Retry-After once a token bucket is empty: rate in calls a second, burst in calls
-    "throttle": Kind(True, {"rate": (_number(0.001), None), "burst": (_whole(1), 1)}),
+    "throttle": FaultKind(True, {"rate": (_number(0.001), None), "burst": (_whole(1), 1)}, when="before"),
     # info does not show `imaging`, though the copy goes on; `every` N: on one answer in N only
-    "hide-imaging": Kind(False, {"every": (_whole(1), 1)}),
+    "hide-imaging": FaultKind(False, {"every": (_whole(1), 1)}),
     # the address of a server shows so many seconds after its start
-    "late-address": Kind(False, {"seconds": (_number(0), None)}),
+    "late-address": FaultKind(False, {"seconds": (_number(0), None)}),
     # a shutdown is acknowledged, and the guest ignores it
-    "deaf-guest": Kind(False),
+    "deaf-guest": FaultKind(False),
 }
 
 _COMMON: Mapping[str, tuple[Field, Any]] = {
@@ -118,13 +122,13 @@ _COMMON: Mapping[str, tuple[Field, Any]] = {
 }
 
 
-class Rule:
+class FaultRule:
     """One rule and what it has done so far."""
 
     def __init__(self, given: Mapping[str, Any], chance: random.Random) -> None:
         self.kind = str(given.get("fault", "delay"))
         if self.kind not in KINDS:
-            raise BadFaults(f"fault: {self.kind[:60]!r} is none of {', '.join(KINDS)}")
+            raise BadFaultRules(f"fault: {self.kind[:60]!r} is none of {', '.join(KINDS)}")
         known = {**_COMMON, **KINDS[self.kind].fields}
         self.settings = {name: default for name, (_check, default) in known.items()}
         for name, value in given.items():
@@ -132,7 +136,7 @@ class Rule:
                 self.settings[name] = _checked(name, value, known)
         for name, value in self.settings.items():
             if value is None:
-                raise BadFaults(f"{name}: fault {self.kind} needs it")
+                raise BadFaultRules(f"{name}: fault {self.kind} needs it")
         self._path = _pattern(self.settings["path"] or "/**")
         self._chance = chance
         self.matched = 0
@@ -192,44 +196,60 @@ class Verdict:
 
     names: tuple[str, ...] = ()
     delay: float = 0.0
-    answer: Rule | None = None
-    conditions: tuple[Rule, ...] = ()
+    answer: FaultRule | None = None
+    conditions: tuple[FaultRule, ...] = ()
 
-    def answers(self, when: str) -> Rule | None:
-        """The rule that answers in the call's place, if it does so `before` or `after` the call."""
+    def replacement(self, when: str) -> FaultRule | None:
+        """Return the rule whose reply replaces the call's, `before` or `after` the call takes effect."""
         rule = self.answer
-        return rule if rule is not None and rule.settings.get("when", "before") == when else None
+        return rule if rule is not None and rule.settings.get("when", KINDS[rule.kind].when) == when else None
 
-    def condition(self, kind: str) -> Rule | None:
+    def condition(self, kind: str) -> FaultRule | None:
         return next((rule for rule in self.conditions if rule.kind == kind), None)
 
+    def visible(self, found: Any, hide_address: HideAddress) -> Any:
+        """Return the result of a call without what the rules hide."""
+        if not self.conditions:
+            return found
+        if isinstance(found, list):
+            return [self.visible(one, hide_address) for one in found]
+        if not isinstance(found, Mapping):
+            return found
+        shown = dict(found)
+        if self.condition("hide-imaging"):
+            shown.pop("imaging", None)
+        late = self.condition("late-address")
+        if late is not None:
+            hide_address(shown, late.settings["seconds"])
+        return shown
 
-FINE = Verdict()
+
+NO_FAULTS = Verdict()
 
 
-class Faults:
-    """The rules in force, in order."""
+class FaultRules:
+    """The rules that apply, in order."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self.rules: tuple[Rule, ...] = ()
+        self.rules: tuple[FaultRule, ...] = ()
 
     def load(self, document: object) -> None:
-        """Put rules in force, in place of those before: a list, or {"faults": [...], "seed": N}. Raises BadFaults."""
+        """Replace the rules by a list, or by {"faults": [...], "seed": N}. Raises BadFaultRules."""
         given, seed = document, 0
         if isinstance(document, dict):
             unknown = set(document) - {"faults", "seed"}
             if unknown:
-                raise BadFaults(f"{str(min(unknown))[:60]!r} is unknown beside faults and seed")
+                raise BadFaultRules(f"{str(min(unknown))[:60]!r} is unknown beside faults and seed")
             given, seed = document.get("faults", []), document.get("seed", 0)
         if not isinstance(given, list) or not isinstance(seed, int):
-            raise BadFaults('a list of rules, or {"faults": [rules], "seed": number}, is expected')
+            raise BadFaultRules('a list of rules, or {"faults": [rules], "seed": number}, is expected')
         self.rules = tuple(_rule(number, one, seed) for number, one in enumerate(given, 1))
 
     def judge(self, method: str, path: str, account: str) -> Verdict:
         """What the rules do to a request; counts it."""
         if not self.rules:
-            return FINE
+            return NO_FAULTS
         answer, conditions, delay, names = None, [], 0.0, []
         for rule in self.rules:
             answers = KINDS[rule.kind].answers
@@ -244,22 +264,22 @@ class Faults:
         return Verdict(tuple(names), delay, answer, tuple(conditions))
 
 
-def _rule(number: int, given: object, seed: int) -> Rule:
+def _rule(number: int, given: object, seed: int) -> FaultRule:
     if not isinstance(given, dict):
-        raise BadFaults(f"rule {number}: an object is expected")
+        raise BadFaultRules(f"rule {number}: an object is expected")
     try:
-        return Rule(given, random.Random(f"{seed}/{number}"))  # noqa: S311 (chance that can be repeated is the point)
-    except BadFaults as error:
-        raise BadFaults(f"rule {number}: {error}") from None
+        return FaultRule(given, random.Random(f"{seed}/{number}"))  # noqa: S311 (chance that can be repeated is the point)
+    except BadFaultRules as error:
+        raise BadFaultRules(f"rule {number}: {error}") from None
 
 
 def _checked(name: str, value: Any, known: Mapping[str, tuple[Field, Any]]) -> Any:
     if name not in known:
-        raise BadFaults(f"{name[:60]!r} is none of {', '.join(known)}")
+        raise BadFaultRules(f"{name[:60]!r} is none of {', '.join(known)}")
     try:
         return known[name][0](value)
-    except BadFaults as error:
-        raise BadFaults(f"{name}: {error}") from None
+    except BadFaultRules as error:
+        raise BadFaultRules(f"{name}: {error}") from None
 
 
 def _pattern(path: str) -> re.Pattern[str]:

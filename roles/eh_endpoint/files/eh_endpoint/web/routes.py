@@ -1,17 +1,24 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the pages are, and the way of a browser to the screen of a guest."""
+"""The routes of the status page and of the consoles of guests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
+import mimetypes
+import os
+import time
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..api.accounts import Accounts
@@ -19,18 +26,33 @@ from ..api.drives import Drives
 from ..api.quotas import Quotas
 from ..api.servers import Servers
 from ..errors import ApiError, Missing, Unauthorised
-from . import status_assets, status_page
 
-_CONSOLE = re.compile(r"/console/([0-9a-f-]{36})(/socket)?")
-_NOVNC = re.compile(r"/novnc/((?:core|vendor)/[A-Za-z0-9_./-]+\.js)")
-_SAFE = {
+_SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; "
     "connect-src 'self'; img-src 'self' data: blob:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_PIECE = 64 << 10
+_MEASURES = {
+    "servers": "Servers",
+    "cores": "Cores",
+    "mhz": "CPU, MHz",
+    "mb": "Memory, MB",
+    "gb": "Disk, GiB",
+    "ips": "IP addresses",
+    "vlans": "VLANs",
+}
+_CHUNK = 64 << 10
+mimetypes.add_type("text/javascript", ".js")  # Python 3.11 has an older name for it
+
+
+class Use(NamedTuple):
+    """How much of a measure an account uses. limit: None where there is none."""
+
+    name: str
+    used: float
+    limit: int | None
 
 
 class Pages:
@@ -45,38 +67,56 @@ class Pages:
         self._quotas = quotas
         self._novnc = novnc
 
-    async def find(self, method: str, path: str, user: str) -> Response | None:
-        """The page at a path; None where there is none, and the API is meant."""
-        if method not in ("GET", "HEAD"):
-            return None
-        if path == "/":
-            return await self._overview(user)
-        if path == "/status.css":
-            return _answer(status_assets.STYLE, "text/css")
-        if path == "/live.js":
-            return _answer(status_assets.LIVE, "text/javascript")
+    def routes(self) -> list[BaseRoute]:
+        files = Files(".css", ".js", directory=Path(__file__).with_name("static"))
+        routes: list[BaseRoute] = [Route("/", self._status), Route("/status.css", files), Route("/live.js", files)]
         if self._novnc is None:
-            return None
-        if path == "/console.js":
-            return _answer(status_assets.CONSOLE, "text/javascript")
-        if script := _NOVNC.fullmatch(path):
-            return self._script(self._novnc, script[1])
-        if console := _CONSOLE.fullmatch(path):
-            return await self._console(user, console[1])
-        return None
+            return routes
+        return [
+            *routes,
+            Route("/console.js", files),
+            Mount("/novnc/core", Files(".js", directory=self._novnc / "core")),
+            Mount("/novnc/vendor", Files(".js", directory=self._novnc / "vendor", check_dir=False)),
+            Route("/console/{server:uuid}", self._console),
+            WebSocketRoute("/console/{server:uuid}/socket", self._screen),
+        ]
 
-    async def socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The screen of a guest over a WebSocket, byte for byte as its VNC server speaks."""
-        browser = WebSocket(scope, receive, send)
+    async def _status(self, request: Request) -> Response:
+        used, limits = self._quotas.use(request.user)
+        servers, drives = await self._servers.every(request.user), self._drives.every_in_full(request.user)
+        return _page(
+            "status.html",
+            user=request.user,
+            uses=[Use(label, round(used.get(name, 0), 2), limits.get(name)) for name, label in _MEASURES.items()],
+            servers=servers,
+            drives=drives,
+            names={one.get("server") or one.get("drive"): one.get("name") for one in (*servers, *drives)},
+            consoles=self._novnc is not None,
+            now=time.time(),
+        )
+
+    async def _console(self, request: Request) -> Response:
+        uuid = str(request.path_params["server"])
         try:
-            where = self._asked(browser)
+            server = await self._servers.info(request.user, uuid)
+        except Missing as error:
+            return _page("not_here.html", status=404, message=error.message)
+        if self._servers.console(request.user, uuid) is None:
+            message = "This server has no console now: it is off, or has no VNC."
+            return _page("not_here.html", status=404, message=message)
+        return _page("console.html", server=server)
+
+    async def _screen(self, browser: WebSocket) -> None:
+        """Pass the bytes of a guest's VNC server through a WebSocket, both ways."""
+        try:
+            where = self._vnc_server(browser)
             reader, writer = await asyncio.open_connection(*where)
         except (ApiError, OSError):
             await browser.close(code=1008)
             return
         offered = browser.scope.get("subprotocols", [])
         await browser.accept("binary" if "binary" in offered else None)
-        ways = [asyncio.create_task(_up(browser, writer)), asyncio.create_task(_down(reader, browser))]
+        ways = [asyncio.create_task(_to_guest(browser, writer)), asyncio.create_task(_to_browser(reader, browser))]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -87,58 +127,51 @@ class Pages:
             with contextlib.suppress(RuntimeError):  # the browser has closed it already
                 await browser.close()
 
-    def _asked(self, browser: WebSocket) -> tuple[str, int]:
+    def _vnc_server(self, browser: WebSocket) -> tuple[str, int]:
         user = self._accounts.authenticate(browser.headers.get("authorization"))
-        # Another site's page could use the key that the browser remembers for this one.
+        # The page of another site could use the credentials that the browser remembers for this one.
         if urlsplit(browser.headers.get("origin", "")).netloc != browser.headers.get("host"):
             raise Unauthorised("A console is opened from the endpoint's own page")
-        found = _CONSOLE.fullmatch(browser.url.path)
-        if self._novnc is None or found is None or not found[2]:
-            raise Missing("There is no such console")
-        where = self._servers.console(user, found[1])
+        where = self._servers.console(user, str(browser.path_params["server"]))
         if where is None:
             raise Missing("The guest has no console")
         return where
 
-    async def _overview(self, user: str) -> Response:
-        totals, limits = self._quotas.use(user)
-        page = status_page.overview(
-            user,
-            status_page.uses(totals, limits),
-            await self._servers.every(user),
-            self._drives.every_in_full(user),
-            self._novnc is not None,
-        )
-        return _answer(page)
 
-    async def _console(self, user: str, uuid: str) -> Response:
-        try:
-            server = await self._servers.info(user, uuid)
-        except Missing as error:
-            return _answer(status_page.refused(error.message), status=404)
-        if self._servers.console(user, uuid) is None:
-            return _answer(status_page.refused("This server has no console now: it is off, or has no VNC."), status=404)
-        return _answer(status_page.console(server))
+class Files(StaticFiles):
+    """Static files with the given suffixes and no others, with the headers of the pages."""
 
-    def _script(self, folder: Path, name: str) -> Response | None:
-        file = (folder / name).resolve()
-        if not file.is_relative_to(folder.resolve()) or not file.is_file():
-            return None
-        return _answer(file.read_text(), "text/javascript")
+    def __init__(self, *suffixes: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._suffixes = suffixes
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if not path.endswith(self._suffixes):
+            raise HTTPException(404)
+        return await super().get_response(path, scope)
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers.update(_SECURITY_HEADERS)
+        return response
 
 
-async def _up(browser: WebSocket, writer: asyncio.StreamWriter) -> None:
+def _page(name: str, status: int = 200, **context: Any) -> Response:
+    from .rendering import ENVIRONMENT  # Jinja2 is loaded with the first page: it takes 15 ms and 1.2 MiB
+
+    return Response(ENVIRONMENT.get_template(name).render(context), status, _SECURITY_HEADERS, media_type="text/html")
+
+
+async def _to_guest(browser: WebSocket, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(WebSocketDisconnect, OSError):
         while True:
             writer.write(await browser.receive_bytes())
             await writer.drain()
 
 
-async def _down(reader: asyncio.StreamReader, browser: WebSocket) -> None:
+async def _to_browser(reader: asyncio.StreamReader, browser: WebSocket) -> None:
     with contextlib.suppress(WebSocketDisconnect, OSError):
-        while piece := await reader.read(_PIECE):
-            await browser.send_bytes(piece)
-
-
-def _answer(text: str, kind: str = "text/html", status: int = 200) -> Response:
-    return Response(text, status, _SAFE, media_type=kind)
+        while chunk := await reader.read(_CHUNK):
+            await browser.send_bytes(chunk)
