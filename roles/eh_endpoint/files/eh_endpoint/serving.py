@@ -14,7 +14,6 @@ import socket
 import sqlite3
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,7 +21,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from .api import calls
-from .api.accounts import Account, Accounts
+from .api.accounts import Accounts
 from .api.api_platform import PLATFORMS
 from .api.app import Application
 from .api.drives import Drives
@@ -35,6 +34,7 @@ from .hypervisor import Hypervisor, SimulatedHypervisor
 from .libvirt import file_copy
 from .libvirt.connection import CannotUse
 from .libvirt.driver import LibvirtHypervisor
+from .options import Options
 from .state.addresses import AddressPool
 from .state.drive_files import Blocks
 from .state.imaging import Imaging
@@ -51,52 +51,19 @@ class CannotServe(Exception):
     """The endpoint cannot start; the text is one sentence for the operator."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line asked for. acpi_delay, address_delay, imaging_seconds and body_timeout in seconds.
-
-    libvirt: the URI of the libvirt that runs guests, empty for simulated ones; forward and vnc_listen are for it.
-    tls: the files of a certificate and its key. novnc: the folder of the npm package @novnc/novnc.
-    """
-
-    host: str
-    port: int
-    state: Path
-    accounts: tuple[Account, ...]
-    platform: str
-    libvirt: str
-    forward: str
-    vnc_listen: str
-    tls: tuple[Path, Path] | None
-    novnc: Path | None
-    addresses: ipaddress.IPv4Network
-    acpi_delay: float | None
-    address_delay: float
-    imaging_seconds: float
-    body_timeout: float
-    faults: Path | None
-    control: tuple[str, int] | None
-    control_open: bool
-    request_log: Path | None
-    quiet: bool
-    sync: bool
-    exit_on_eof: bool
-
-
 class Endpoint:
     """The parts of the program, put together. Raises CannotServe."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, clock: SystemClock) -> None:
         os.umask(0o077)  # the state holds passwords
         self._options = options
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = _lock(options.state)
-        self._listening = _listen(options.host, options.port, secure=options.tls is not None)
+        self._listening = _listen(*options.listen, secure=options.tls is not None)
         self._controlled = _control_socket(options)
-        clock = SystemClock()
         self._store = _open_store(options)
-        addresses = AddressPool(options.addresses, nameserver=not options.libvirt)
+        addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
         cloud = Cloud(self._store, clock, addresses)
         try:
             blocks = Blocks(options.state / "drives")
@@ -108,7 +75,7 @@ class Endpoint:
         quotas = Quotas(cloud, {account.user: account.quota for account in options.accounts if account.quota})
         self._hypervisor = self._hypervisor_of(options, clock, addresses)
         hypervisor = self._hypervisor
-        copy = file_copy.copy if options.libvirt else None
+        copy = file_copy.copy if options.hypervisor else None
         self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds, copy)
         drives = Drives(cloud, blocks, standard, self._imaging, quotas, platform)
         folders = Folders(cloud, options.imaging_seconds)
@@ -131,12 +98,12 @@ class Endpoint:
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
     def _hypervisor_of(self, options: Options, clock: SystemClock, addresses: AddressPool) -> Hypervisor:
-        if not options.libvirt:
+        if not options.hypervisor:
             return SimulatedHypervisor(clock, options.acpi_delay)
         folders = [options.state / name for name in ("drives", "standard")]
         try:
             hypervisor = LibvirtHypervisor(
-                uri=options.libvirt,
+                uri=options.hypervisor,
                 state=options.state,
                 folders=folders,
                 pool=addresses,
@@ -145,8 +112,8 @@ class Endpoint:
                 noticed=self._advance,
             )
         except CannotUse as error:
-            raise CannotServe(f"--hypervisor libvirt:{options.libvirt}: {error}") from None
-        sys.stderr.write(f"guests of type {hypervisor.type} on {options.libvirt}\n")
+            raise CannotServe(f"--hypervisor libvirt:{options.hypervisor}: {error}") from None
+        sys.stderr.write(f"guests of type {hypervisor.type} on {options.hypervisor}\n")
         return hypervisor
 
     def _advance(self) -> None:
@@ -221,7 +188,7 @@ class Endpoint:
 
 def serve(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotServe before the first connection, never after it."""
-    Endpoint(options).run()
+    Endpoint(options, SystemClock()).run()
 
 
 def _can_end() -> bool:
