@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from eh_endpoint.api.properties import DEVICES
+from eh_endpoint.state.objects import DEVICES
 from eh_endpoint.hypervisor import Disk, Guest, Nic
 from eh_endpoint.libvirt import domain_xml
 from eh_endpoint.libvirt.domain_xml import Machine

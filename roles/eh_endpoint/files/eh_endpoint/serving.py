@@ -27,7 +27,6 @@ from .api.app import Application
 from .api.drives import Drives
 from .api.folders import Folders
 from .api.quotas import Quotas
-from .api.request_log import RequestLog, RequestMemory
 from .api.resources import Resources
 from .api.servers import Servers
 from .hypervisor import Hypervisor, SimulatedHypervisor
@@ -35,11 +34,12 @@ from .libvirt import file_copy
 from .libvirt.connection import CannotUse
 from .libvirt.driver import LibvirtHypervisor
 from .options import Options
+from .request_log import RequestLog, RequestMemory
 from .state.addresses import AddressPool
-from .state.drive_files import Blocks
+from .state.drive_files import DriveFiles
 from .state.imaging import Imaging
 from .state.standard_images import StandardDrives
-from .state.state import Cloud
+from .state.state import State
 from .state.store import Store, StoreError
 from .testing.clock import SystemClock
 from .testing.control import Control
@@ -64,23 +64,23 @@ class Endpoint:
         self._controlled = _control_socket(options)
         self._store = _open_store(options)
         addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
-        cloud = Cloud(self._store, clock, addresses)
+        state = State(self._store, clock, addresses)
         try:
-            blocks = Blocks(options.state / "drives")
-            blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
+            files = DriveFiles(options.state / "drives")
+            files.reconcile((drive.uuid, drive.size) for drive in state.drives)
             standard = StandardDrives(options.state / "standard")
         except OSError as error:
             raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
         platform = PLATFORMS[options.platform]
-        quotas = Quotas(cloud, {account.user: account.quota for account in options.accounts if account.quota})
+        quotas = Quotas(state, {account.user: account.quota for account in options.accounts if account.quota})
         self._hypervisor = self._hypervisor_of(options, clock, addresses)
         hypervisor = self._hypervisor
         copy = file_copy.copy if options.hypervisor else None
-        self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds, copy)
-        drives = Drives(cloud, blocks, standard, self._imaging, quotas, platform)
-        folders = Folders(cloud, options.imaging_seconds)
-        resources = Resources(cloud, quotas)
-        self._servers = Servers(cloud, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
+        self._imaging = Imaging(state, files, standard, options.imaging_seconds, copy)
+        drives = Drives(state, files, standard, self._imaging, quotas, platform)
+        folders = Folders(state, options.imaging_seconds)
+        resources = Resources(state, quotas)
+        self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
         accounts = Accounts(options.accounts)
@@ -143,7 +143,7 @@ class Endpoint:
     def run(self) -> None:
         endpoint = self
 
-        class Announcing(uvicorn.Server):
+        class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await endpoint.begin()
                 await super().startup(sockets)
@@ -179,7 +179,7 @@ class Endpoint:
         signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
         signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
         try:
-            Announcing(config).run([one for one in (self._listening, self._controlled) if one is not None])
+            Server(config).run([one for one in (self._listening, self._controlled) if one is not None])
         finally:
             self._imaging.close()
             self._store.close()

@@ -9,14 +9,13 @@ import binascii
 import hashlib
 import hmac
 import json
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..errors import Unauthorised
+from ..state.objects import UUID_FORM
 from .quotas import MEASURES, Quota
 
-USER = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _NOBODY = hashlib.sha256(b"").digest()
 
 
@@ -27,7 +26,7 @@ class BadAccount(ValueError):
 def parse_account(text: str) -> tuple[str, str]:
     """Split `UUID:KEY` at the first colon (the key may hold further ones)."""
     user, _unused, key = text.strip().partition(":")
-    if not USER.fullmatch(user):
+    if not UUID_FORM.fullmatch(user.lower()):
         raise BadAccount("an account has the form UUID:KEY, and what stands before the first colon is not a UUID")
     if not key:
         raise BadAccount(f"the account of user {user} has no key: write it as UUID:KEY")
@@ -62,7 +61,7 @@ def _account(number: int, row: object) -> Account:
     if not isinstance(row, dict) or not {"user", "key"} <= set(row) <= {"user", "key", "quota", "comment"}:
         raise BadAccount(f"{where}: an object with user and key, and quota and comment if you like, is expected")
     user, key, quota = row["user"], row["key"], row.get("quota", {})
-    if not isinstance(user, str) or not USER.fullmatch(user):
+    if not isinstance(user, str) or not UUID_FORM.fullmatch(user.lower()):
         raise BadAccount(f"{where}: its user is not a UUID")
     if not isinstance(key, str) or not key:
         raise BadAccount(f"{where}: its key is not a text")

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..state.objects import MOUNTS
 from .formats import Properties, Value
-from .properties import MOUNTS
 
 
 @dataclass(frozen=True)

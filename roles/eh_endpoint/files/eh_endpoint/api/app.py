@@ -16,13 +16,13 @@ from starlette.routing import BaseRoute, Router
 from starlette.types import Receive, Scope, Send
 
 from ..errors import ApiError, Missing, SystemFault, Unauthorised
+from ..request_log import RequestLog, RequestRecord
 from ..testing import broken_responses
 from ..testing.broken_responses import RecordedResponse
 from ..testing.fault_rules import NO_FAULTS, FaultRule, FaultRules, Verdict
 from .accounts import Accounts
 from .bodies import BodyTimeout
 from .formats import TEXT
-from .request_log import RequestLog, RequestRecord
 
 CLIENT_LEFT = 499
 """The status in the log when the client closed the connection, or fell silent, while it sent its request."""

@@ -13,11 +13,11 @@ from typing import IO
 from uuid import uuid4
 
 from ..errors import Busy, Full, Missing, Usage
-from ..state.drive_files import Blocks, Writer, room
+from ..state.drive_files import DriveFiles, Writer, room
 from ..state.imaging import Imaging
+from ..state.objects import EVERYONE, Drive, ImagingRequest
 from ..state.standard_images import StandardDrives
-from ..state.state import Cloud, Drive
-from ..state.state import Imaging as ImagingOf
+from ..state.state import State
 from ..state.streams import PIECE, Gunzip, NotGzip, Piece, gunzipped
 from . import values
 from .api_platform import Platform
@@ -38,15 +38,15 @@ class Drives:
 
     def __init__(
         self,
-        cloud: Cloud,
-        blocks: Blocks,
+        state: State,
+        files: DriveFiles,
         standard: StandardDrives,
         imaging: Imaging,
         quotas: Quotas,
         platform: Platform,
     ) -> None:
-        self._cloud = cloud
-        self._blocks = blocks
+        self._state = state
+        self._files = files
         self._standard = standard
         self._imaging = imaging
         self._quotas = quotas
@@ -57,17 +57,17 @@ class Drives:
     # ---- reads
 
     def uuids(self, user: str) -> list[str]:
-        return [drive.uuid for drive in self._cloud.drives.of(user)]
+        return [drive.uuid for drive in self._state.drives.of(user)]
 
     def every(self, user: str) -> list[Properties]:
-        return [self._describe(drive) for drive in self._cloud.drives.of(user)]
+        return [self._describe(drive) for drive in self._state.drives.of(user)]
 
     def every_in_full(self, user: str) -> list[Properties]:
-        return [self._describe(drive, full=True) for drive in self._cloud.drives.of(user)]
+        return [self._describe(drive, full=True) for drive in self._state.drives.of(user)]
 
     def library(self, user: str) -> list[Properties]:
         """The standard drives."""
-        return self._standard.every(lambda uuid: self._claims_of(user, uuid))
+        return [self._standard.describe(uuid, self._claims_of(user, uuid)) for uuid in self._standard.uuids()]
 
     def library_uuids(self, _user: str) -> list[str]:
         return self._standard.uuids()
@@ -85,23 +85,23 @@ class Drives:
         if start >= drive.size:
             raise Usage(f"Drive {uuid}: invalid offset {start}: the drive has {drive.size} bytes")
         length = min(length, drive.size - start)
-        place = self._standard if drive.user == self._standard.USER else self._blocks
-        content = await self._blocks.work(lambda: place.read(drive.uuid, start, length))
-        if place is self._blocks:
+        place = self._standard if drive.user == self._standard.USER else self._files
+        content = await self._files.work(lambda: place.read(drive.uuid, start, length))
+        if place is self._files:
             self._count(self._read.setdefault(drive.uuid, {}), "read", length)
         return content
 
     def readable(self, user: str, uuid: str) -> Drive:
         """A drive that the user may read: an own one, a standard one, or one that names the user as reader."""
-        drive = self._cloud.drives.get(uuid.lower()) or self._standard.get(uuid.lower())
+        drive = self._state.drives.get(uuid.lower()) or self._standard.get(uuid.lower())
         if drive is not None:
             readers = str(drive.config.get("readers", "")).split()
-            if drive.user == user or user in readers or values.EVERYONE in readers:
+            if drive.user == user or user in readers or EVERYONE in readers:
                 return drive
         raise Missing(f"Drive {uuid[:60]} not found")
 
     def own(self, user: str, uuid: str) -> Drive:
-        drive = self._cloud.drives.get(uuid.lower())
+        drive = self._state.drives.get(uuid.lower())
         if drive is None or drive.user != user:
             raise Missing(f"Drive {uuid[:60]} not found")
         return drive
@@ -111,8 +111,8 @@ class Drives:
         return self._standard.get(uuid) or self.own(user, uuid)
 
     def path(self, uuid: str) -> Path:
-        """The file behind a drive, for a guest."""
-        return self._blocks.path(uuid) if self._standard.get(uuid) is None else self._standard.path(uuid)
+        """Return the file of a drive, for a guest."""
+        return self._imaging.path(uuid)
 
     def _shown(self, user: str, drive: Drive, *, full: bool = False) -> Properties:
         if drive.user == self._standard.USER:
@@ -121,8 +121,8 @@ class Drives:
 
     def _claims_of(self, user: str, standard: str) -> list[str]:
         """What of a user's claims a standard drive."""
-        claims = self._cloud.claims(standard)
-        owners = ((uuid, self._cloud.drives.get(uuid) or self._cloud.servers.get(uuid)) for uuid in claims)
+        claims = self._state.claims(standard)
+        owners = ((uuid, self._state.drives.get(uuid) or self._state.servers.get(uuid)) for uuid in claims)
         return [uuid for uuid, owner in owners if owner is not None and owner.user == user]
 
     def _describe(self, drive: Drive, *, full: bool = False) -> Properties:
@@ -137,7 +137,7 @@ class Drives:
             "status": "active",
             "user": drive.user,
         }
-        claims = self._cloud.claims(drive.uuid)
+        claims = self._state.claims(drive.uuid)
         if claims:
             found["claimed"] = " ".join(claims)
         state = self._imaging.state(drive)
@@ -152,7 +152,7 @@ class Drives:
         drive = self._configured(user, changes(DRIVE_KEYS, given, None, live=False, absent=self._platform.absent))
         return self._describe(await self._made(drive, lambda: self._quotas.check_drives(user, drive.size)))
 
-    def _configured(self, user: str, wanted: dict[str, Kept], imaging: ImagingOf | None = None) -> Drive:
+    def _configured(self, user: str, wanted: dict[str, Kept], imaging: ImagingRequest | None = None) -> Drive:
         size = wanted.pop("size", None)
         if not isinstance(size, int):
             raise Usage("size: invalid request: a new drive needs a size in bytes")
@@ -162,11 +162,11 @@ class Drives:
     async def _made(self, drive: Drive, check: Callable[[], None]) -> Drive:
         """The file, then the record. check: what may have become untrue while the disk worked."""
         try:
-            await self._blocks.work(lambda: self._blocks.create(drive.uuid, drive.size))
+            await self._files.work(lambda: self._files.create(drive.uuid, drive.size))
             check()
-            self._cloud.commit(drive)
+            self._state.commit(drive)
         except BaseException:
-            self._blocks.remove(drive.uuid)
+            self._files.remove(drive.uuid)
             raise
         return drive
 
@@ -181,35 +181,35 @@ class Drives:
             after = replace(drive, size=size, config=merged(drive.config, wanted))
         except Usage as error:
             raise error.about(f"Drive {drive.uuid}") from None
-        if drive.shared and not after.shared and len(self._cloud.claims(drive.uuid)) > 1:
+        if drive.shared and not after.shared and len(self._state.claims(drive.uuid)) > 1:
             raise Busy(f"Drive {drive.uuid} is claimed by several servers, so it cannot become exclusive")
         if size != drive.size:
             self._idle(drive)
             self._quotas.check_drives(user, size - drive.size)
             after = await self._resized(drive, size, wanted)
         elif wanted:
-            self._cloud.commit(after)
+            self._state.commit(after)
         return self._describe(after)
 
     async def _resized(self, drive: Drive, size: int, wanted: Mapping[str, Kept]) -> Drive:
         # Growing comes before the commit and shrinking after it: a crash between the two loses no byte that counts.
         with self._change(drive):
             if size > drive.size:
-                await self._blocks.work(lambda: self._blocks.resize(drive.uuid, size))
+                await self._files.work(lambda: self._files.resize(drive.uuid, size))
             # Another call may have renamed it meanwhile.
             now = self.own(drive.user, drive.uuid)
             after = replace(now, size=size, config=merged(now.config, wanted))
-            self._cloud.commit(after)
+            self._state.commit(after)
             if size < drive.size:
-                await self._blocks.work(lambda: self._blocks.resize(drive.uuid, size))
+                await self._files.work(lambda: self._files.resize(drive.uuid, size))
         return after
 
     async def destroy(self, user: str, uuid: str) -> None:
         drive = self.own(user, uuid)
         self._idle(drive)
-        self._cloud.commit(remove=[drive])
+        self._state.commit(remove=[drive])
         self._read.pop(drive.uuid, None)
-        await self._blocks.work(lambda: self._blocks.remove(drive.uuid))
+        await self._files.work(lambda: self._files.remove(drive.uuid))
 
     # ---- images
 
@@ -241,11 +241,11 @@ class Drives:
         self._imaging.enqueue(made)
         return self._describe(made)
 
-    def _of(self, source: Drive, conversion: str) -> ImagingOf:
-        return {"source": source.uuid, "conversion": conversion, "asked": self._cloud.clock.now()}
+    def _of(self, source: Drive, conversion: str) -> ImagingRequest:
+        return {"source": source.uuid, "conversion": conversion, "asked": self._state.clock.now()}
 
     def _begin(self, drive: Drive) -> Drive:
-        self._cloud.commit(drive)
+        self._state.commit(drive)
         self._imaging.enqueue(drive)
         return drive
 
@@ -268,28 +268,28 @@ class Drives:
             raise _beyond(drive)
         self._idle(drive)
         with self._change(drive):
-            with self._blocks.writer(drive.uuid, start) as writer:
+            with self._files.writer(drive.uuid, start) as writer:
                 if expand:
                     await self._write_gzip(drive, space, body, writer)
                 else:
-                    await self._blocks.pour(body.stream, writer.write)
+                    await self._files.pour(body.stream, writer.write)
             self._written(drive.uuid, writer.position - start)
 
     async def _write_gzip(self, drive: Drive, space: int, body: Body, writer: Writer) -> None:
-        with self._blocks.scratch() as file:
+        with self._files.scratch() as file:
             checked = _Checked(drive, file, space)
-            await self._blocks.pour(body.stream, checked.take)
+            await self._files.pour(body.stream, checked.take)
             checked.finish()
-            await self._blocks.work(lambda: writer.write(*checked.expanded()))
+            await self._files.work(lambda: writer.write(*checked.expanded()))
 
     def _written(self, uuid: str, size: int) -> None:
-        drive = self._cloud.drives.get(uuid)
+        drive = self._state.drives.get(uuid)
         if drive is not None and size:
             counters = dict(drive.counters)
             self._count(counters, "write", size)
             for name, count in self._read.pop(uuid, {}).items():
                 counters[name] += count
-            self._cloud.commit(replace(drive, counters=counters))
+            self._state.commit(replace(drive, counters=counters))
 
     def _count(self, counters: dict[str, int], way: str, size: int) -> None:
         for name, more in ((f"{way}:bytes", size), (f"{way}:requests", 1)):
@@ -315,7 +315,7 @@ class Drives:
 
     def _idle(self, drive: Drive) -> None:
         self.idle(drive)
-        claims = self._cloud.claims(drive.uuid)
+        claims = self._state.claims(drive.uuid)
         if claims:
             raise Busy(f"Drive {drive.uuid} is claimed by {' '.join(claims)}")
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 from ..errors import Busy, Missing, Usage
-from ..state.state import Cloud, Folder
+from ..state.objects import Folder
+from ..state.state import State
 from .formats import Given, Properties, Value
 from .properties import FOLDER_KEYS, changes, merged
 
@@ -27,15 +28,15 @@ _STANDARD = {
 class Folders:
     """Folders of users. seconds: how long `syncing` shows after a clone, by the clock. There are no files in them."""
 
-    def __init__(self, cloud: Cloud, seconds: float) -> None:
-        self._cloud = cloud
+    def __init__(self, state: State, seconds: float) -> None:
+        self._state = state
         self._seconds = seconds
 
     def uuids(self, user: str) -> list[str]:
-        return [folder.uuid for folder in self._cloud.folders.of(user)]
+        return [folder.uuid for folder in self._state.folders.of(user)]
 
     def every(self, user: str) -> list[Properties]:
-        return [self._describe(folder) for folder in self._cloud.folders.of(user)]
+        return [self._describe(folder) for folder in self._state.folders.of(user)]
 
     def library(self, _user: str) -> list[Properties]:
         return [{"folder": uuid, "name": folder.config["name"]} for uuid, folder in _STANDARD.items()]
@@ -47,7 +48,7 @@ class Folders:
         return self._describe(self.own(user, uuid))
 
     def own(self, user: str, uuid: str) -> Folder:
-        folder = self._cloud.folders.get(uuid.lower())
+        folder = self._state.folders.get(uuid.lower())
         if folder is None or folder.user != user:
             raise Missing(f"Folder {uuid[:60]} not found")
         return folder
@@ -60,8 +61,8 @@ class Folders:
     def clone(self, user: str, source: str, given: Given) -> Properties:
         original = _STANDARD.get(source.lower()) or self.own(user, source)
         wanted = {"tier": "disk", "name": original.config.get("name"), **changes(FOLDER_KEYS, given, None, live=False)}
-        folder = Folder(str(uuid4()), user, merged({}, wanted), original.used, self._cloud.clock.now())
-        self._cloud.commit(folder)
+        folder = Folder(str(uuid4()), user, merged({}, wanted), original.used, self._state.clock.now())
+        self._state.commit(folder)
         return self._describe(folder)
 
     def set(self, user: str, uuid: str, given: Given) -> Properties:
@@ -72,24 +73,24 @@ class Folders:
         except Usage as error:
             raise error.about(f"Folder {folder.uuid}") from None
         if wanted:
-            self._cloud.commit(after)
+            self._state.commit(after)
         return self._describe(after)
 
     def destroy(self, user: str, uuid: str) -> None:
         folder = self.own(user, uuid)
-        claims = self._cloud.claims(folder.uuid)
+        claims = self._state.claims(folder.uuid)
         if claims:
             raise Busy(f"Folder {folder.uuid} is claimed by {' '.join(claims)}")
         if self._syncing(folder):
             raise Busy(f"Folder {folder.uuid} is being synchronised")
-        self._cloud.commit(remove=[folder])
+        self._state.commit(remove=[folder])
 
     def _syncing(self, folder: Folder) -> bool:
-        return self._cloud.clock.now() < folder.cloned + self._seconds
+        return self._state.clock.now() < folder.cloned + self._seconds
 
     def _describe(self, folder: Folder) -> Properties:
         found: dict[str, Value] = {**folder.config, "folder": folder.uuid, "used": folder.used, "user": folder.user}
-        claims = self._cloud.claims(folder.uuid)
+        claims = self._state.claims(folder.uuid)
         if claims:
             found["claimed"] = " ".join(claims)
         if self._syncing(folder):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import Usage
+from ..state.objects import DEVICES, MAX_CORES, MOUNTS, NICS
 from . import values
 from .formats import Given
 from .values import Kept, Kind
@@ -33,8 +34,6 @@ DRIVE_MULTIPLE = 4 * MIB
 DRIVE_LIMIT = 2 << 40
 CPU_RANGE = (500, 20000)
 MEM_RANGE = (256, 32768)
-MAX_CORES = 8
-NICS = 4
 OBJECT_KEYS = 600
 
 _READ_ONLY = Key()
@@ -43,13 +42,6 @@ _TAGS = Key(values.words(4096), live=True)
 _USER = Key(values.text(65536), live=True)
 _USER_KEY = "user:"
 
-DEVICES = (
-    *(f"ide:{bus}:{unit}" for bus in range(2) for unit in range(2)),
-    *(f"scsi:0:{unit}" for unit in range(8)),
-    *(f"ata:0:{unit}" for unit in range(6)),
-    *(f"block:{number}" for number in range(8)),
-)
-MOUNTS = tuple(f"fs:{number}" for number in range(8))
 DEVICE_COUNTERS = ("read:bytes", "read:requests", "write:bytes", "write:requests")
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..errors import Billing
-from ..state.state import Cloud, Server
+from ..state.objects import Server
+from ..state.state import State
 
 GIB = 1 << 30
 Quota = Mapping[str, int]
@@ -32,43 +33,43 @@ POWER: Mapping[str, Callable[[Server], int]] = {
 class Quotas:
     """Limits by user; an account or a measure without one is unlimited."""
 
-    def __init__(self, cloud: Cloud, limits: Mapping[str, Quota]) -> None:
-        self._cloud = cloud
+    def __init__(self, state: State, limits: Mapping[str, Quota]) -> None:
+        self._state = state
         self._limits = limits
 
     def check_servers(self, user: str) -> None:
         """Before a server is created. Raises Billing."""
         if user in self._limits:
-            self._check(user, "servers", len(self._cloud.servers.of(user)), 1)
+            self._check(user, "servers", len(self._state.servers.of(user)), 1)
 
     def check_power(self, after: Server) -> None:
         """Before a server starts, or changes while it is active. Raises Billing."""
         if after.user not in self._limits:
             return
-        others = [one for one in self._cloud.servers.of(after.user) if one.active and one.uuid != after.uuid]
+        others = [one for one in self._state.servers.of(after.user) if one.active and one.uuid != after.uuid]
         for measure, amount in POWER.items():
             self._check(after.user, measure, sum(map(amount, others)), amount(after))
 
     def check_drives(self, user: str, more: int) -> None:
         """Before drives take more bytes. Raises Billing."""
         if user in self._limits and more > 0:
-            used = sum(drive.size for drive in self._cloud.drives.of(user))
+            used = sum(drive.size for drive in self._state.drives.of(user))
             self._check(user, "gb", used, more, GIB)
 
     def check_resources(self, user: str, kind: str) -> None:
         """Before a resource is created. Raises Billing."""
         if user in self._limits:
-            used = sum(one.type == kind for one in self._cloud.resources.of(user))
+            used = sum(one.type == kind for one in self._state.resources.of(user))
             self._check(user, f"{kind}s", used, 1)
 
     def use(self, user: str) -> tuple[dict[str, float], Quota]:
         """What a user has of each measure, and the limits."""
-        servers = self._cloud.servers.of(user)
+        servers = self._state.servers.of(user)
         used: dict[str, float] = {"servers": len(servers)}
         for measure, amount in POWER.items():
             used[measure] = sum(amount(server) for server in servers if server.active)
-        used["gb"] = sum(drive.size for drive in self._cloud.drives.of(user)) / GIB
-        for resource in self._cloud.resources.of(user):
+        used["gb"] = sum(drive.size for drive in self._state.drives.of(user)) / GIB
+        for resource in self._state.resources.of(user):
             used[f"{resource.type}s"] = used.get(f"{resource.type}s", 0) + 1
         return used, self._limits.get(user, {})
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from uuid import uuid4
 
 from ..errors import ApiError, Busy, Missing
-from ..state.state import Cloud, Resource
+from ..state.objects import Resource
+from ..state.state import State
 from .formats import Given, Properties
 from .properties import RESOURCE_KEYS, changes, merged
 from .quotas import Quotas
@@ -17,19 +18,19 @@ TYPES = ("ip", "vlan")
 
 
 class Resources:
-    def __init__(self, cloud: Cloud, quotas: Quotas) -> None:
-        self._cloud = cloud
+    def __init__(self, state: State, quotas: Quotas) -> None:
+        self._state = state
         self._quotas = quotas
 
     def rows(self, user: str) -> list[dict[str, str]]:
-        return [{"type": one.type, "resource": one.uuid} for one in self._cloud.resources.of(user)]
+        return [{"type": one.type, "resource": one.uuid} for one in self._state.resources.of(user)]
 
     def rows_of(self, user: str, kind: str) -> list[dict[str, str]]:
         _known(kind)
         return [row for row in self.rows(user) if row["type"] == kind]
 
     def every(self, user: str) -> list[Properties]:
-        return [self._describe(one) for one in self._cloud.resources.of(user)]
+        return [self._describe(one) for one in self._state.resources.of(user)]
 
     def every_of(self, user: str, kind: str) -> list[Properties]:
         _known(kind)
@@ -41,7 +42,7 @@ class Resources:
     def own(self, user: str, kind: str, name: str) -> Resource:
         """A resource of the user, or Missing. name: the address of an ip, the UUID of a vlan."""
         _known(kind)
-        found = self._cloud.resources.get(name.lower())
+        found = self._state.resources.get(name.lower())
         if found is None or found.user != user or found.type != kind:
             raise Missing(f"Resource {kind} {name[:60]} not found")
         return found
@@ -50,9 +51,9 @@ class Resources:
         _known(kind)
         config = merged({}, changes(RESOURCE_KEYS, given, None, live=False))
         self._quotas.check_resources(user, kind)
-        name = self._cloud.addresses.free() if kind == "ip" else str(uuid4())
+        name = self._state.addresses.free() if kind == "ip" else str(uuid4())
         resource = Resource(name, user, kind, config)
-        self._cloud.commit(resource)
+        self._state.commit(resource)
         return self._describe(resource)
 
     def set(self, user: str, kind: str, name: str, given: Given) -> Properties:
@@ -63,20 +64,20 @@ class Resources:
         except ApiError as error:
             raise error.about(f"Resource {kind} {resource.uuid}") from None
         if wanted:
-            self._cloud.commit(after)
+            self._state.commit(after)
         return self._describe(after)
 
     def destroy(self, user: str, kind: str, name: str) -> None:
         resource = self.own(user, kind, name)
-        users = [server.uuid for server in self._cloud.servers.of(user) if resource.uuid in server.resources]
+        users = [server.uuid for server in self._state.servers.of(user) if resource.uuid in server.resources]
         if users:
             raise Busy(f"Resource {kind} {resource.uuid} is used by server {' '.join(users)}")
-        self._cloud.commit(remove=[resource])
+        self._state.commit(remove=[resource])
 
     def _describe(self, resource: Resource) -> Properties:
         found = {**resource.config, "resource": resource.uuid, "type": resource.type, "user": resource.user}
         if resource.type == "ip":
-            pool = self._cloud.addresses
+            pool = self._state.addresses
             found |= {"gateway": pool.gateway, "nameserver": pool.nameserver, "netmask": str(pool.network.netmask)}
         return dict(sorted(found.items()))
 

@@ -13,12 +13,13 @@ from weakref import WeakKeyDictionary
 
 from ..errors import ApiError, Busy, Failed, Missing, Usage
 from ..hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
-from ..state.state import Cloud, Server
+from ..state.objects import DEVICES, MOUNTS, Server
+from ..state.state import State
 from .api_platform import Platform
 from .drives import Drives
 from .folders import Folders
 from .formats import Given, Properties, Value
-from .properties import DEVICE_COUNTERS, DEVICES, MOUNTS, SERVER_KEYS, changes, merged
+from .properties import DEVICE_COUNTERS, SERVER_KEYS, changes, merged
 from .quotas import Quotas
 from .resources import Resources
 
@@ -26,7 +27,7 @@ _DEFAULTS = {"smp": "auto", "type": "vm"}
 Verb = Callable[[str], Awaitable[None]]
 
 
-class Frame(NamedTuple):
+class InfoFrame(NamedTuple):
     """An info object but for its counters, and where those come from."""
 
     properties: Properties
@@ -38,7 +39,7 @@ class Servers:
 
     def __init__(
         self,
-        cloud: Cloud,
+        state: State,
         drives: Drives,
         folders: Folders,
         resources: Resources,
@@ -47,7 +48,7 @@ class Servers:
         platform: Platform,
         address_delay: float = 0.0,
     ) -> None:
-        self._cloud = cloud
+        self._state = state
         self._drives = drives
         self._folders = folders
         self._quotas = quotas
@@ -56,11 +57,11 @@ class Servers:
         self._platform = platform
         self._address_delay = address_delay
         self._changing: set[str] = set()
-        self._frames: WeakKeyDictionary[Server, Frame] = WeakKeyDictionary()
+        self._frames: WeakKeyDictionary[Server, InfoFrame] = WeakKeyDictionary()
 
     async def adopt(self) -> None:
         """Take up again the servers that ran when the endpoint ended."""
-        running = [server for server in self._cloud.servers if server.active]
+        running = [server for server in self._state.servers if server.active]
         await self._hypervisor.adopt(
             Adopted(self._guest(server), server.started or 0.0, server.asked_off) for server in running
         )
@@ -68,17 +69,17 @@ class Servers:
     def advance(self) -> None:
         """Take note of the guests that went off by themselves."""
         for uuid in self._hypervisor.powered_off():
-            server = self._cloud.servers.get(uuid)
+            server = self._state.servers.get(uuid)
             if server is not None and server.active:
                 self._power_went(server)
 
     # ---- reads
 
     def uuids(self, user: str) -> list[str]:
-        return [server.uuid for server in self._cloud.servers.of(user)]
+        return [server.uuid for server in self._state.servers.of(user)]
 
     async def every(self, user: str) -> list[Properties]:
-        servers = self._cloud.servers.of(user)
+        servers = self._state.servers.of(user)
         stats = await self._hypervisor.stats([server.uuid for server in servers if server.active])
         return [self._describe(server, stats.get(server.uuid, {})) for server in servers]
 
@@ -94,7 +95,7 @@ class Servers:
         return self._hypervisor.console(self._own(user, uuid).uuid)
 
     def _own(self, user: str, uuid: str) -> Server:
-        server = self._cloud.servers.get(uuid.lower())
+        server = self._state.servers.get(uuid.lower())
         if server is None or server.user != user:
             raise Missing(f"Server {uuid[:60]} not found")
         return server
@@ -107,17 +108,17 @@ class Servers:
         # The record comes first: a guest never runs without a server that owns it.
         starting = self._ready(server)
         with self._change(starting):
-            self._cloud.commit(starting)
+            self._state.commit(starting)
             try:
                 await self._power_on(starting)
             except BaseException:
-                self._cloud.commit(remove=[one for one in [self._cloud.servers.get(starting.uuid)] if one is not None])
+                self._state.commit(remove=[one for one in [self._state.servers.get(starting.uuid)] if one is not None])
                 raise
         return await self._shown(starting)
 
     async def create_stopped(self, user: str, given: Given) -> Properties:
         server = self._configured(user, given)
-        self._cloud.commit(server)
+        self._state.commit(server)
         return await self._shown(server)
 
     def _configured(self, user: str, given: Given) -> Server:
@@ -146,7 +147,7 @@ class Servers:
                 with self._change(server):
                     await self._update(self._guest(after))
                 after = replace(self._own(user, uuid), config=after.config)  # it may have gone off meanwhile
-            self._cloud.commit(after)
+            self._state.commit(after)
         return await self._shown(after)
 
     def _find_named(self, user: str, config: Mapping[str, object]) -> None:
@@ -170,11 +171,11 @@ class Servers:
         except Missing as error:
             raise Failed(f"Server {server.uuid} failed to start: {error.message}") from None
         with self._change(server):
-            self._cloud.commit(starting)
+            self._state.commit(starting)
             try:
                 await self._power_on(starting)
             except BaseException:
-                self._cloud.commit(server)
+                self._state.commit(server)
                 raise
         return await self._shown(starting)
 
@@ -187,7 +188,7 @@ class Servers:
     async def shutdown(self, user: str, uuid: str) -> None:
         server = self._active(user, uuid, "shutdown")
         with self._change(server):
-            self._cloud.commit(replace(server, asked_off=self._cloud.clock.now()))
+            self._state.commit(replace(server, asked_off=self._state.clock.now()))
             await self._asked(self._hypervisor.shutdown, server)
 
     def shutdown_ignored(self, user: str, uuid: str) -> None:
@@ -205,14 +206,14 @@ class Servers:
         with self._change(server):
             if server.active:
                 await self._asked(self._hypervisor.stop, server)
-            if self._cloud.servers.get(server.uuid) is not None:
-                self._cloud.commit(remove=[server])
+            if self._state.servers.get(server.uuid) is not None:
+                self._state.commit(remove=[server])
 
     def _settle(self, server: Server, after: Server | None) -> None:
         """Commit what a power verb led to (None: power off), unless the guest went off while the verb was under way."""
-        now = self._cloud.servers.get(server.uuid)
+        now = self._state.servers.get(server.uuid)
         if now is not None and now.active:
-            self._power_went(now) if after is None else self._cloud.commit(after)
+            self._power_went(now) if after is None else self._state.commit(after)
 
     def _active(self, user: str, uuid: str, verb: str) -> Server:
         server = self._own(user, uuid)
@@ -256,20 +257,20 @@ class Servers:
         for drive_uuid in server.drives.values():
             drive = self._drives.usable(server.user, drive_uuid)
             self._drives.idle(drive)
-            claims = self._cloud.claims(drive_uuid)
+            claims = self._state.claims(drive_uuid)
             if claims and not drive.shared:
                 raise Busy(f"Drive {drive_uuid} is claimed by {' '.join(claims)}")
         address = self._address(server)
-        return replace(server, status="active", started=self._cloud.clock.now(), address=address, asked_off=None)
+        return replace(server, status="active", started=self._state.clock.now(), address=address, asked_off=None)
 
     def _address(self, server: Server) -> str | None:
         wanted = server.config.get("nic:0:dhcp")
         if wanted is None:
             return None
         if wanted == "auto":
-            return self._cloud.addresses.free()
+            return self._state.addresses.free()
         self._resources.own(server.user, "ip", str(wanted))
-        for other in self._cloud.servers.of(server.user):
+        for other in self._state.servers.of(server.user):
             if other.address == wanted:
                 raise Busy(f"Address {wanted} is in use by server {other.uuid}")
         return str(wanted)
@@ -286,9 +287,9 @@ class Servers:
         """A server whose guest is off: stopped if it is persistent, gone otherwise. Its drives stay."""
         if server.persistent:
             off = replace(server, status="stopped", started=None, address=None, asked_off=None)
-            self._cloud.commit(off)
+            self._state.commit(off)
         else:
-            self._cloud.commit(remove=[server])
+            self._state.commit(remove=[server])
 
     def _guest(self, server: Server) -> Guest:
         config = server.config
@@ -312,7 +313,7 @@ class Servers:
     def _console(self, server: Server) -> str | None:
         if "vnc" not in server.config or "password" not in server.config:
             return None
-        return server.address or self._cloud.addresses.console
+        return server.address or self._state.addresses.console
 
     # ---- info
 
@@ -331,8 +332,8 @@ class Servers:
 
     def hide_address(self, found: dict[str, Value], delay: float) -> None:
         """Take the address out of an info object until so many seconds after the start of its server."""
-        server = self._cloud.servers.get(str(found.get("server")))
-        if server is None or self._cloud.clock.now() >= (server.started or 0.0) + delay:
+        server = self._state.servers.get(str(found.get("server")))
+        if server is None or self._state.clock.now() >= (server.started or 0.0) + delay:
             return
         for key in (*self._platform.address_keys, "vnc:ip"):
             if server.address and found.get(key) == server.address:
@@ -341,7 +342,7 @@ class Servers:
                 else:
                     del found[key]
 
-    def _frame(self, server: Server) -> Frame:
+    def _frame(self, server: Server) -> InfoFrame:
         """All of an info object that stays as long as the server does, in order, with counters of 0."""
         counters = tuple(self._counters(server)) if server.active else ()
         found: dict[str, Value] = {**server.config, **{key: 0 for key, _source, _text in counters}}
@@ -355,7 +356,7 @@ class Servers:
             found |= self._running(server)
         if self._platform.password_key != "password" and "password" in found:  # noqa: S105 (the name of a key)
             found[self._platform.password_key] = found.pop("password")
-        return Frame(self._platform.shown(found), counters)
+        return InfoFrame(self._platform.shown(found), counters)
 
     def _running(self, server: Server) -> dict[str, Value]:
         found: dict[str, Value] = {"started": int(server.started or 0)}

@@ -9,13 +9,12 @@ from collections.abc import Callable
 from typing import Union
 
 from ..errors import Usage
+from ..state.objects import UUID_FORM
 
 Kept = Union[str, int, None]
 Kind = Callable[[str], Kept]
-UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 IGNORED = "\0"
 """Given by a kind for a value that asks for nothing. No caller can send it: bodies with NUL are refused."""
-EVERYONE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _SIZE = re.compile(r"(-?[0-9]{1,30}) ?([kmgt]?)", re.IGNORECASE)
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 _FACTOR = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
@@ -105,7 +104,7 @@ def flag(given: str) -> str | None:
 
 def uuid(given: str) -> str:
     lowered = given.strip().lower()
-    if not UUID.fullmatch(lowered):
+    if not UUID_FORM.fullmatch(lowered):
         raise BadValue("a UUID is expected")
     return lowered
 

@@ -27,7 +27,7 @@ class CannotUse(Exception):
     """libvirt cannot be used; the text is one sentence for the operator."""
 
 
-class Link:
+class Connection:
     """One connection to a libvirt daemon.
 
     changed: called in the event loop with the UUID of each domain that stops, is paused or goes on, whatever did that.

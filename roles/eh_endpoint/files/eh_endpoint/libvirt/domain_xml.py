@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 from ..hypervisor import Counters, Disk, Guest, Nic
 from ..state.addresses import AddressPool
-from ..state.state import mac_of
+from ..state.objects import mac_of
 
 NAMESPACE = "urn:opennebula.elastichosts:endpoint:1"
 _ZONE = f"{{{NAMESPACE}}}zone"

@@ -20,7 +20,7 @@ from uuid import uuid4
 from ..hypervisor import Adopted, Console, Counters, Guest, HypervisorError
 from ..state.addresses import AddressPool
 from . import domain_xml
-from .connection import CannotUse, Link
+from .connection import CannotUse, Connection
 from .networks import Networks
 from .process_watch import ProcessWatch, processes
 from .trial import is_active, tried
@@ -65,17 +65,17 @@ class LibvirtHypervisor:
         self._paused: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch = ProcessWatch(self._ended)
-        self._link = Link(uri, self._changed, self._returned)
-        self._api = self._link.api
+        self._connection = Connection(uri, self._changed, self._returned)
+        self._api = self._connection.api
         self._networks = Networks(self._api, self._zone, pool, forward)
         try:
-            offer = domain_xml.offer(self._link.now(lambda connection: connection.getCapabilities()))
+            offer = domain_xml.offer(self._connection.now(lambda connection: connection.getCapabilities()))
             self._group = offer.group
             _open_to(offer.group, state, folders)
-            self._machine = tried(self._link, offer, self._zone, console)
-            self._link.now(lambda link: self._networks.have_own(link, guests_run=bool(self._domains(link))))
+            self._machine = tried(self._connection, offer, self._zone, console)
+            self._connection.now(lambda conn: self._networks.have_own(conn, guests_run=bool(self._domains(conn))))
         except BaseException:
-            self._link.close()
+            self._connection.close()
             raise
 
     @property
@@ -95,8 +95,8 @@ class LibvirtHypervisor:
             raise HypervisorError(f"the file of a drive cannot be opened to guests: {error.strerror}") from error
         self._guests[guest.uuid] = guest
         try:
-            xml = await self._link.work(lambda link: self._run(link, guest))
-            found = await self._link.work(lambda _link: processes())
+            xml = await self._connection.work(lambda conn: self._run(conn, guest))
+            found = await self._connection.work(lambda _link: processes())
         except BaseException:
             self._guests.pop(guest.uuid, None)
             await self._quietly(self._cut(guest.uuid))
@@ -105,10 +105,10 @@ class LibvirtHypervisor:
         self._remember(guest.uuid, xml, found)
 
     async def adopt(self, running: Iterable[Adopted]) -> None:
-        self._link.listen()
+        self._connection.listen()
         expected = {one.guest.uuid: one.guest for one in running}
-        domains = await self._link.work(self._domains)
-        found = await self._link.work(lambda _link: processes())
+        domains = await self._connection.work(self._domains)
+        found = await self._connection.work(lambda _link: processes())
         for uuid, xml in domains.items():
             if uuid in expected:
                 self._guests[uuid] = expected.pop(uuid)
@@ -117,7 +117,7 @@ class LibvirtHypervisor:
         await self._end_strangers(domains)
         self._off += expected
         used = self._networks.vlans(self._guests.values())
-        await self._link.work(partial(self._networks.tidy, used=used))
+        await self._connection.work(partial(self._networks.tidy, used=used))
 
     async def stop(self, uuid: str) -> None:
         guest = self._guests.pop(uuid, None)
@@ -132,8 +132,8 @@ class LibvirtHypervisor:
             await self._leave(guest)
 
     async def shutdown(self, uuid: str) -> None:
-        def job(link: Any) -> None:
-            domain = link.lookupByUUIDString(uuid)
+        def job(conn: Any) -> None:
+            domain = conn.lookupByUUIDString(uuid)
             try:
                 domain.shutdownFlags(self._api.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
             except self._api.libvirtError as error:
@@ -141,17 +141,17 @@ class LibvirtHypervisor:
                     raise
                 domain.shutdown()  # a driver with one way only
 
-        await self._link.work(job)
+        await self._connection.work(job)
 
     async def reset(self, uuid: str) -> None:
-        await self._link.work(lambda link: link.lookupByUUIDString(uuid).reset(0))
+        await self._connection.work(lambda conn: conn.lookupByUUIDString(uuid).reset(0))
 
     async def update(self, guest: Guest) -> None:
         before = self._guests.get(guest.uuid)
         if before is None:
             return
         _check_password(guest)
-        await self._link.work(lambda link: self._alter(link.lookupByUUIDString(guest.uuid), before, guest))
+        await self._connection.work(lambda conn: self._alter(conn.lookupByUUIDString(guest.uuid), before, guest))
         self._guests[guest.uuid] = guest
 
     async def stats(self, uuids: Iterable[str]) -> Mapping[str, Counters]:
@@ -165,7 +165,7 @@ class LibvirtHypervisor:
 
     async def _count(self, wanted: Mapping[str, Guest]) -> None:
         try:
-            records = await self._link.work(lambda link: self._records(link, wanted))
+            records = await self._connection.work(lambda conn: self._records(conn, wanted))
         except HypervisorError as error:
             # A listing with the counters of before is worth more than none.
             LOG.error("no counters: %s", error)
@@ -185,7 +185,7 @@ class LibvirtHypervisor:
         for task in self._tasks:
             task.cancel()
         self._watch.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._link.close)
+        await asyncio.get_running_loop().run_in_executor(None, self._connection.close)
 
     def paused(self, uuid: str) -> bool:
         return uuid in self._paused
@@ -199,7 +199,7 @@ class LibvirtHypervisor:
     async def _see(self, uuid: str) -> None:
         """An event may be about a state that was over before it came here: look."""
         try:
-            state, reason = await self._link.work(lambda link: self._state(link, uuid))
+            state, reason = await self._connection.work(lambda conn: self._state(conn, uuid))
         except HypervisorError as error:
             LOG.error("domain %s: %s", uuid, error)
             return
@@ -219,7 +219,7 @@ class LibvirtHypervisor:
             await asyncio.sleep(ROOM_SECONDS)
             if uuid in self._paused and shutil.disk_usage(self._drives).free >= ROOM:
                 self._paused.discard(uuid)
-                await self._quietly(self._link.work(lambda link: link.lookupByUUIDString(uuid).resume()))
+                await self._quietly(self._connection.work(lambda conn: conn.lookupByUUIDString(uuid).resume()))
                 await self._see(uuid)
 
     def _ended(self, uuid: str) -> None:
@@ -236,7 +236,7 @@ class LibvirtHypervisor:
         self._later(self._quietly(self._look_for_strangers()))
 
     async def _look_for_strangers(self) -> None:
-        await self._end_strangers(await self._link.work(self._domains))
+        await self._end_strangers(await self._connection.work(self._domains))
 
     async def _end_strangers(self, domains: Iterable[str]) -> None:
         """A domain of the zone that no server owns is left from a start whose outcome nobody learned."""
@@ -259,38 +259,38 @@ class LibvirtHypervisor:
         if found is not None:
             self._consoles[uuid] = Console(*found)
 
-    def _run(self, link: Any, guest: Guest) -> str:
-        self._networks.have_for(link, guest)
+    def _run(self, conn: Any, guest: Guest) -> str:
+        self._networks.have_for(conn, guest)
         # A guest whose process has just ended may be cleared up by libvirt still.
         limit = time.monotonic() + CLEARED_SECONDS
-        while is_active(self._api, link, guest.uuid) and time.monotonic() < limit:
+        while is_active(self._api, conn, guest.uuid) and time.monotonic() < limit:
             time.sleep(0.05)
-        return str(link.createXML(domain_xml.domain(guest, self._machine), 0).XMLDesc(0))
+        return str(conn.createXML(domain_xml.domain(guest, self._machine), 0).XMLDesc(0))
 
     async def _cut(self, uuid: str) -> None:
-        def job(link: Any) -> None:
+        def job(conn: Any) -> None:
             try:
-                link.lookupByUUIDString(uuid).destroy()
+                conn.lookupByUUIDString(uuid).destroy()
             except self._api.libvirtError as error:
                 if error.get_error_code() not in (self._api.VIR_ERR_NO_DOMAIN, self._api.VIR_ERR_OPERATION_INVALID):
                     raise
 
-        await self._link.work(job)
+        await self._connection.work(job)
 
-    def _state(self, link: Any, uuid: str) -> tuple[int, int]:
+    def _state(self, conn: Any, uuid: str) -> tuple[int, int]:
         """libvirt's number for the state of a domain, and for the reason. One that is gone is off."""
         try:
-            state, reason = link.lookupByUUIDString(uuid).state(0)
+            state, reason = conn.lookupByUUIDString(uuid).state(0)
         except self._api.libvirtError as error:
             if error.get_error_code() != self._api.VIR_ERR_NO_DOMAIN:
                 raise
             return self._api.VIR_DOMAIN_SHUTOFF, 0
         return state, reason
 
-    def _domains(self, link: Any) -> dict[str, str]:
+    def _domains(self, conn: Any) -> dict[str, str]:
         """The zone's domains that are running, by UUID."""
         found = {}
-        for domain in link.listAllDomains(self._api.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        for domain in conn.listAllDomains(self._api.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
             if domain.name().startswith(f"{self._zone}-"):
                 xml = domain.XMLDesc(0)
                 if domain_xml.zone_of(xml) == self._zone:
@@ -307,15 +307,15 @@ class LibvirtHypervisor:
             if graphics:
                 domain.updateDeviceFlags(graphics, live)
 
-    def _records(self, link: Any, wanted: Mapping[str, Guest]) -> dict[str, Mapping[str, int | str]]:
+    def _records(self, conn: Any, wanted: Mapping[str, Guest]) -> dict[str, Mapping[str, int | str]]:
         """Statistics by UUID: one call to libvirt, for one guest as for all."""
         # A guest that is being started or cleared up is passed over: it would hold up the listing of all others.
         now = self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         kinds = self._api.VIR_DOMAIN_STATS_BLOCK | self._api.VIR_DOMAIN_STATS_INTERFACE
         if len(wanted) == 1:
-            records = link.domainListGetStats([link.lookupByUUIDString(next(iter(wanted)))], kinds, now)
+            records = conn.domainListGetStats([conn.lookupByUUIDString(next(iter(wanted)))], kinds, now)
         else:
-            records = link.getAllDomainStats(kinds, self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | now)
+            records = conn.getAllDomainStats(kinds, self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | now)
         return {domain.UUIDString(): record for domain, record in records}
 
     def _share_files(self, guest: Guest) -> None:
@@ -338,7 +338,7 @@ class LibvirtHypervisor:
         self._paused.discard(guest.uuid)
         for name in self._networks.vlans([guest]):
             if name not in self._networks.vlans(list(self._guests.values())):
-                await self._quietly(self._link.work(partial(self._networks.drop, name=name)))
+                await self._quietly(self._connection.work(partial(self._networks.drop, name=name)))
 
     async def _quietly(self, job: Any) -> None:
         """Clearing up: what does not work is said, and stops nothing."""

@@ -31,12 +31,12 @@ class Networks:
             domain_xml.vlan_network(self.own, nic.vlan) for guest in guests for nic in guest.nics if nic.vlan
         )
 
-    def have_own(self, link: Any, *, guests_run: bool) -> None:
+    def have_own(self, conn: Any, *, guests_run: bool) -> None:
         """The zone's network, with an entry for every address that a guest can get. Raises CannotUse where guests run
         on one that is not as it should be."""
         wanted = domain_xml.zone_network(self.own, self.own, self._pool, self._forward)
-        if self.own in link.listNetworks():
-            present = link.networkLookupByName(self.own)
+        if self.own in conn.listNetworks():
+            present = conn.networkLookupByName(self.own)
             if domain_xml.same_network(present.XMLDesc(0), wanted):
                 return
             if guests_run:
@@ -46,7 +46,7 @@ class Networks:
                 )
             present.destroy()
         try:
-            link.networkCreateXML(wanted)
+            conn.networkCreateXML(wanted)
         except self._api.libvirtError as error:
             if "in use" in str(error.get_error_message()):
                 raise CannotUse(
@@ -55,22 +55,22 @@ class Networks:
                 ) from None
             raise
 
-    def have_for(self, link: Any, guest: Guest) -> None:
+    def have_for(self, conn: Any, guest: Guest) -> None:
         """The VLANs of a guest, and the zone's own network should somebody have taken it away."""
-        present = frozenset(link.listNetworks())
+        present = frozenset(conn.listNetworks())
         if self.own not in present:
-            self.have_own(link, guests_run=True)
+            self.have_own(conn, guests_run=True)
         for name in self.vlans([guest]) - present:
             try:
-                link.networkCreateXML(domain_xml.isolated_network(name))
+                conn.networkCreateXML(domain_xml.isolated_network(name))
             except self._api.libvirtError:
-                link.networkLookupByName(name)  # another guest was faster
+                conn.networkLookupByName(name)  # another guest was faster
 
-    def drop(self, link: Any, name: str) -> None:
-        link.networkLookupByName(name).destroy()
+    def drop(self, conn: Any, name: str) -> None:
+        conn.networkLookupByName(name).destroy()
 
-    def tidy(self, link: Any, used: frozenset[str]) -> None:
+    def tidy(self, conn: Any, used: frozenset[str]) -> None:
         """After a restart: end the VLANs that no running guest is on."""
-        for name in link.listNetworks():
+        for name in conn.listNetworks():
             if name.startswith(domain_xml.vlan_network(self.own, "")) and name not in used:
-                self.drop(link, name)
+                self.drop(conn, name)

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from . import domain_xml
-from .connection import CannotUse, Link
+from .connection import CannotUse, Connection
 from .domain_xml import Machine
 
 LOG = logging.getLogger("eh_endpoint")
@@ -20,7 +20,7 @@ KVM that needs ten times as long is emulated itself, and there emulation at firs
 _REFUSED = "refused: "
 
 
-def tried(link: Link, offer: domain_xml.Offer, zone: str, console: str) -> Machine:
+def tried(connection: Connection, offer: domain_xml.Offer, zone: str, console: str) -> Machine:
     """The first type of guest that is seen to run, with CPU shares if these work. Raises CannotUse.
 
     console: the address of VNC. The name of the zone is that of its network.
@@ -31,7 +31,7 @@ def tried(link: Link, offer: domain_xml.Offer, zone: str, console: str) -> Machi
             machine = Machine(kind, offer.arch, zone, zone, console, weights, offer.labelled)
             if kind not in TRIAL_SECONDS:
                 return machine._replace(weights=False)
-            said = _trial(link, machine)
+            said = _trial(connection, machine)
             if not said:
                 return machine
             LOG.warning("guests of type %s do not run here: %s", kind, said)
@@ -40,10 +40,10 @@ def tried(link: Link, offer: domain_xml.Offer, zone: str, console: str) -> Machi
     raise CannotUse(f"no guest runs on this libvirt: {said}")
 
 
-def _trial(link: Link, machine: Machine) -> str:
+def _trial(connection: Connection, machine: Machine) -> str:
     """Run a guest to its end; what went wrong, or nothing."""
     try:
-        return link.now(lambda connection: _run(link.api, connection, machine))
+        return connection.now(lambda conn: _run(connection.api, conn, machine))
     except CannotUse as error:
         return f"{_REFUSED}{error}"
 

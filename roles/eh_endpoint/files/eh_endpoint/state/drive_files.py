@@ -35,13 +35,13 @@ BATCH = 1 << 20
 T = TypeVar("T")
 
 
-class Blocks:
+class DriveFiles:
     """A folder of files `UUID.raw`. Offsets and sizes in bytes; what was never written reads as zeros."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
-        self._threads = ThreadPoolExecutor(THREADS, "blocks")
+        self._threads = ThreadPoolExecutor(THREADS, "drive-files")
 
     async def work(self, job: Callable[[], T]) -> T:
         """Does a job in a thread, so that a slow disk delays its own caller only."""

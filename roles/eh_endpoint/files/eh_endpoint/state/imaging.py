@@ -13,16 +13,16 @@ from pathlib import Path
 
 from ..errors import ApiError, Full, Usage
 from . import streams
-from .drive_files import Blocks
+from .drive_files import DriveFiles
+from .objects import Drive
 from .standard_images import StandardDrives
-from .state import Cloud, Drive
+from .state import State
 from .streams import NotGzip, Piece
 
 LOG = logging.getLogger("eh_endpoint")
 RETRY = 1.0
 """Seconds until the end of a copy is recorded again when the store could not take it."""
 Copier = Callable[[Path, Path, Callable[[float], None]], None]
-CONVERSIONS = ("", "gunzip", "gzip")
 QUEUED = "queued"
 
 
@@ -53,10 +53,10 @@ class Imaging:
     """
 
     def __init__(
-        self, cloud: Cloud, blocks: Blocks, standard: StandardDrives, seconds: float, copier: Copier | None = None
+        self, state: State, files: DriveFiles, standard: StandardDrives, seconds: float, copier: Copier | None = None
     ) -> None:
-        self._cloud = cloud
-        self._blocks = blocks
+        self._state = state
+        self._files = files
         self._standard = standard
         self._seconds = seconds
         self._copier = copier
@@ -66,7 +66,7 @@ class Imaging:
 
     def adopt(self) -> None:
         """Take up again what was under way when the endpoint ended, in the order of the calls."""
-        asked = [(drive.imaging["asked"], drive) for drive in self._cloud.drives if drive.imaging]
+        asked = [(drive.imaging["asked"], drive) for drive in self._state.drives if drive.imaging]
         for _when, drive in sorted(asked, key=lambda pair: pair[0]):
             self.enqueue(drive)
 
@@ -75,7 +75,7 @@ class Imaging:
         needed = 0 if conversion == "gzip" else source.size
         if conversion == "gunzip":
             expanded = self._standard.rawsize(source.uuid)
-            if expanded is None and not streams.looks_gzipped(self._path(source)):
+            if expanded is None and not streams.looks_gzipped(self.path(source.uuid)):
                 raise Usage(f"Drive {source.uuid}: invalid source for gunzip: it does not hold gzip data")
             needed = expanded or 0
         if room is not None and needed > room:
@@ -99,33 +99,37 @@ class Imaging:
         if job is None or job.began is None:
             return QUEUED
         copied = 100 * job.done // job.total
-        elapsed = 100 * (self._cloud.clock.now() - job.began) / self._seconds if self._seconds else 100
+        elapsed = 100 * (self._state.clock.now() - job.began) / self._seconds if self._seconds else 100
         return max(0, min(copied, int(elapsed), 99))
 
     def advance(self) -> None:
         """End the copies whose time has come."""
-        now = self._cloud.clock.now()
+        now = self._state.clock.now()
         for uuid, job in list(self._jobs.items()):
             if job.copied and job.began is not None and now >= job.began + self._seconds and self._record_end(uuid):
                 del self._jobs[uuid]
                 self._begin_next(job.target.user)
 
+    def path(self, uuid: str) -> Path:
+        """Return the file of a drive of a user or of a standard drive."""
+        return self._files.path(uuid) if self._standard.get(uuid) is None else self._standard.path(uuid)
+
     def close(self) -> None:
-        """Let go; the next start begins the copies again."""
+        """End the threads; the next start begins unfinished copies again."""
         self._closing = True
         self._threads.shutdown()
 
     # ---- inside
 
     def _source(self, uuid: str) -> Drive | None:
-        return self._cloud.drives.get(uuid) or self._standard.get(uuid)
+        return self._state.drives.get(uuid) or self._standard.get(uuid)
 
     def _begin_next(self, user: str) -> None:
         waiting = [job for job in self._jobs.values() if job.target.user == user]
         if not waiting or waiting[0].began is not None:
             return
         job = waiting[0]
-        job.began = self._cloud.clock.now()
+        job.began = self._state.clock.now()
         copying = asyncio.get_running_loop().run_in_executor(self._threads, self._copy, job)
         copying.add_done_callback(lambda future: self._copied(job, future))
 
@@ -140,15 +144,15 @@ class Imaging:
         job.copied = True
         self.advance()
         if job.target.uuid in self._jobs and job.began is not None:
-            left = job.began + self._seconds - self._cloud.clock.now()
+            left = job.began + self._seconds - self._state.clock.now()
             asyncio.get_running_loop().call_later(max(0.0, left), self.advance)
 
     def _record_end(self, uuid: str) -> bool:
-        drive = self._cloud.drives.get(uuid)
+        drive = self._state.drives.get(uuid)
         if drive is None:
             return True
         try:
-            self._cloud.commit(replace(drive, imaging=None))
+            self._state.commit(replace(drive, imaging=None))
         except ApiError as error:
             LOG.error("the end of the imaging of drive %s cannot be recorded: %s", uuid, error.message)
             asyncio.get_running_loop().call_later(RETRY, self.advance)
@@ -162,7 +166,7 @@ class Imaging:
         if self._copier is not None and not job.conversion:
             self._copy_file(job, self._copier)
             return
-        with self._blocks.writer(uuid, 0) as writer:
+        with self._files.writer(uuid, 0) as writer:
             try:
                 for piece in self._pieces(job):
                     if self._closing:
@@ -182,7 +186,7 @@ class Imaging:
             job.done = int(job.total * part)
 
         try:
-            copier(self._path(job.source), self._blocks.path(job.target.uuid), progress)
+            copier(self.path(job.source.uuid), self._files.path(job.target.uuid), progress)
         except _Closing:
             return
 
@@ -190,7 +194,7 @@ class Imaging:
         if job.conversion == "gunzip" and self._standard.rawsize(job.source.uuid) is not None:
             # Made here, so what it expands to is known: no need to expand a gigabyte of zeros.
             return self._counted(job, self._standard.expanded(job.source.uuid))
-        source = self._counted(job, streams.stored(self._path(job.source), job.source.size))
+        source = self._counted(job, streams.stored(self.path(job.source.uuid), job.source.size))
         converted = {"gunzip": streams.gunzipped, "gzip": streams.gzipped}.get(job.conversion)
         return source if converted is None else converted(source)
 
@@ -198,8 +202,3 @@ class Imaging:
         for piece in pieces:
             yield piece
             job.done = min(job.total, job.done + (piece if isinstance(piece, int) else len(piece)))
-
-    def _path(self, drive: Drive) -> Path:
-        return (
-            self._blocks.path(drive.uuid) if self._standard.get(drive.uuid) is None else self._standard.path(drive.uuid)
-        )

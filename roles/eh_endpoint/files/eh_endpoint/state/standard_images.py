@@ -5,18 +5,15 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from ..api.formats import Properties, Value
-from ..api.values import EVERYONE
-from .drive_files import Blocks
-from .state import Drive
+from .drive_files import DriveFiles
+from .objects import EVERYONE, Config, Drive
 from .streams import Piece
 
-Claims = Callable[[str], Sequence[str]]
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -101,7 +98,7 @@ _RETIRED = (
     *_retired("Debian Linux 5", 1, "5795b68f-ed26-4639-b41d-c93235062b6b"),
     *_retired("Windows Server 2008 R2 Standard", 15, "41993a02-0b22-4e49-bb47-0aa8975217e4"),
     *_retired("Windows Web Server 2008 R2", 15, "85623ca1-9c2a-4398-a771-9a43c347e86b"),
-    # SKALI Cloud
+    # SKALI State
     *_retired("CentOS 5.5 -64bit", 1, "90aa51f2-15c0-4cff-81ee-e93aa20b9468"),
     *_retired("Debian 5 -64bit", 1, "c144d7a7-e24b-48ab-954b-6b6ec514ed6f"),
     *_retired("Ubuntu Server 10.10 -64bit", 1, "3051699a-a536-4220-aeb5-67f2ec101a09"),
@@ -119,7 +116,7 @@ class StandardDrives:
     USER = "00000000-0000-0000-0000-000000000000"
 
     def __init__(self, folder: Path) -> None:
-        self._blocks = Blocks(folder)
+        self._files = DriveFiles(folder)
         for unfinished in folder.glob("*.*.raw"):
             unfinished.unlink()
         self._images = {image.uuid: image for image in (*_LIBRARY, *_RETIRED)}
@@ -128,19 +125,16 @@ class StandardDrives:
     def uuids(self) -> list[str]:
         return list(self._listed)
 
-    def every(self, claims: Claims) -> list[Properties]:
-        return [self.describe(uuid, claims(uuid)) for uuid in self._listed]
-
     def get(self, uuid: str) -> Drive | None:
         image = self._images.get(uuid)
         if image is None:
             return None
         return Drive(image.uuid, self.USER, image.size, {"claim:type": "shared", "readers": EVERYONE})
 
-    def describe(self, uuid: str, claims: Sequence[str] = ()) -> Properties:
+    def describe(self, uuid: str, claims: Sequence[str] = ()) -> Config:
         """claims: the drives of the caller that are being imaged from this one."""
         image = self._images[uuid]
-        found: dict[str, Value] = {"claim:type": "shared"}
+        found: dict[str, str | int] = {"claim:type": "shared"}
         if claims:
             found["claimed"] = " ".join(claims)
         found["drive"] = image.uuid
@@ -164,21 +158,21 @@ class StandardDrives:
 
     def path(self, uuid: str) -> Path:
         """The file of a standard drive, made if need be."""
-        path = self._blocks.path(uuid)
+        path = self._files.path(uuid)
         if not path.exists():
             self._make(self._images[uuid])
         return path
 
     def read(self, uuid: str, offset: int, size: int) -> bytes:
         self.path(uuid)
-        return self._blocks.read(uuid, offset, size)
+        return self._files.read(uuid, offset, size)
 
     def _make(self, image: Image) -> None:
         # Under another name first: a file that is there is whole, whenever the process ends; and under a name of its
         # own, for several threads may make it at once.
         making = f"{image.uuid}.{uuid4()}"
-        self._blocks.create(making, image.size)
-        with self._blocks.writer(making, 0) as writer:
+        self._files.create(making, image.size)
+        with self._files.writer(making, 0) as writer:
             first = _sector(image)
             if not image.rawsize:
                 writer.write(first)
@@ -187,7 +181,7 @@ class StandardDrives:
                 zeros = _gzip(bytes(_PIECE))
                 for _unused in range(image.rawsize // _PIECE - 1):
                     writer.write(zeros)
-        self._blocks.path(making).rename(self._blocks.path(image.uuid))
+        self._files.path(making).rename(self._files.path(image.uuid))
 
 
 _PIECE = 4 * MIB

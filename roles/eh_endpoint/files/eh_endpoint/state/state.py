@@ -5,155 +5,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from ipaddress import IPv4Address
-from typing import Generic, TypedDict, TypeVar, Union
-from uuid import UUID
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Generic, TypeVar, Union
 
-from ..api.properties import DEVICES, MAX_CORES, MOUNTS, NICS
 from ..errors import Full, SystemFault
-from ..hypervisor import Nic
 from ..testing.clock import Clock
 from .addresses import AddressPool
+from .objects import Drive, Folder, Resource, Server
 from .store import Row, Store
 
-_MHZ_PER_CORE = 2500
-Config = Mapping[str, Union[str, int]]
-
-
-class Imaging(TypedDict):
-    """What is being copied onto a drive: the source drive, `gunzip`, `gzip` or nothing, epoch seconds of the call."""
-
-    source: str
-    conversion: str
-    asked: float
-
-
-@dataclass(frozen=True, eq=False)
-class Drive:
-    """A drive of a user. size in bytes; config holds the keys that were given or have defaults."""
-
-    uuid: str
-    user: str
-    size: int
-    config: Config
-    counters: Mapping[str, int] = field(default_factory=dict)
-    imaging: Imaging | None = None
-
-    @property
-    def shared(self) -> bool:
-        return self.config.get("claim:type") == "shared"
-
-
-@dataclass(frozen=True, eq=False)
-class Folder:
-    """A folder of a user, for containers. used in bytes; cloned in epoch seconds."""
-
-    uuid: str
-    user: str
-    config: Config
-    used: int = 0
-    cloned: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Server:
-    """A server of a user. started and asked_off (the ACPI button) in epoch seconds."""
-
-    uuid: str
-    user: str
-    config: Config
-    status: str = "stopped"
-    started: float | None = None
-    address: str | None = None
-    asked_off: float | None = None
-
-    @property
-    def active(self) -> bool:
-        return self.status != "stopped"
-
-    @property
-    def persistent(self) -> bool:
-        return "persistent" in self.config
-
-    @cached_property
-    def cores(self) -> int:
-        """As many as were asked for, or as many as the MHz need."""
-        smp = self.config.get("smp")
-        return smp if isinstance(smp, int) else max(1, min(MAX_CORES, -(-int(self.config["cpu"]) // _MHZ_PER_CORE)))
-
-    @cached_property
-    def drives(self) -> Mapping[str, str]:
-        """Drive UUIDs by device."""
-        return {device: str(self.config[device]) for device in DEVICES if device in self.config}
-
-    @cached_property
-    def folders(self) -> frozenset[str]:
-        """UUIDs of the folders that a container mounts."""
-        return frozenset(str(self.config[key]).partition("/")[0] for key in MOUNTS if key in self.config)
-
-    @cached_property
-    def resources(self) -> frozenset[str]:
-        """The static address and the VLANs that the configuration names."""
-        keys = ("nic:0:dhcp", *(f"nic:{number}:vlan" for number in range(NICS)))
-        return frozenset(str(self.config[key]) for key in keys if key in self.config) - {"auto"}
-
-    @cached_property
-    def nics(self) -> tuple[Nic, ...]:
-        return tuple(_nic(self, number) for number in range(NICS) if _NIC_MAKERS[number] & self.config.keys())
-
-
-@dataclass(frozen=True, eq=False)
-class Resource:
-    """A static IP address (its uuid is the address) or a VLAN of a user."""
-
-    uuid: str
-    user: str
-    type: str
-    config: Config
-
-
-_NIC_MAKERS = tuple({f"nic:{number}:{part}" for part in ("model", "dhcp", "vlan")} for number in range(NICS))
-
-
-def _nic(server: Server, number: int) -> Nic:
-    config = server.config
-    vlan = config.get(f"nic:{number}:vlan")
-    return Nic(
-        number,
-        model=str(config.get(f"nic:{number}:model", "e1000")),
-        mac=str(config.get(f"nic:{number}:mac") or _mac(server, number)),
-        address=None if number else server.address,
-        vlan=None if vlan is None else str(vlan),
-    )
-
-
-def _mac(server: Server, number: int) -> str:
-    """A MAC address: four random bytes of the server's UUID and the NIC's number, but that of its address if it has
-    one."""
-    if server.address and not number:
-        return mac_of(server.address)
-    return _octets(0x6A, *UUID(server.uuid).bytes[:4], number)
-
-
-def mac_of(address: str) -> str:
-    """The MAC address of the NIC that has an IPv4 address: so DHCP servers need not be told who has it, and no guest
-    is refused an address for the lease of the one before."""
-    return _octets(0x6A, 0, *IPv4Address(address).packed)
-
-
-def _octets(*octets: int) -> str:
-    return ":".join(f"{octet:02x}" for octet in octets)
-
-
-Thing = Union[Drive, Folder, Server, Resource]
-KINDS: dict[str, type[Thing]] = {"drive": Drive, "folder": Folder, "server": Server, "resource": Resource}
+StoredObject = Union[Drive, Folder, Server, Resource]
+KINDS: dict[str, type[StoredObject]] = {"drive": Drive, "folder": Folder, "server": Server, "resource": Resource}
 T = TypeVar("T", Drive, Folder, Server, Resource)
 
 
-class Shelf(Generic[T]):
+class ObjectIndex(Generic[T]):
     """Objects of one kind by UUID, and by user in the order of their creation."""
 
     def __init__(self) -> None:
@@ -181,22 +48,22 @@ class Shelf(Generic[T]):
         return len(self._all)
 
 
-class Cloud:
+class State:
     """The state. Objects are immutable: a change is a new object, first in the store, then here."""
 
     def __init__(self, store: Store, clock: Clock, addresses: AddressPool) -> None:
         self.clock = clock
         self.addresses = addresses
-        self.drives: Shelf[Drive] = Shelf()
-        self.folders: Shelf[Folder] = Shelf()
-        self.servers: Shelf[Server] = Shelf()
-        self.resources: Shelf[Resource] = Shelf()
+        self.drives: ObjectIndex[Drive] = ObjectIndex()
+        self.folders: ObjectIndex[Folder] = ObjectIndex()
+        self.servers: ObjectIndex[Server] = ObjectIndex()
+        self.resources: ObjectIndex[Resource] = ObjectIndex()
         self._claims: dict[str, dict[str, None]] = {}
         self._store = store
         for row in store.rows():
             self._enter(KINDS[row.kind](**row.document))
 
-    def commit(self, *put: Thing, remove: Iterable[Thing] = ()) -> None:
+    def commit(self, *put: StoredObject, remove: Iterable[StoredObject] = ()) -> None:
         """Put and remove objects, all or none, durably before it returns. Raises Full or SystemFault."""
         remove = tuple(remove)
         try:
@@ -215,7 +82,7 @@ class Cloud:
         and of the drive at the other end of an imaging."""
         return tuple(self._claims.get(uuid, ()))
 
-    def _enter(self, thing: Thing) -> None:
+    def _enter(self, thing: StoredObject) -> None:
         if isinstance(thing, Drive):
             before = self.drives.get(thing.uuid)
             if before is not None:
@@ -237,7 +104,7 @@ class Cloud:
                 self.addresses.claim(thing.address)
             self._claim(_uses(thing))
 
-    def _leave(self, thing: Thing) -> None:
+    def _leave(self, thing: StoredObject) -> None:
         if isinstance(thing, Drive):
             self._release(_ends(thing))
             self.drives.remove(thing)
@@ -279,5 +146,5 @@ def _ends(drive: Drive) -> list[tuple[str, str]]:
     return [(drive.uuid, drive.imaging["source"]), (drive.imaging["source"], drive.uuid)]
 
 
-def _row(thing: Thing) -> Row:
+def _row(thing: StoredObject) -> Row:
     return Row(thing.uuid, type(thing).__name__.lower(), asdict(thing))

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from ..api.request_log import RequestMemory
+from ..request_log import RequestMemory
 from .clock import SystemClock
 from .fault_rules import BadFaultRules, FaultRules
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..api.accounts import USER
+from ..state.objects import UUID_FORM
 from .clock import Clock
 
 Field = Callable[[Any], Any]
@@ -113,7 +113,7 @@ _COMMON: Mapping[str, tuple[Field, Any]] = {
     "name": (_word(r"[^\r\n]{1,80}", "one line"), ""),
     "method": (_word("[A-Z]{1,10}", "a method in capitals"), ""),
     "path": (_word("/.{0,500}", "a path that begins with /"), ""),
-    "account": (_word(USER.pattern, "the UUID of a user"), ""),
+    "account": (_word(UUID_FORM.pattern, "the UUID of a user"), ""),
     "probability": (_number(0, 1), 1),
     "count": (_whole(1), 0),
     "skip": (_whole(0), 0),
