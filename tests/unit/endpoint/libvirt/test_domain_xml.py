@@ -11,11 +11,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from eh_endpoint.state.objects import DEVICES
 from eh_endpoint.hypervisor import Disk, Guest, Nic
 from eh_endpoint.libvirt import domain_xml
 from eh_endpoint.libvirt.domain_xml import Machine
 from eh_endpoint.state.addresses import AddressPool
+from eh_endpoint.state.objects import DEVICES
 
 UUID = "0bada550-0000-4000-8000-000000000001"
 VLAN = "0bada550-0000-4000-8000-0000000000aa"
