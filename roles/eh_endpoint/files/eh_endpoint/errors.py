@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the API answers when it does not do what was asked (elastichosts-api 1.6).
+"""Errors of the API with their HTTP status (elastichosts-api 1.6).
 
     ApiError              status  X-Elastic-Error
      +- Usage                400  usage
@@ -13,7 +13,7 @@
      +- SystemFault          500  system
      +- Full                 507  full
 
-The message is the body: one line that names the object by its UUID and never holds a password.
+The message is the body of the reply: one line that names the object by its UUID and never holds a password.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import ClassVar
 
 
 class ApiError(Exception):
-    """An answer other than success. Each class carries its status and its word for X-Elastic-Error."""
+    """An error reply. Each class has its status and its word for X-Elastic-Error."""
 
     status: ClassVar[int] = 500
     word: ClassVar[str] = "system"
@@ -32,7 +32,7 @@ class ApiError(Exception):
         self.message = message
 
     def about(self, subject: str) -> ApiError:
-        """The same error, its message preceded by the object it is about."""
+        """Return a copy of the error whose message begins with the object concerned."""
         return type(self)(f"{subject}: {self.message}")
 
 

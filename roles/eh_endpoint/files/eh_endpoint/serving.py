@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process around the application: socket, uvicorn, logs, signals."""
+"""The process: lock, state, sockets, uvicorn, signals. Builds the parts of the program."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ class CannotServe(Exception):
 
 
 class Endpoint:
-    """The parts of the program, put together. Raises CannotServe."""
+    """All parts of the program, and the ASGI application for both ports. Raises CannotServe."""
 
     def __init__(self, options: Options, clock: SystemClock) -> None:
-        os.umask(0o077)  # the state holds passwords
+        os.umask(0o077)  # the state contains passwords
         self._options = options
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
@@ -117,7 +117,7 @@ class Endpoint:
         return hypervisor
 
     def _advance(self) -> None:
-        """Let happen what time has brought."""
+        """Process timed events: guests that power off, copies that end."""
         self._servers.advance()
         self._imaging.advance()
 
@@ -128,7 +128,7 @@ class Endpoint:
             await self._application(scope, receive, send)
 
     async def begin(self) -> None:
-        """Take up again what ran when the endpoint ended."""
+        """Continue with the guests and copies of the time before a restart."""
         await self._servers.adopt()
         self._imaging.adopt()
 
@@ -172,10 +172,10 @@ class Endpoint:
         )
         try:
             config.load()
-        except OSError as error:  # the ssl module's errors are of this kind too
+        except OSError as error:  # errors of the ssl module are OSErrors
             files = " and ".join(str(file) for file in self._options.tls or ())
             raise CannotServe(f"the certificate and key {files} cannot be used: {error.strerror or error}") from None
-        # uvicorn raises the signal again once it has finished: this makes that a plain end.
+        # uvicorn raises the signal again at the end; these handlers make that exit status 0.
         signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
         signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
         try:
@@ -192,7 +192,7 @@ def serve(options: Options) -> None:
 
 
 def _can_end() -> bool:
-    """Whether standard input is of a kind whose end can be waited for."""
+    """Tell whether the end of standard input can be waited for."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -201,7 +201,7 @@ def _can_end() -> bool:
 
 
 def _tell_systemd() -> None:
-    """Who has started the unit waits for this (Type=notify, sd_notify(3))."""
+    """Tell systemd that the endpoint accepts requests (Type=notify, sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -245,7 +245,7 @@ def _control_socket(options: Options) -> socket.socket | None:
 
 
 def _lock(state: Path) -> IO[Any]:
-    """One endpoint per state folder."""
+    """Lock the state folder for this process."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = (state / "lock").open("a+")
@@ -273,7 +273,7 @@ def _open_store(options: Options) -> Store:
 def _listen(host: str, port: int, *, secure: bool = False) -> socket.socket:
     address = _address(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it a reply can wait 40 ms for an ACK.
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol; without it a reply can wait 40 ms for an ACK.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

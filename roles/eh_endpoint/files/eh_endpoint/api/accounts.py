@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Who may call, by HTTP Basic authentication (elastichosts-api 1.2)."""
+"""Accounts and HTTP Basic authentication (elastichosts-api 1.2)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def parse_account(text: str) -> tuple[str, str]:
 
 
 class Account(NamedTuple):
-    """A user, the secret key, and what the user has subscribed to."""
+    """A user, the secret key and the limits of the subscription."""
 
     user: str
     key: str
@@ -42,9 +42,9 @@ class Account(NamedTuple):
 
 
 def read_accounts(text: str) -> list[Account]:
-    """The accounts of a JSON file: {"accounts": [{"user": UUID, "key": "...", "quota": {"servers": 5}}]}.
+    """Parse a JSON file of accounts: {"accounts": [{"user": UUID, "key": "...", "quota": {"servers": 5}}]}.
 
-    Raises BadAccount with a sentence that says where, and never holds a key.
+    Raises BadAccount with a sentence that names the account by its number and never holds a key.
     """
     try:
         document = json.loads(text)
@@ -76,7 +76,7 @@ def _account(number: int, row: object) -> Account:
 
 
 class Accounts:
-    """The users and the digests of their keys; a key itself is not kept."""
+    """The users, with digests of their keys; the keys themselves are not kept."""
 
     def __init__(self, accounts: Iterable[Account]) -> None:
         self._digests = {account.user: hashlib.sha256(account.key.encode()).digest() for account in accounts}
@@ -85,9 +85,9 @@ class Accounts:
         return len(self._digests)
 
     def authenticate(self, authorization: str | None) -> str:
-        """The user behind an Authorization header, or Unauthorised.
+        """Return the user of an Authorization header. Raises Unauthorised.
 
-        The work done is the same for an unknown user and for a wrong key.
+        An unknown user and a wrong key take the same time.
         """
         user, key = _credentials(authorization)
         expected = self._digests.get(user, _NOBODY)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two generations of the platform, as rows (elastichosts-api 8)."""
+"""The two generations of the platform, as a table (elastichosts-api 8)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .formats import Properties, Value
 
 @dataclass(frozen=True)
 class Platform:
-    """What a caller can see of a generation.
+    """The differences between the generations that a client can see.
 
     address_keys     where an active server shows its address
     password_key     how the VNC password is spelt in info
     cores            whether the cores in use show as `smp:cores` (else as the value of `smp`)
     counters         (key, name of the hypervisor's counter) of NIC traffic
     hidden           keys that info never shows
-    absent           keys that this generation does not have: they are refused like any unknown key
+    absent           keys that this generation does not have; they are rejected like unknown keys
     library          whether standard drives can be listed, drives cloned, and folders and containers exist
     image_empty      whether an image call answers 204 without content
     percentage       whether plain info gives imaging as NN%
@@ -39,7 +39,7 @@ class Platform:
     ordered: bool
 
     def shown(self, found: dict[str, Value]) -> Properties:
-        """An object as this generation shows it."""
+        """Return an object as this generation shows it."""
         for key in self.hidden:
             found.pop(key, None)
         return dict(sorted(found.items())) if self.ordered else found

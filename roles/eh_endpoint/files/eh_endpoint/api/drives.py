@@ -34,7 +34,7 @@ _NEW_COUNTERS = dict(zip(DEVICE_COUNTERS, (4096, 1, 4096, 1)))
 
 
 class Drives:
-    """Drives of users; reads also see the standard drives and those that list the caller among their readers."""
+    """The drive calls. Reads also find the standard drives, and drives that name the user as a reader."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Drives:
         return [self._describe(drive, full=True) for drive in self._state.drives.of(user)]
 
     def library(self, user: str) -> list[Properties]:
-        """The standard drives."""
+        """Return the standard drives."""
         return [self._standard.describe(uuid, self._claims_of(user, uuid)) for uuid in self._standard.uuids()]
 
     def library_uuids(self, _user: str) -> list[str]:
@@ -92,7 +92,7 @@ class Drives:
         return content
 
     def readable(self, user: str, uuid: str) -> Drive:
-        """A drive that the user may read: an own one, a standard one, or one that names the user as reader."""
+        """Return a drive that the user may read: own, standard, or naming the user as a reader. Raises Missing."""
         drive = self._state.drives.get(uuid.lower()) or self._standard.get(uuid.lower())
         if drive is not None:
             readers = str(drive.config.get("readers", "")).split()
@@ -107,7 +107,7 @@ class Drives:
         return drive
 
     def usable(self, user: str, uuid: str) -> Drive:
-        """A drive that a server of the user may name: an own one or a standard one."""
+        """Return a drive that a server of the user may have: own or standard. Raises Missing."""
         return self._standard.get(uuid) or self.own(user, uuid)
 
     def path(self, uuid: str) -> Path:
@@ -120,7 +120,7 @@ class Drives:
         return self._describe(drive, full=full)
 
     def _claims_of(self, user: str, standard: str) -> list[str]:
-        """What of a user's claims a standard drive."""
+        """Return the user's drives and servers that claim a standard drive."""
         claims = self._state.claims(standard)
         owners = ((uuid, self._state.drives.get(uuid) or self._state.servers.get(uuid)) for uuid in claims)
         return [uuid for uuid, owner in owners if owner is not None and owner.user == user]
@@ -160,7 +160,7 @@ class Drives:
         return Drive(str(uuid4()), user, size, {**_DEFAULTS, **merged({}, wanted)}, _NEW_COUNTERS, imaging)
 
     async def _made(self, drive: Drive, check: Callable[[], None]) -> Drive:
-        """The file, then the record. check: what may have become untrue while the disk worked."""
+        """Create the file, then the record. check: repeats checks whose result may have changed meanwhile."""
         try:
             await self._files.work(lambda: self._files.create(drive.uuid, drive.size))
             check()
@@ -192,11 +192,11 @@ class Drives:
         return self._describe(after)
 
     async def _resized(self, drive: Drive, size: int, wanted: Mapping[str, Kept]) -> Drive:
-        # Growing comes before the commit and shrinking after it: a crash between the two loses no byte that counts.
+        # Grow before the commit and shrink after it: a crash between the two loses no data.
         with self._change(drive):
             if size > drive.size:
                 await self._files.work(lambda: self._files.resize(drive.uuid, size))
-            # Another call may have renamed it meanwhile.
+            # Another call may have changed other properties meanwhile.
             now = self.own(drive.user, drive.uuid)
             after = replace(now, size=size, config=merged(now.config, wanted))
             self._state.commit(after)
@@ -214,7 +214,7 @@ class Drives:
     # ---- images
 
     def image(self, user: str, uuid: str, source_uuid: str, conversion: str = "") -> Properties:
-        """Copy another drive onto this one; it goes on after the answer. conversion: gunzip, gzip or nothing."""
+        """Start copying another drive onto this one. conversion: `gunzip`, `gzip` or empty."""
         target, source = self.own(user, uuid), self.readable(user, source_uuid)
         if source.uuid == target.uuid:
             raise Usage(f"Drive {target.uuid}: invalid source: a drive cannot be imaged from itself")
@@ -224,7 +224,7 @@ class Drives:
         return self._describe(self._begin(replace(target, imaging=self._of(source, conversion))))
 
     async def clone(self, user: str, source_uuid: str, given: Given, conversion: str = "") -> Properties:
-        """A new drive that another one is copied onto. Without a size it is as large as it needs to be."""
+        """Create a drive as a copy of another one. Without a size, the drive is as large as necessary."""
         source = self.readable(user, source_uuid)
         self.idle(source)
         wanted = changes(DRIVE_KEYS, given, None, live=False, absent=self._platform.absent)
@@ -255,10 +255,10 @@ class Drives:
         await self.write(user, uuid, "0", body)
 
     async def write(self, user: str, uuid: str, offset: str, body: Body) -> None:
-        """Write the body's bytes, expanded if they are gzipped, at an offset in bytes.
+        """Write the bytes of the body, expanded if they are gzipped, at an offset in bytes.
 
-        Gzip is looked through before its first byte is written: data that is broken, cut off or too long leaves the
-        drive as it was.
+        A gzip body is checked as a whole before the first byte is written: invalid, incomplete or too long data
+        changes nothing.
         """
         drive = self.own(user, uuid)
         start = _offset(drive, offset)
@@ -295,11 +295,11 @@ class Drives:
         for name, more in ((f"{way}:bytes", size), (f"{way}:requests", 1)):
             counters[name] = counters.get(name, 0) + more
 
-    # ---- who uses a drive
+    # ---- concurrent use of a drive
 
     @contextmanager
     def _change(self, drive: Drive) -> Iterator[None]:
-        """One change of a drive's bytes at a time."""
+        """Mark a drive as being written or resized."""
         self._changing.add(drive.uuid)
         try:
             yield
@@ -307,7 +307,7 @@ class Drives:
             self._changing.discard(drive.uuid)
 
     def idle(self, drive: Drive) -> None:
-        """Busy unless nobody writes to the drive or images it."""
+        """Raise Busy while the drive is written to, resized or imaged."""
         if drive.uuid in self._changing:
             raise Busy(f"Drive {drive.uuid} is being written to")
         if drive.imaging is not None:
@@ -321,7 +321,7 @@ class Drives:
 
 
 class _Checked:
-    """A gzip body in a file of its own, looked through on its way there."""
+    """Stores a gzip body in a temporary file and checks it on the way."""
 
     def __init__(self, drive: Drive, file: IO[bytes], space: int) -> None:
         self._drive = drive
@@ -330,7 +330,7 @@ class _Checked:
         self._gunzip = Gunzip()
 
     def take(self, *pieces: bytes) -> None:
-        """Raises Usage for what is not gzip, Full for what expands to more than there is space."""
+        """Check and store bytes. Raises Usage if they are not gzip, Full if they expand beyond the space."""
         with room(), self._is_gzip():
             for piece in pieces:
                 self._file.write(piece)

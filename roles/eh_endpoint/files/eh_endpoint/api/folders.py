@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The folder calls, as far as clients used them: what containers mount (elastichosts-api 2.4)."""
+"""The folder calls, as far as clients used them; containers mount folders (elastichosts-api 2.4)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STANDARD = {
 
 
 class Folders:
-    """Folders of users. seconds: how long `syncing` shows after a clone, by the clock. There are no files in them."""
+    """The folder calls. Folders hold no files. seconds: how long info shows `syncing` after a clone."""
 
     def __init__(self, state: State, seconds: float) -> None:
         self._state = state
@@ -54,7 +54,7 @@ class Folders:
         return folder
 
     def ready(self, user: str, uuid: str) -> None:
-        """Missing or Busy unless a container of the user can mount the folder now."""
+        """Check that a container of the user can mount the folder now. Raises Missing or Busy."""
         if self._syncing(self.own(user, uuid)):
             raise Busy(f"Folder {uuid} is being synchronised")
 

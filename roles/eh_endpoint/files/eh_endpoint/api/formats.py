@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two wire formats, in and out (elastichosts-api 1.4, 1.5)."""
+"""Parse and format the API's two formats, text/plain and JSON (elastichosts-api 1.4, 1.5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Scalar = Union[str, int]
 Value = Union[Scalar, "list[str]"]
 Properties = Mapping[str, Value]
 Given = dict[str, Union[str, None]]
-"""What a caller sent: every value as text, None where a key is to be unset."""
+"""The keys of a request: every value as text, None for a key that is to be removed."""
 
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
@@ -27,11 +27,11 @@ _ESCAPE = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPE = {escaped: plain for plain, escaped in _ESCAPE.items()}
 
 
-# ---- in
+# ---- requests
 
 
 def parse(body: bytes, content_type: str | None) -> Given:
-    """The keys of a request's body. Only application/json selects JSON; everything else is taken as text."""
+    """Parse the body of a request; any content type but application/json is text. Raises Usage."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -115,24 +115,24 @@ def _shown(key: str) -> str:
 
 
 def escape(value: str) -> str:
-    r"""A value on one line: backslash, line feed and carriage return travel as \\, \n and \r."""
+    r"""Put a value on one line: backslash, line feed and carriage return become \\, \n and \r."""
     if "\\" in value or "\n" in value or "\r" in value:
         return "".join(_ESCAPE.get(character, character) for character in value)
     return value
 
 
 def unescape(value: str) -> str:
-    """The reverse of escape; any other backslash stays as it is."""
+    """Undo escape(); other backslashes stay as they are."""
     if "\\" not in value:
         return value
     return re.sub(r"\\[\\nr]", lambda match: _UNESCAPE[match.group()], value)
 
 
-# ---- out
+# ---- replies
 
 
 def wants_json(accept: str | None) -> bool:
-    """Whether an Accept header asks for JSON; text is the default, also for */* (elastichosts-api 1.4)."""
+    """Tell whether an Accept header prefers JSON; text is the default, also for */* (elastichosts-api 1.4)."""
     quality = {JSON: 0.0, "text/plain": 0.0}
     for part in (accept or "").lower().split(","):
         media, _unused, parameters = part.partition(";")

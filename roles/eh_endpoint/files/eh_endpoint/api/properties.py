@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of servers and drives as a table: who may write them, when, what they hold (elastichosts-api 2.1, 3)."""
+"""The keys of servers, drives, folders and resources as tables (elastichosts-api 2.1, 3)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .values import Kept, Kind
 
 @dataclass(frozen=True)
 class Key:
-    """One key. A key without a kind is read-only: it is let pass and has no effect, for clients resend whole objects.
+    """A key. One without a kind is read-only: it is accepted and ignored, since clients send whole objects back.
 
-    live: may change while a server is active. at_create: may be given in a create call only. alias: kept under this
-    name. secret: its value is named nowhere.
+    live: may change while a server is active. at_create: may be given in a create call only. alias: stored under this
+    name. secret: error messages do not show the value.
     """
 
     kind: Kind | None = None
@@ -141,11 +141,10 @@ def changes(
     live: bool,
     absent: Collection[str] = (),
 ) -> dict[str, Kept]:
-    """What a body asks to change, by the kept name of each key; None where a key is to go (null or empty).
+    """Return the changes that a body asks for, by the stored name of each key; None for a key to remove.
 
-    current: the object as it is, None when it is being created. live: only the live keys may change. absent: keys that
-    this generation of the API does not have. A key that is given with the value it already has asks for nothing,
-    whatever the rules say. Raises Usage.
+    current: the object as it is, None when it is being created. live: only live keys may change. absent: keys that
+    this generation of the API does not have. A key with the value that it already has is always accepted. Raises Usage.
     """
     wanted: dict[str, Kept] = {}
     for name, text in given.items():
@@ -175,7 +174,7 @@ def _find(table: Mapping[str, Key], name: str, absent: Collection[str]) -> Key:
 
 
 def merged(current: Mapping[str, Kept], wanted: Mapping[str, Kept]) -> dict[str, str | int]:
-    """The keys after a change. Raises Usage when an object would hold too many."""
+    """Return the keys after a change. Raises Usage when the object would have too many."""
     after = {key: value for key, value in {**current, **wanted}.items() if value is not None}
     if len(after) > OBJECT_KEYS:
         raise Usage(f"invalid request: an object has at most {OBJECT_KEYS} keys, and this would make {len(after)}")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an account has subscribed to; beyond that a call is answered 402 billing (elastichosts-api 1.6)."""
+"""Limits of accounts; a call beyond a limit gets 402 billing (elastichosts-api 1.6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEASURES = {
     "ips": "static IP addresses",
     "vlans": "VLANs",
 }
-"""The names of limits in an accounts file, and what each counts."""
+"""The names of limits in an accounts file, and what each limits."""
 
 POWER: Mapping[str, Callable[[Server], int]] = {
     "cores": lambda server: server.cores,
@@ -31,19 +31,19 @@ POWER: Mapping[str, Callable[[Server], int]] = {
 
 
 class Quotas:
-    """Limits by user; an account or a measure without one is unlimited."""
+    """Limits by user; an account or a measure without a limit is unlimited."""
 
     def __init__(self, state: State, limits: Mapping[str, Quota]) -> None:
         self._state = state
         self._limits = limits
 
     def check_servers(self, user: str) -> None:
-        """Before a server is created. Raises Billing."""
+        """Check the limit before a server is created. Raises Billing."""
         if user in self._limits:
             self._check(user, "servers", len(self._state.servers.of(user)), 1)
 
     def check_power(self, after: Server) -> None:
-        """Before a server starts, or changes while it is active. Raises Billing."""
+        """Check the limits before a server starts, or changes while active. Raises Billing."""
         if after.user not in self._limits:
             return
         others = [one for one in self._state.servers.of(after.user) if one.active and one.uuid != after.uuid]
@@ -51,19 +51,19 @@ class Quotas:
             self._check(after.user, measure, sum(map(amount, others)), amount(after))
 
     def check_drives(self, user: str, more: int) -> None:
-        """Before drives take more bytes. Raises Billing."""
+        """Check the limit before drives grow by some bytes. Raises Billing."""
         if user in self._limits and more > 0:
             used = sum(drive.size for drive in self._state.drives.of(user))
             self._check(user, "gb", used, more, GIB)
 
     def check_resources(self, user: str, kind: str) -> None:
-        """Before a resource is created. Raises Billing."""
+        """Check the limit before a resource is created. Raises Billing."""
         if user in self._limits:
             used = sum(one.type == kind for one in self._state.resources.of(user))
             self._check(user, f"{kind}s", used, 1)
 
     def use(self, user: str) -> tuple[dict[str, float], Quota]:
-        """What a user has of each measure, and the limits."""
+        """Return what a user has of each measure, and the limits."""
         servers = self._state.servers.of(user)
         used: dict[str, float] = {"servers": len(servers)}
         for measure, amount in POWER.items():

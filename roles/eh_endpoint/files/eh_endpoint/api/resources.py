@@ -18,6 +18,8 @@ TYPES = ("ip", "vlan")
 
 
 class Resources:
+    """The resource calls."""
+
     def __init__(self, state: State, quotas: Quotas) -> None:
         self._state = state
         self._quotas = quotas
@@ -40,7 +42,7 @@ class Resources:
         return self._describe(self.own(user, kind, name))
 
     def own(self, user: str, kind: str, name: str) -> Resource:
-        """A resource of the user, or Missing. name: the address of an ip, the UUID of a vlan."""
+        """Return a resource of the user. name: the address of an ip, the UUID of a vlan. Raises Missing."""
         _known(kind)
         found = self._state.resources.get(name.lower())
         if found is None or found.user != user or found.type != kind:

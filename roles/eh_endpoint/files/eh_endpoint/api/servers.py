@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The server calls (elastichosts-api 2.2) and what an info object shows (3, 8)."""
+"""The server calls (elastichosts-api 2.2) and the info object of a server (elastichosts-api 3, 8)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Verb = Callable[[str], Awaitable[None]]
 
 
 class InfoFrame(NamedTuple):
-    """An info object but for its counters, and where those come from."""
+    """An info object without counters. counters: key, name at the hypervisor, whether JSON has it as a string."""
 
     properties: Properties
     counters: tuple[tuple[str, str, bool], ...]
 
 
 class Servers:
-    """Servers of users. address_delay: seconds after the start until an address shows (elastichosts-api 7.17)."""
+    """The server calls. address_delay: seconds from the start until info shows the address (elastichosts-api 7.17)."""
 
     def __init__(
         self,
@@ -60,14 +60,14 @@ class Servers:
         self._frames: WeakKeyDictionary[Server, InfoFrame] = WeakKeyDictionary()
 
     async def adopt(self) -> None:
-        """Take up again the servers that ran when the endpoint ended."""
+        """Give the hypervisor the servers that were active when the endpoint ended."""
         running = [server for server in self._state.servers if server.active]
         await self._hypervisor.adopt(
             Adopted(self._guest(server), server.started or 0.0, server.asked_off) for server in running
         )
 
     def advance(self) -> None:
-        """Take note of the guests that went off by themselves."""
+        """Update the servers whose guests have powered off."""
         for uuid in self._hypervisor.powered_off():
             server = self._state.servers.get(uuid)
             if server is not None and server.active:
@@ -91,7 +91,7 @@ class Servers:
         return self._describe(server, stats.get(server.uuid, {}))
 
     def console(self, user: str, uuid: str) -> Console | None:
-        """Where the screen of a user's guest is to be had. Raises Missing."""
+        """Return the address of the VNC server of a guest, if there is one. Raises Missing."""
         return self._hypervisor.console(self._own(user, uuid).uuid)
 
     def _own(self, user: str, uuid: str) -> Server:
@@ -103,9 +103,9 @@ class Servers:
     # ---- changes
 
     async def create(self, user: str, given: Given) -> Properties:
-        """Create and start."""
+        """Create a server and start it."""
         server = self._configured(user, given)
-        # The record comes first: a guest never runs without a server that owns it.
+        # The record comes first, so that no guest ever runs without a server.
         starting = self._ready(server)
         with self._change(starting):
             self._state.commit(starting)
@@ -146,12 +146,12 @@ class Servers:
             if after.active and wanted.keys() & {"cpu", "password"}:
                 with self._change(server):
                     await self._update(self._guest(after))
-                after = replace(self._own(user, uuid), config=after.config)  # it may have gone off meanwhile
+                after = replace(self._own(user, uuid), config=after.config)  # it may have powered off meanwhile
             self._state.commit(after)
         return await self._shown(after)
 
     def _find_named(self, user: str, config: Mapping[str, object]) -> None:
-        """The drives, VLANs and the address that a configuration newly names must exist. Raises Missing."""
+        """Check that the drives, folders, VLANs and the address in a configuration exist. Raises Missing."""
         for key, value in config.items():
             if key in DEVICES and value is not None:
                 self._drives.usable(user, str(value))
@@ -210,7 +210,7 @@ class Servers:
                 self._state.commit(remove=[server])
 
     def _settle(self, server: Server, after: Server | None) -> None:
-        """Commit what a power verb led to (None: power off), unless the guest went off while the verb was under way."""
+        """Commit the result of a power call (None: powered off), unless the guest has powered off meanwhile."""
         now = self._state.servers.get(server.uuid)
         if now is not None and now.active:
             self._power_went(now) if after is None else self._state.commit(after)
@@ -223,7 +223,7 @@ class Servers:
 
     @contextmanager
     def _change(self, server: Server) -> Iterator[None]:
-        """One change of a server at a time: the hypervisor may take a while."""
+        """Mark a server as being changed by a call; a second call gets Busy."""
         self._unchanging(server)
         self._changing.add(server.uuid)
         try:
@@ -250,7 +250,7 @@ class Servers:
     # ---- power
 
     def _ready(self, server: Server) -> Server:
-        """The server as it is once it runs: drives free, address found. Raises Missing, Busy, Billing, Full."""
+        """Return the server as it is when it runs, after all checks. Raises Missing, Busy, Billing, Full."""
         self._quotas.check_power(server)
         for folder in server.folders:
             self._folders.ready(server.user, folder)
@@ -280,11 +280,11 @@ class Servers:
             await self._hypervisor.start(self._guest(server))
         except HypervisorError as error:
             raise Failed(f"Server {server.uuid} failed to start: {error}") from error
-        # Where its console is was not known before.
+        # The address of the console was not known before.
         self._frames.pop(server, None)
 
     def _power_went(self, server: Server) -> None:
-        """A server whose guest is off: stopped if it is persistent, gone otherwise. Its drives stay."""
+        """Record that a guest is off: a persistent server is stopped, another one is removed without its drives."""
         if server.persistent:
             off = replace(server, status="stopped", started=None, address=None, asked_off=None)
             self._state.commit(off)
@@ -331,7 +331,7 @@ class Servers:
         return found
 
     def hide_address(self, found: dict[str, Value], delay: float) -> None:
-        """Take the address out of an info object until so many seconds after the start of its server."""
+        """Remove the address from an info object until `delay` seconds after the start of its server."""
         server = self._state.servers.get(str(found.get("server")))
         if server is None or self._state.clock.now() >= (server.started or 0.0) + delay:
             return
@@ -343,7 +343,7 @@ class Servers:
                     del found[key]
 
     def _frame(self, server: Server) -> InfoFrame:
-        """All of an info object that stays as long as the server does, in order, with counters of 0."""
+        """Return the part of an info object that is the same until the server changes, with counters of 0."""
         counters = tuple(self._counters(server)) if server.active else ()
         found: dict[str, Value] = {**server.config, **{key: 0 for key, _source, _text in counters}}
         found |= {"server": server.uuid, "status": server.status, "user": server.user}
@@ -372,7 +372,7 @@ class Servers:
         return found | {f"nic:{nic.number}:mac": nic.mac for nic in server.nics}
 
     def _counters(self, server: Server) -> Iterator[tuple[str, str, bool]]:
-        """Key, name at the hypervisor, and whether it is a string in JSON too (elastichosts-api 1.5)."""
+        """Yield the counters of a server as InfoFrame has them (elastichosts-api 1.5)."""
         for device in server.drives:
             for counter in DEVICE_COUNTERS:
                 yield f"{device}:{counter}", f"{device}:{counter}", True
@@ -382,7 +382,7 @@ class Servers:
 
 
 def _check(config: Mapping[str, str | int]) -> None:
-    """What must be true of a whole configuration. Raises Usage."""
+    """Check a whole configuration. Raises Usage."""
     for key in ("cpu", "mem"):
         if key not in config:
             raise Usage(f"{key}: invalid configuration: a server needs a value")
@@ -412,6 +412,6 @@ _PARTS = (*((device, "media") for device in DEVICES), *((mount, "mount") for mou
 
 
 def _without_orphans(config: dict[str, str | int], wanted: Mapping[str, object]) -> dict[str, str | int]:
-    """A device that is taken away takes its media with it, a folder its mount point."""
+    """Remove the media of devices, and the mount points of folders, that the change removes."""
     gone = {f"{key}:{part}" for key, part in _PARTS if key in wanted and wanted[key] is None}
     return {key: value for key, value in config.items() if key not in gone}

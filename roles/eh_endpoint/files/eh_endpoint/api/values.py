@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kinds of values: each takes the text that was sent and gives what is kept, or says why not."""
+"""Kinds of values: each converts the text of a request to the stored value or raises BadValue."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..state.objects import UUID_FORM
 Kept = Union[str, int, None]
 Kind = Callable[[str], Kept]
 IGNORED = "\0"
-"""Given by a kind for a value that asks for nothing. No caller can send it: bodies with NUL are refused."""
+"""Returned by a kind for a value without effect. No client can send it: bodies with NUL are rejected."""
 _SIZE = re.compile(r"(-?[0-9]{1,30}) ?([kmgt]?)", re.IGNORECASE)
 _MAC = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", re.IGNORECASE)
 _FACTOR = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 class BadValue(ValueError):
-    """Why a value cannot be taken, as the end of a sentence."""
+    """A value that cannot be stored; the text is the end of a sentence."""
 
 
 def take(key: str, kind: Kind, text: str, *, secret: bool = False) -> Kept:
-    """The value to keep for a key; Usage names key, value (unless it is a secret) and reason."""
+    """Return the value to store for a key. Raises Usage with key, value (unless secret) and reason."""
     try:
         return kind(text)
     except BadValue as error:
@@ -34,7 +34,7 @@ def take(key: str, kind: Kind, text: str, *, secret: bool = False) -> Kept:
 
 
 def integer(low: int, high: int, unit: str = "") -> Kind:
-    """A whole number within a range."""
+    """Return the kind of whole numbers within a range."""
 
     def kind(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,18}", text.strip()):
@@ -50,7 +50,10 @@ def integer(low: int, high: int, unit: str = "") -> Kind:
 
 
 def size(limit: int, multiple: int) -> Kind:
-    """Bytes with an optional binary suffix k, M, G or T, rounded up to a multiple (elastichosts-api 2.1, 7.14)."""
+    """Return the kind of sizes in bytes with an optional k, M, G or T (elastichosts-api 2.1, 7.14).
+
+    A size is rounded up to a multiple.
+    """
 
     def kind(text: str) -> int:
         found = _SIZE.fullmatch(text.strip())
@@ -80,7 +83,7 @@ def choice(*words: str) -> Kind:
 
 
 def text(limit: int) -> Kind:
-    """Free text up to a number of characters, without control characters but line ends and tabs."""
+    """Return the kind of texts up to a number of characters; the only control characters are line ends and tabs."""
 
     def kind(given: str) -> str:
         if len(given) > limit:
@@ -93,7 +96,7 @@ def text(limit: int) -> Kind:
 
 
 def flag(given: str) -> str | None:
-    """`true`, or None for what counts as false (elastichosts-api 2.2)."""
+    """Return `true`, or None for a false value (elastichosts-api 2.2)."""
     lowered = given.strip().lower()
     if lowered in ("true", "1"):
         return "true"
@@ -110,7 +113,7 @@ def uuid(given: str) -> str:
 
 
 def folder(given: str) -> str:
-    """The UUID of a folder, and a path in it if you like (elastichosts-api 2.4)."""
+    """Return the UUID of a folder with an optional path in it (elastichosts-api 2.4)."""
     name, slash, path = given.strip().partition("/")
     if slash and (not path.isprintable() or ".." in path.split("/") or len(path) > 1000):
         raise BadValue("a folder's UUID is expected, followed by a /subpath without .. if you like")
@@ -124,12 +127,12 @@ def mount_point(given: str) -> str:
 
 
 def uuids(given: str) -> str | None:
-    """Several UUIDs, separated by spaces."""
+    """Return UUIDs separated by spaces."""
     return " ".join(str(uuid(part)) for part in given.split()) or None
 
 
 def words(limit: int) -> Kind:
-    """Words separated by spaces, kept with single ones."""
+    """Return the kind of words that are separated by spaces; several spaces become one."""
     inner = text(limit)
 
     def kind(given: str) -> str | None:
@@ -147,7 +150,7 @@ def mac(given: str) -> str:
 
 
 def dhcp(given: str) -> str | None:
-    """`auto`, an IPv4 address, or `0` for none (elastichosts-api 3)."""
+    """Return `auto` or an IPv4 address; None for `0` (elastichosts-api 3)."""
     stripped = given.strip()
     if stripped in ("auto", "0"):
         return stripped if stripped == "auto" else None
@@ -158,5 +161,5 @@ def dhcp(given: str) -> str | None:
 
 
 def vnc_address(given: str) -> str:
-    """What `vnc:ip auto` asks for; an address is what a client sends that sends a whole info object back."""
+    """Return `auto`; an address is ignored, since clients send whole info objects back."""
     return "auto" if given.strip() == "auto" else IGNORED

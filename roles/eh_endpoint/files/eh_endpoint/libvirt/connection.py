@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The connection to libvirt: opened again when it breaks, calls in threads, events brought into asyncio."""
+"""The connection to libvirt: reconnects, runs calls in threads, passes events on to asyncio."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..hypervisor import HypervisorError
 LOG = logging.getLogger("eh_endpoint")
 THREADS = 24
 RETRY = 1.0
-"""Seconds between two attempts to reach a libvirt that went away."""
+"""Seconds between two attempts to reconnect."""
 KEEPALIVE = (5, 3)
-"""Seconds between signs of life, and how many may be missing."""
+"""Seconds between keep-alive messages, and how many may be unanswered."""
 T = TypeVar("T")
 
 
@@ -28,10 +28,10 @@ class CannotUse(Exception):
 
 
 class Connection:
-    """One connection to a libvirt daemon.
+    """A connection to a libvirt daemon.
 
-    changed: called in the event loop with the UUID of each domain that stops, is paused or goes on, whatever did that.
-    returned: called in the event loop after the connection was lost and found again.
+    changed: called in the event loop with the UUID of each domain that stopped, was paused or resumed.
+    returned: called in the event loop after the connection was lost and opened again.
     """
 
     def __init__(self, uri: str, changed: Callable[[str], None], returned: Callable[[], None]) -> None:
@@ -46,11 +46,11 @@ class Connection:
         self._connection = self._open()
 
     def listen(self) -> None:
-        """Bring events into the running event loop from now on."""
+        """Pass events on to the running event loop from now on."""
         self._loop = asyncio.get_running_loop()
 
     async def work(self, job: Callable[[Any], T]) -> T:
-        """Calls the job with the connection in a thread. Raises HypervisorError with libvirt's own words."""
+        """Call the job with libvirt's connection in a thread. Raises HypervisorError with libvirt's message."""
 
         def guarded() -> T:
             if self._away:
@@ -66,14 +66,14 @@ class Connection:
         return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
 
     def now(self, job: Callable[[Any], T]) -> T:
-        """The same, before there is an event loop. Raises CannotUse."""
+        """Call the job with libvirt's connection in this thread, before the event loop runs. Raises CannotUse."""
         try:
             return job(self._connection)
         except self.api.libvirtError as error:
             raise CannotUse(f"libvirt at {self._uri} refuses: {_words(error)}") from None
 
     def close(self) -> None:
-        """Let go. What runs there goes on running."""
+        """Close the connection. Guests go on running."""
         self._closing = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         try:
@@ -133,12 +133,12 @@ class Connection:
             return
         try:
             self._loop.call_soon_threadsafe(call, *arguments)
-        except RuntimeError:  # the loop has ended: so has the interest
+        except RuntimeError:  # the event loop has ended
             LOG.debug("an event of libvirt came after the end")
 
 
 def _binding() -> Any:
-    """libvirt's Python binding. It is a package of the distribution, so it is not asked for before it is needed."""
+    """Import libvirt's Python binding, which is a package of the distribution. Raises CannotUse."""
     try:
         return importlib.import_module("libvirt")
     except ImportError:
@@ -152,13 +152,13 @@ _EVENTS = threading.Lock()
 
 
 def _run_events(api: Any) -> None:
-    """libvirt's event loop: one for the process, in a thread, there before the first connection."""
+    """Start libvirt's event loop in a thread, once per process and before the first connection."""
     name = "libvirt-events"
     with _EVENTS:
         if any(thread.name == name for thread in threading.enumerate()):
             return
         api.virEventRegisterDefaultImpl()
-        # The binding prints every error on standard error, although it raises it as well.
+        # By default the binding also prints each error that it raises.
         api.registerErrorHandler(lambda _context, _error: None, None)
 
         def run() -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What libvirt is told, as pure functions: a guest or a network in, XML out; and what it tells, the other way."""
+"""libvirt's XML, as pure functions: XML of guests and networks, and values from libvirt's XML."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ NAMESPACE = "urn:opennebula.elastichosts:endpoint:1"
 _ZONE = f"{{{NAMESPACE}}}zone"
 ET.register_namespace("eh", NAMESPACE)
 SHARES = (2, 10000)
-"""What cgroups of either version take as a weight."""
+"""Range of CPU shares that cgroups of both versions accept."""
 
 _KINDS = {"ide": ("hd", "ide"), "scsi": ("sd", "scsi"), "ata": ("sd", "sata"), "block": ("vd", "virtio")}
 _ATA_LETTERS = 8
-"""scsi and ata disks share the names sda to sdz for libvirt: ata begins after the eight of scsi."""
+"""scsi and ata disks share libvirt's names sda to sdz: ata disks begin after the eight of scsi."""
 
 
 _UNSAYABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 has no way to write."""
+"""Characters that XML 1.0 cannot represent."""
 
 
 class Machine(NamedTuple):
-    """What all guests of a zone have in common.
+    """The settings that all guests of a zone share.
 
-    type: `kvm`, `qemu` or what else the driver offers. arch: of the guests. zone: id of the zone. network: name of its
-    network. console: address on which VNC listens. weights: whether CPU shares can be given here. labelled: whether
+    type: `kvm`, `qemu` or another type of the libvirt driver. arch: of the guests. zone: its name. network: name of the
+    zone's network. console: address on which VNC listens. weights: whether CPU shares work here. labelled: whether
     libvirt would change the owner of disk files.
     """
 
@@ -46,17 +46,17 @@ class Machine(NamedTuple):
 
 
 def shares(mhz: int) -> int:
-    """CPU shares of a guest: a tenth of its MHz, so that what guests get is in proportion to what they asked for."""
+    """Return the CPU shares of a guest: a tenth of its MHz, so that CPU time is in proportion to MHz."""
     return max(SHARES[0], min(SHARES[1], mhz // 10))
 
 
 def can_say(password: str | None) -> bool:
-    """Whether libvirt can be told a password."""
+    """Tell whether XML can represent a password."""
     return password is None or _UNSAYABLE.search(password) is None
 
 
 def vlan_network(zone: str, vlan: str) -> str:
-    """The name of the isolated network of a VLAN."""
+    """Return the name of the network of a VLAN."""
     return f"{zone}-vlan-{vlan}"
 
 
@@ -64,7 +64,7 @@ def vlan_network(zone: str, vlan: str) -> str:
 
 
 def domain(guest: Guest, machine: Machine) -> str:
-    """A guest as a domain: its UUID is that of the server (elastichosts-api 3)."""
+    """Return the domain of a guest; its UUID is that of the server (elastichosts-api 3)."""
     root = ET.Element("domain", type=machine.type)
     _add(root, "name", text=f"{machine.zone}-{guest.uuid}")
     _add(root, "uuid", text=guest.uuid)
@@ -88,14 +88,14 @@ def domain(guest: Guest, machine: Machine) -> str:
 
 
 def _processor(root: ET.Element, machine: Machine) -> None:
-    """With KVM the machine's own processor; QEMU emulates what it is best at."""
+    """Give the host's processor to KVM guests; QEMU chooses its own for emulated guests."""
     if machine.type == "kvm":
         _add(root, "cpu", mode="host-passthrough", check="none")
 
 
 def _devices(devices: ET.Element, guest: Guest, machine: Machine) -> None:
     if any(disk.device.startswith("scsi:") for disk in guest.disks):
-        # ElasticHosts' SCSI was this adapter; systems of that time bring its driver.
+        # ElasticHosts had this SCSI adapter, and systems of that time have a driver for it.
         _add(devices, "controller", type="scsi", index="0", model="lsilogic")
     order = guest.boot or tuple(disk.device for disk in guest.disks)
     for disk in guest.disks:
@@ -116,7 +116,7 @@ def _devices(devices: ET.Element, guest: Guest, machine: Machine) -> None:
 def _disk(devices: ET.Element, disk: Disk, order: tuple[str, ...], machine: Machine) -> None:
     cdrom = disk.media == "cdrom"
     target, bus, address = place(disk.device)
-    # A CD drive on virtio is nothing that a BIOS or a guest knows: there it is a read-only disk.
+    # There are no CD drives on virtio: use a read-only disk there.
     found = _add(devices, "disk", type="file", device="cdrom" if cdrom and bus != "virtio" else "disk")
     _add(found, "driver", name="qemu", type="raw", discard="unmap")
     source = _add(found, "source", file=str(disk.path))
@@ -132,7 +132,7 @@ def _disk(devices: ET.Element, disk: Disk, order: tuple[str, ...], machine: Mach
 
 
 def place(device: str) -> tuple[str, str, Mapping[str, str]]:
-    """Where a device of the API is: libvirt's name for it, its bus, and its address on that."""
+    """Return libvirt's name for a device of the API, its bus, and its address on the bus."""
     kind, *numbers = device.split(":")
     prefix, bus = _KINDS[kind]
     first = int(numbers[0])
@@ -154,12 +154,12 @@ def _nic(devices: ET.Element, nic: Nic, machine: Machine) -> None:
     _add(found, "mac", address=nic.mac)
     _add(found, "source", network=machine.network if nic.vlan is None else vlan_network(machine.zone, nic.vlan))
     _add(found, "model", type=nic.model)
-    # The API knows no boot from the network, and without it a BIOS is ready sooner.
+    # The API has no boot from the network, and the BIOS starts faster without it.
     _add(found, "rom", enabled="no")
 
 
 def trial(machine: Machine, name: str) -> str:
-    """A domain without a disk that is over as soon as its BIOS has found that out: proof that guests really run."""
+    """Return a domain without disks, which ends when its BIOS finds nothing to boot: a test that guests run."""
     root = ET.Element("domain", type=machine.type)
     _add(root, "name", text=name)
     _add(root, "memory", text="32", unit="MiB")
@@ -181,7 +181,7 @@ def trial(machine: Machine, name: str) -> str:
 
 
 def zone_network(zone: str, name: str, pool: AddressPool, forward: str) -> str:
-    """The zone's own network: the gateway answers DHCP and DNS, and only guests of the zone get an address."""
+    """Return the zone's network: DHCP and DNS on the gateway, addresses for guests of the zone only."""
     root = ET.Element("network")
     _add(root, "name", text=name)
     _add(root, "forward", mode=forward)
@@ -193,7 +193,7 @@ def zone_network(zone: str, name: str, pool: AddressPool, forward: str) -> str:
 
 
 def isolated_network(name: str) -> str:
-    """A VLAN: a wire between its guests that leads nowhere else."""
+    """Return the network of a VLAN, which connects its guests only."""
     root = ET.Element("network")
     _add(root, "name", text=name)
     _add(root, "bridge", stp="off", delay="0")
@@ -201,7 +201,7 @@ def isolated_network(name: str) -> str:
 
 
 def same_network(first: str, second: str) -> bool:
-    """Whether two networks give out the same addresses in the same way."""
+    """Tell whether two networks have the same addresses, forwarding and DHCP hosts."""
     return _essence(first) == _essence(second)
 
 
@@ -216,11 +216,11 @@ def _essence(network_xml: str) -> tuple[object, ...]:
     )
 
 
-# ---- what libvirt tells
+# ---- values from libvirt
 
 
 class Offer(NamedTuple):
-    """Guests that a libvirt can run: types by preference, the architecture, the group of disk files if it matters."""
+    """The guests that a libvirt can run. types: by preference; group: of disk files, None if it does not matter."""
 
     types: tuple[str, ...]
     arch: str
@@ -245,12 +245,12 @@ def offer(capabilities_xml: str) -> Offer:
 
 
 def zone_of(domain_xml: str) -> str:
-    """The zone that a domain was made for; empty for other people's."""
+    """Return the zone of a domain; empty for a domain of something else."""
     return _parsed(domain_xml).findtext(f"metadata/{_ZONE}") or ""
 
 
 def console(domain_xml: str) -> tuple[str, int] | None:
-    """Where the VNC server of a running domain listens."""
+    """Return address and port of the VNC server of a running domain."""
     graphics = _parsed(domain_xml).find("devices/graphics[@type='vnc']")
     if graphics is None or int(graphics.get("port", "-1")) < 0:
         return None
@@ -258,7 +258,7 @@ def console(domain_xml: str) -> tuple[str, int] | None:
 
 
 def with_password(domain_xml: str, password: str) -> str:
-    """The VNC device of a running domain with another password, empty if it has none."""
+    """Return the VNC device of a running domain with another password; empty without a VNC device."""
     graphics = _parsed(domain_xml).find("devices/graphics[@type='vnc']")
     if graphics is None:
         return ""
@@ -276,7 +276,7 @@ _TRAFFIC = (("rx:bytes", "rx.bytes"), ("rx:packets", "rx.pkts"), ("tx:bytes", "t
 
 
 def counters(guest: Guest, stats: Mapping[str, int | str]) -> Counters:
-    """The record of a domain's statistics in the API's names."""
+    """Return libvirt's statistics of a domain by the API's names."""
     devices = {place(disk.device)[0]: disk.device for disk in guest.disks}
     found: dict[str, int] = {}
     for number in range(int(stats.get("block.count", 0))):

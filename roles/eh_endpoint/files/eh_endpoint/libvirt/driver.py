@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Real guests, by libvirt. Domains are transient: a guest that is off leaves nothing in libvirt."""
+"""Runs guests with libvirt, as transient domains: libvirt keeps nothing of a guest that is off."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from .trial import is_active, tried
 
 LOG = logging.getLogger("eh_endpoint")
 STATS_SECONDS = 0.5
-"""How long a listing waits for counters before it shows the last known ones: libvirt can hold them back for seconds
-while it clears up after a single guest."""
+"""Time that a listing waits for counters before it shows the last known values: libvirt can take seconds for them
+while it cleans up after a guest."""
 CLEARED_SECONDS = 15.0
-"""How long libvirt may take to clear up after a guest."""
+"""Time that libvirt may take to clean up after a guest."""
 ROOM = 64 << 20
-"""Bytes that must be free before a guest that ran out of disk goes on."""
+"""Free bytes on the disk from which on a guest is resumed that was paused on a full disk."""
 ROOM_SECONDS = 2.0
-"""How often that is looked at."""
+"""Interval between two checks of the free space."""
 
 
 class LibvirtHypervisor:
-    """Guests of one zone as domains of the libvirt at a URI.
+    """The guests of a zone as domains of the libvirt at a URI. Raises CannotUse.
 
-    folders: where the files of drives are, those of users first; guests of a system-wide libvirt run as another user,
-    who gets at them by the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`.
-    noticed: called in the event loop when guests went off by themselves. Raises CannotUse.
+    folders: of drive files, those of users first; guests of a system-wide libvirt run as another user, who has access
+    by the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`. noticed: called in the
+    event loop when guests have powered off on their own.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class LibvirtHypervisor:
 
     @property
     def type(self) -> str:
-        """What runs the guests: `kvm`, or `qemu` where that does not work."""
+        """The type of the guests: `kvm`, or `qemu` where KVM does not work."""
         return self._machine.type
 
-    # ---- the protocol
+    # ---- the protocol Hypervisor
 
     async def start(self, guest: Guest) -> None:
         if guest.container:
@@ -159,7 +159,7 @@ class LibvirtHypervisor:
         if not wanted:
             return {}
         asked = asyncio.ensure_future(self._count(wanted))
-        # It goes on beyond the limit, for the next listing.
+        # The query continues after the timeout; the next listing uses its result.
         await asyncio.wait([asked], timeout=STATS_SECONDS)
         return {uuid: self._counted[uuid] for uuid in wanted if uuid in self._counted}
 
@@ -167,7 +167,7 @@ class LibvirtHypervisor:
         try:
             records = await self._connection.work(lambda conn: self._records(conn, wanted))
         except HypervisorError as error:
-            # A listing with the counters of before is worth more than none.
+            # A listing with older counters is better than an error.
             LOG.error("no counters: %s", error)
             return
         for uuid, record in records.items():
@@ -197,7 +197,7 @@ class LibvirtHypervisor:
             self._later(self._see(uuid))
 
     async def _see(self, uuid: str) -> None:
-        """An event may be about a state that was over before it came here: look."""
+        """Update the state of a guest after an event; the state is queried, since the event may be outdated."""
         try:
             state, reason = await self._connection.work(lambda conn: self._state(conn, uuid))
         except HypervisorError as error:
@@ -214,7 +214,7 @@ class LibvirtHypervisor:
                 await self._resume_with_room(uuid)
 
     async def _resume_with_room(self, uuid: str) -> None:
-        """Let a guest go on that could not write, as soon as there is room: it then writes what it could not."""
+        """Resume a guest that was paused on a full disk as soon as there is space; QEMU repeats the write."""
         while uuid in self._paused:
             await asyncio.sleep(ROOM_SECONDS)
             if uuid in self._paused and shutil.disk_usage(self._drives).free >= ROOM:
@@ -239,7 +239,7 @@ class LibvirtHypervisor:
         await self._end_strangers(await self._connection.work(self._domains))
 
     async def _end_strangers(self, domains: Iterable[str]) -> None:
-        """A domain of the zone that no server owns is left from a start whose outcome nobody learned."""
+        """End domains of the zone without a server: the endpoint never learned that their start succeeded."""
         for uuid in domains:
             if uuid not in self._guests:
                 LOG.error("domain %s belongs to no server of this zone any more: it is ended", uuid)
@@ -261,7 +261,7 @@ class LibvirtHypervisor:
 
     def _run(self, conn: Any, guest: Guest) -> str:
         self._networks.have_for(conn, guest)
-        # A guest whose process has just ended may be cleared up by libvirt still.
+        # libvirt may still be cleaning up after a process of this guest that has just ended.
         limit = time.monotonic() + CLEARED_SECONDS
         while is_active(self._api, conn, guest.uuid) and time.monotonic() < limit:
             time.sleep(0.05)
@@ -278,7 +278,7 @@ class LibvirtHypervisor:
         await self._connection.work(job)
 
     def _state(self, conn: Any, uuid: str) -> tuple[int, int]:
-        """libvirt's number for the state of a domain, and for the reason. One that is gone is off."""
+        """Return libvirt's numbers for the state of a domain and its reason. A domain that is gone is off."""
         try:
             state, reason = conn.lookupByUUIDString(uuid).state(0)
         except self._api.libvirtError as error:
@@ -288,7 +288,7 @@ class LibvirtHypervisor:
         return state, reason
 
     def _domains(self, conn: Any) -> dict[str, str]:
-        """The zone's domains that are running, by UUID."""
+        """Return the XML of the zone's running domains by UUID."""
         found = {}
         for domain in conn.listAllDomains(self._api.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
             if domain.name().startswith(f"{self._zone}-"):
@@ -308,8 +308,8 @@ class LibvirtHypervisor:
                 domain.updateDeviceFlags(graphics, live)
 
     def _records(self, conn: Any, wanted: Mapping[str, Guest]) -> dict[str, Mapping[str, int | str]]:
-        """Statistics by UUID: one call to libvirt, for one guest as for all."""
-        # A guest that is being started or cleared up is passed over: it would hold up the listing of all others.
+        """Return statistics by UUID, with one call to libvirt."""
+        # NOWAIT skips guests that are being started or cleaned up, which would delay the listing of all others.
         now = self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         kinds = self._api.VIR_DOMAIN_STATS_BLOCK | self._api.VIR_DOMAIN_STATS_INTERFACE
         if len(wanted) == 1:
@@ -319,7 +319,7 @@ class LibvirtHypervisor:
         return {domain.UUIDString(): record for domain, record in records}
 
     def _share_files(self, guest: Guest) -> None:
-        """Let the user that QEMU runs as open the files of the drives, which nobody else may."""
+        """Give the group of QEMU's user, and nobody else, access to the drive files of a guest."""
         if self._group is None:
             return
         for disk in guest.disks:
@@ -329,10 +329,10 @@ class LibvirtHypervisor:
             if stat.S_IMODE(found.st_mode) != 0o660:
                 disk.path.chmod(0o660)
 
-    # ---- around the guests
+    # ---- cleaning up
 
     async def _leave(self, guest: Guest) -> None:
-        """Undo what a guest needed beside itself."""
+        """Remove what a guest leaves: its record, and networks of VLANs without other guests."""
         self._consoles.pop(guest.uuid, None)
         self._counted.pop(guest.uuid, None)
         self._paused.discard(guest.uuid)
@@ -341,11 +341,11 @@ class LibvirtHypervisor:
                 await self._quietly(self._connection.work(partial(self._networks.drop, name=name)))
 
     async def _quietly(self, job: Any) -> None:
-        """Clearing up: what does not work is said, and stops nothing."""
+        """Await a clean-up job; log its failure."""
         try:
             await job
         except HypervisorError as error:
-            LOG.error("clearing up: %s", error)
+            LOG.error("cleaning up: %s", error)
 
 
 def _check_password(guest: Guest) -> None:
@@ -354,11 +354,10 @@ def _check_password(guest: Guest) -> None:
 
 
 def _zone(state: Path) -> str:
-    """The name under which libvirt knows what belongs to this state folder; short enough for a network interface.
-    Raises CannotUse."""
+    """Return the zone's name in libvirt, short enough for a network interface. Raises CannotUse."""
     file = state / "zone"
     if not file.exists():
-        # Under another name first: a file that is there is whole, whenever the process ends.
+        # Written under another name first, so that a killed process leaves no incomplete file.
         making = state / "zone.new"
         making.write_text(f"eh{uuid4().hex[:8]}\n")
         making.rename(file)
@@ -371,7 +370,7 @@ def _zone(state: Path) -> str:
 
 
 def _open_to(group: int | None, state: Path, folders: Iterable[Path]) -> None:
-    """Let the group of QEMU's user find files that it knows of in these folders. Raises CannotUse."""
+    """Give the group of QEMU's user access to the folders of drive files. Raises CannotUse."""
     if group is None:
         return
     try:

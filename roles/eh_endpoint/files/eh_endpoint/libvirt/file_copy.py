@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of whole drives on a real machine: shared blocks where the file system can, `qemu-img convert` otherwise."""
+"""Copies whole drive files: by a reflink where the file system supports that, otherwise by `qemu-img convert`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 FICLONE = 0x40049409
-"""The ioctl that makes a file share another one's blocks until either is written to."""
+"""The ioctl of Linux that makes a file share the blocks of another file until one of them is written to."""
 _CANNOT = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
 _NOT_FOUND = 127
-"""What setpriv ends with where there is no such program."""
+"""Exit status of setpriv if the program does not exist."""
 _PERCENT = re.compile(rb"\(([0-9.]+)/100%\)")
 Progress = Callable[[float], None]
-"""Told the part that is done, 0 to 1. It ends the copy by raising."""
+"""Called with the part that is done, 0 to 1; ends the copy by raising an exception."""
 
 
 class CopyFailed(Exception):
-    """qemu-img could not copy; the text is what it said."""
+    """qemu-img could not copy; the text is its error message."""
 
 
 def copy(source: Path, target: Path, progress: Progress) -> None:
@@ -34,7 +34,7 @@ def copy(source: Path, target: Path, progress: Progress) -> None:
 
 
 def reflinked(source: Path, target: Path) -> bool:
-    """Whether the target now shares the source's blocks; False where the file system cannot do that."""
+    """Make the target share the source's blocks; return False where the file system cannot do that."""
     with source.open("rb") as original, target.open("r+b") as clone:
         try:
             fcntl.ioctl(clone.fileno(), FICLONE, original.fileno())
@@ -46,7 +46,7 @@ def reflinked(source: Path, target: Path) -> bool:
 
 
 def _convert(source: Path, target: Path, progress: Progress) -> None:
-    # It ends with the endpoint, even if that is killed: a copy that outlived it would write to a drive in use.
+    # setpriv ends the copy even with a killed endpoint: afterwards it would write to a drive that may be in use.
     command = [
         "setpriv",
         "--pdeathsig",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The networks of a zone in libvirt: its own one, and an isolated one for every VLAN that a running guest is on."""
+"""The networks of a zone in libvirt: the zone's own, and one for every VLAN of a running guest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .connection import CannotUse
 
 
 class Networks:
-    """All methods that take a connection may wait for it, and raise libvirt's own error.
+    """Creates and removes networks. Methods with a connection call libvirt and raise libvirt's own error.
 
-    own: the name of the zone's own network. forward: `nat` or `route`.
+    own: the name of the zone's network. forward: `nat` or `route`.
     """
 
     def __init__(self, api: Any, zone: str, pool: AddressPool, forward: str) -> None:
@@ -26,14 +26,16 @@ class Networks:
         self._forward = forward
 
     def vlans(self, guests: Iterable[Guest]) -> frozenset[str]:
-        """The names of the networks of VLANs that guests are on."""
+        """Return the names of the networks of the VLANs of guests."""
         return frozenset(
             domain_xml.vlan_network(self.own, nic.vlan) for guest in guests for nic in guest.nics if nic.vlan
         )
 
     def have_own(self, conn: Any, *, guests_run: bool) -> None:
-        """The zone's network, with an entry for every address that a guest can get. Raises CannotUse where guests run
-        on one that is not as it should be."""
+        """Create the zone's network, with a DHCP entry for every address of the pool.
+
+        A network that differs is replaced; raises CannotUse if guests run on it.
+        """
         wanted = domain_xml.zone_network(self.own, self.own, self._pool, self._forward)
         if self.own in conn.listNetworks():
             present = conn.networkLookupByName(self.own)
@@ -56,7 +58,7 @@ class Networks:
             raise
 
     def have_for(self, conn: Any, guest: Guest) -> None:
-        """The VLANs of a guest, and the zone's own network should somebody have taken it away."""
+        """Create the networks of a guest that are missing."""
         present = frozenset(conn.listNetworks())
         if self.own not in present:
             self.have_own(conn, guests_run=True)
@@ -70,7 +72,7 @@ class Networks:
         conn.networkLookupByName(name).destroy()
 
     def tidy(self, conn: Any, used: frozenset[str]) -> None:
-        """After a restart: end the VLANs that no running guest is on."""
+        """Remove the networks of VLANs that are not used, after a restart."""
         for name in conn.listNetworks():
             if name.startswith(domain_xml.vlan_network(self.own, "")) and name not in used:
                 self.drop(conn, name)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The end of a process on this machine, known at once: libvirt tells it only after it has cleared up, seconds later."""
+"""Reports the end of QEMU processes at once; libvirt's own event comes seconds later, after its clean-up."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 
 
 class ProcessWatch:
-    """ended: called in the event loop with the UUID of the guest whose process ended."""
+    """Watches processes. ended: called in the event loop with the UUID of the guest whose process has ended."""
 
     def __init__(self, ended: Callable[[str], None]) -> None:
         self._ended = ended
         self._watched: dict[str, int] = {}
 
     def watch(self, uuid: str, process: int | None) -> None:
-        """Wait for the end of a process, if it is one of this machine."""
+        """Watch the process of a guest; None if the process is not on this machine."""
         self.forget(uuid)
         if process is None:
             return
         try:
             descriptor = os.pidfd_open(process)
-        except OSError:  # it has ended already, and libvirt will say so
+        except OSError:  # the process has ended already, and libvirt reports that
             return
         self._watched[uuid] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, self._over, uuid)
@@ -45,12 +45,12 @@ class ProcessWatch:
 
 
 def processes() -> dict[str, int]:
-    """The QEMU processes of this machine by the name of their domain."""
+    """Return the IDs of the QEMU processes of this machine by the names of their domains."""
     found = {}
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = file.read_bytes().split(b"\0")
-        except OSError:  # gone meanwhile
+        except OSError:  # the process has ended meanwhile
             continue
         for word in words:
             if word.startswith(b"guest="):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kind of guests a machine can run: found out by running one, for a device that is there need not work."""
+"""Finds the type of guests that a machine can run by running one: a /dev/kvm that exists need not work."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .domain_xml import Machine
 
 LOG = logging.getLogger("eh_endpoint")
 TRIAL_SECONDS = {"kvm": 3.0, "qemu": 30.0}
-"""By type of guest, how long a BIOS without a disk may take. Emulation needs a third of a second on an idle machine;
-KVM that needs ten times as long is emulated itself, and there emulation at first hand is faster."""
+"""By type of guest, how long a BIOS without a disk may take. Emulation takes 0.3 seconds on an idle machine. KVM that
+takes ten times as long is emulated itself (nested), and then QEMU's own emulation is faster."""
 _REFUSED = "refused: "
 
 
 def tried(connection: Connection, offer: domain_xml.Offer, zone: str, console: str) -> Machine:
-    """The first type of guest that is seen to run, with CPU shares if these work. Raises CannotUse.
+    """Return the settings for the first type of guest that runs, with CPU shares if they work. Raises CannotUse.
 
-    console: the address of VNC. The name of the zone is that of its network.
+    zone: its name, which is also that of its network. console: address on which VNC listens.
     """
     said = "it offers no type of guest"
     for kind in offer.types:
@@ -41,7 +41,7 @@ def tried(connection: Connection, offer: domain_xml.Offer, zone: str, console: s
 
 
 def _trial(connection: Connection, machine: Machine) -> str:
-    """Run a guest to its end; what went wrong, or nothing."""
+    """Run a guest until it ends; return what failed, or an empty text."""
     try:
         return connection.now(lambda conn: _run(connection.api, conn, machine))
     except CannotUse as error:
@@ -49,7 +49,7 @@ def _trial(connection: Connection, machine: Machine) -> str:
 
 
 def _run(api: Any, connection: Any, machine: Machine) -> str:
-    # A new name each time: libvirt may still be clearing up the trial of an endpoint that was ended during it.
+    # A new name each time: libvirt may still be cleaning up a trial whose endpoint was killed.
     name = f"{machine.zone}-trial-{uuid4().hex[:8]}"
     domain = connection.createXML(domain_xml.trial(machine, name), api.VIR_DOMAIN_START_AUTODESTROY)
     uuid, seconds = domain.UUIDString(), TRIAL_SECONDS[machine.type]
@@ -63,7 +63,7 @@ def _run(api: Any, connection: Any, machine: Machine) -> str:
 
 
 def is_active(api: Any, connection: Any, uuid: str) -> bool:
-    """Whether a domain is there and runs."""
+    """Tell whether a domain exists and runs."""
     try:
         return bool(connection.lookupByUUIDString(uuid).isActive())
     except api.libvirtError as error:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The IPv4 addresses that servers and static addresses come from."""
+"""The IPv4 addresses of servers and of static address resources."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..errors import Full
 
 
 class AddressPool:
-    """The hosts of a network, given out in turn, so that a freed address rests as long as possible.
+    """The host addresses of a network, assigned in turn, so that a released address is reused as late as possible.
 
-    The first host is the gateway, the second the name server, the third answers for VNC where a server has no address
-    of its own. nameserver: whether there is a name server beside the gateway.
+    The first host is the gateway, the second the name server, the third the VNC address of servers without an address
+    of their own. nameserver: whether the name server is another host than the gateway.
     """
 
     RESERVED = 3
@@ -33,7 +33,7 @@ class AddressPool:
         return str(ipaddress.IPv4Address(self._base + 1 + number))
 
     def hosts(self) -> Iterator[str]:
-        """Every address that can be given out."""
+        """Return every address that can be assigned."""
         return (self.host(number) for number in range(self.RESERVED, self._count))
 
     @property
@@ -49,7 +49,7 @@ class AddressPool:
         return self.host(2)
 
     def free(self) -> str:
-        """The next free address, or Full. It is taken once an object that has it is claimed for."""
+        """Return the next free address, which is not reserved until claim() is called. Raises Full."""
         for _unused in range(self._count - self.RESERVED):
             address = self.host(self._next)
             self._next += 1
@@ -60,7 +60,7 @@ class AddressPool:
         raise Full(f"No address is left in {self.network}")
 
     def claim(self, address: str) -> None:
-        """Mark the address of an object as in use."""
+        """Reserve the address of an object."""
         self._taken.add(address)
 
     def release(self, address: str) -> None:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The bytes of drives: one sparse file each."""
+"""The sparse files that hold the bytes of drives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .streams import PIECE, Piece, is_zero
 
 @contextmanager
 def room() -> Iterator[None]:
-    """A disk without space is an answer of the API and no fault of the program."""
+    """Turn the OSError of a full disk into the API's error Full."""
     try:
         yield
     except OSError as error:
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class DriveFiles:
-    """A folder of files `UUID.raw`. Offsets and sizes in bytes; what was never written reads as zeros."""
+    """A folder of files `UUID.raw`. Offsets and sizes in bytes; ranges that were never written read as zeros."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -44,11 +44,11 @@ class DriveFiles:
         self._threads = ThreadPoolExecutor(THREADS, "drive-files")
 
     async def work(self, job: Callable[[], T]) -> T:
-        """Does a job in a thread, so that a slow disk delays its own caller only."""
+        """Run a job in a thread, so that a slow disk does not delay other requests."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, job)
 
     async def pour(self, stream: AsyncIterator[bytes], sink: Callable[..., None]) -> None:
-        """Hand a stream to a sink in a thread, a batch at a time: while one is written the next comes in."""
+        """Pass a stream to a sink in a thread, in batches: while a batch is written the next one is received."""
         batch: list[bytes] = []
         size = 0
         under_way: asyncio.Future[None] | None = None
@@ -65,12 +65,12 @@ class DriveFiles:
                 await under_way
             await self.work(partial(sink, *batch))
         finally:
-            # The file is not closed under a thread that writes to it, whatever ended the stream.
+            # The caller closes the file afterwards, so wait for the thread that writes to it.
             if under_way is not None and not under_way.done():
                 await asyncio.wait([under_way])
 
     def scratch(self) -> IO[bytes]:
-        """A file without a name, which is gone with its last user."""
+        """Return a temporary file without a name."""
         with room():
             return tempfile.TemporaryFile(dir=self._folder, buffering=0)
 
@@ -101,7 +101,7 @@ class DriveFiles:
             os.close(descriptor)
 
     def reconcile(self, sizes: Iterable[tuple[str, int]]) -> None:
-        """Make the folder agree with the store after a crash: right sizes, no file without a drive."""
+        """Repair the folder after a crash: create and resize files, remove files without a drive."""
         known = set()
         for uuid, size in sizes:
             path = self.path(uuid)
@@ -119,14 +119,14 @@ _ZEROS = bytes(PIECE)
 
 
 class Writer:
-    """Writes one stretch of a drive, piece after piece. Zeros where nothing was written yet take no space."""
+    """Writes to a range of a drive. Zeros take no space where nothing was written before."""
 
     def __init__(self, descriptor: int, offset: int) -> None:
         self._descriptor = descriptor
         self.position = offset
 
     def write(self, *pieces: Piece) -> None:
-        """Pieces one after the other. Raises Full when the disk has no space."""
+        """Write pieces one after the other. Raises Full when the disk has no space."""
         with room():
             for piece in pieces:
                 if isinstance(piece, int):
@@ -144,7 +144,7 @@ class Writer:
             view = view[written:]
 
     def _zeros(self, count: int) -> None:
-        """Overwrites what is there, and leaves holes as they are."""
+        """Overwrite data with zeros; leave holes as they are."""
         end = self.position + count
         while self.position < end:
             self.position = self._next(os.SEEK_DATA, end)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies of drives onto drives, one after the other for each account (elastichosts-api 2.1)."""
+"""Copies drives onto drives in threads, one at a time for each account (elastichosts-api 2.1)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .streams import NotGzip, Piece
 
 LOG = logging.getLogger("eh_endpoint")
 RETRY = 1.0
-"""Seconds until the end of a copy is recorded again when the store could not take it."""
+"""Seconds until the endpoint tries again to record the end of a copy."""
 Copier = Callable[[Path, Path, Callable[[float], None]], None]
 QUEUED = "queued"
 
 
 @dataclass(eq=False)
 class Job:
-    """One copy. done and total in bytes of the source; began in epoch seconds, None while it is queued."""
+    """A copy. done and total in bytes of the source; began in epoch seconds, None while the copy is queued."""
 
     target: Drive
     source: Drive
@@ -40,16 +40,15 @@ class Job:
 
 
 class _Closing(Exception):
-    """The endpoint ends in the middle of a copy."""
+    """Ends a copy because the endpoint ends."""
 
 
 class Imaging:
-    """Runs the copies that drives ask for in their `imaging` field, which outlives the process; a copy that a
-    killed process left is begun again.
+    """Runs the copies that the `imaging` fields of drives describe. The fields are in the database, so that a copy that
+    a killed process left is started again.
 
-    seconds: what a copy takes at least, by the clock. A copy that fails ends like one that does not, with a line in
-    the log: the API has no word for it. copier: copies files as they are, where something does that better than
-    reading and writing them here.
+    seconds: minimum duration of a copy. A copy that fails ends like a copy that succeeds, with a line in the log: the
+    API has no state for it. copier: copies unconverted files in place of this class.
     """
 
     def __init__(
@@ -65,13 +64,13 @@ class Imaging:
         self._closing = False
 
     def adopt(self) -> None:
-        """Take up again what was under way when the endpoint ended, in the order of the calls."""
+        """Queue the unfinished copies of the database again, in the order of the calls."""
         asked = [(drive.imaging["asked"], drive) for drive in self._state.drives if drive.imaging]
         for _when, drive in sorted(asked, key=lambda pair: pair[0]):
             self.enqueue(drive)
 
     def check(self, source: Drive, conversion: str, room: int | None) -> int:
-        """The least size in bytes of the target; Usage or Full if the copy cannot be. room: size of the target."""
+        """Return the minimum size of the target in bytes. room: size of the target. Raises Usage and Full."""
         needed = 0 if conversion == "gzip" else source.size
         if conversion == "gunzip":
             expanded = self._standard.rawsize(source.uuid)
@@ -83,7 +82,7 @@ class Imaging:
         return needed
 
     def enqueue(self, drive: Drive) -> None:
-        """Begin the copy that a drive asks for, or as soon as those before it are done."""
+        """Queue the copy that the `imaging` field of a drive describes."""
         source = self._source(drive.imaging["source"]) if drive.imaging else None
         if source is None or drive.imaging is None:
             self._record_end(drive.uuid)
@@ -92,7 +91,7 @@ class Imaging:
         self._begin_next(drive.user)
 
     def state(self, drive: Drive) -> int | str | None:
-        """Percent done, `queued`, or None for a drive that is not being imaged."""
+        """Return the percentage done, `queued`, or None for a drive that is not being imaged."""
         if drive.imaging is None:
             return None
         job = self._jobs.get(drive.uuid)
@@ -103,7 +102,7 @@ class Imaging:
         return max(0, min(copied, int(elapsed), 99))
 
     def advance(self) -> None:
-        """End the copies whose time has come."""
+        """Record the end of copies that are complete and have taken their minimum duration."""
         now = self._state.clock.now()
         for uuid, job in list(self._jobs.items()):
             if job.copied and job.began is not None and now >= job.began + self._seconds and self._record_end(uuid):
@@ -192,7 +191,7 @@ class Imaging:
 
     def _pieces(self, job: Job) -> Iterator[Piece]:
         if job.conversion == "gunzip" and self._standard.rawsize(job.source.uuid) is not None:
-            # Made here, so what it expands to is known: no need to expand a gigabyte of zeros.
+            # The content is known, so there is no need to decompress gigabytes of zeros.
             return self._counted(job, self._standard.expanded(job.source.uuid))
         source = self._counted(job, streams.stored(self.path(job.source.uuid), job.source.size))
         converted = {"gunzip": streams.gunzipped, "gzip": streams.gzipped}.get(job.conversion)

@@ -31,7 +31,7 @@ _MHZ_PER_CORE = 2500
 
 
 class ImagingRequest(TypedDict):
-    """What is being copied onto a drive: the source drive, `gunzip`, `gzip` or nothing, epoch seconds of the call."""
+    """A copy onto a drive. source: UUID; conversion: `gunzip`, `gzip` or empty; asked: epoch seconds of the call."""
 
     source: str
     conversion: str
@@ -40,7 +40,7 @@ class ImagingRequest(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class Drive:
-    """A drive of a user. size in bytes; config holds the keys that were given or have defaults."""
+    """A drive of a user. size in bytes; config: the keys that were given or have defaults."""
 
     uuid: str
     user: str
@@ -67,7 +67,7 @@ class Folder:
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """A server of a user. started and asked_off (the ACPI button) in epoch seconds."""
+    """A server of a user. started and asked_off (the shutdown call) in epoch seconds."""
 
     uuid: str
     user: str
@@ -87,7 +87,7 @@ class Server:
 
     @cached_property
     def cores(self) -> int:
-        """As many as were asked for, or as many as the MHz need."""
+        """The number of cores that was given, or that the MHz require."""
         smp = self.config.get("smp")
         return smp if isinstance(smp, int) else max(1, min(MAX_CORES, -(-int(self.config["cpu"]) // _MHZ_PER_CORE)))
 
@@ -103,7 +103,7 @@ class Server:
 
     @cached_property
     def resources(self) -> frozenset[str]:
-        """The static address and the VLANs that the configuration names."""
+        """The static address and the VLANs of the configuration."""
         keys = ("nic:0:dhcp", *(f"nic:{number}:vlan" for number in range(NICS)))
         return frozenset(str(self.config[key]) for key in keys if key in self.config) - {"auto"}
 
@@ -138,16 +138,17 @@ def _nic(server: Server, number: int) -> Nic:
 
 
 def _mac(server: Server, number: int) -> str:
-    """A MAC address: four random bytes of the server's UUID and the NIC's number, but that of its address if it has
-    one."""
+    """Return the MAC address of a NIC, from its IP address or from the server's UUID and the NIC's number."""
     if server.address and not number:
         return mac_of(server.address)
     return _octets(0x6A, *UUID(server.uuid).bytes[:4], number)
 
 
 def mac_of(address: str) -> str:
-    """The MAC address of the NIC that has an IPv4 address: so DHCP servers need not be told who has it, and no guest
-    is refused an address for the lease of the one before."""
+    """Return the MAC address that belongs to an IPv4 address.
+
+    The DHCP server's hosts are therefore constant, and no lease of an earlier guest blocks an address.
+    """
     return _octets(0x6A, 0, *IPv4Address(address).packed)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The standard drives: images of the provider that everybody may read (elastichosts-api 2.6)."""
+"""The standard drives: images of the provider, readable by all users (elastichosts-api 2.6)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GIB = 1 << 30
 
 
 class Image(NamedTuple):
-    """A row of the library. size and rawsize in bytes: as it is stored, and expanded (0: it is stored as it is)."""
+    """A row of the library. size and rawsize in bytes: as stored, and decompressed (0: stored uncompressed)."""
 
     uuid: str
     name: str
@@ -28,7 +28,7 @@ class Image(NamedTuple):
 
 
 _LIBRARY = (
-    # Names of 2019 (elastichosts-api 2.6), which pyeh looks for; the UUIDs of that time are lost, these are ours.
+    # Names of 2019 (elastichosts-api 2.6), which pyeh searches for; the original UUIDs are lost.
     Image("c1804000-0000-4000-8000-000000000001", "Ubuntu 18.04 LTS (Bionic Beaver)", 348127232, 2 * GIB),
     Image("c1804000-0000-4000-8000-000000000002", "Debian 9 (Stretch)", 281018368, 2 * GIB),
     Image("c1804000-0000-4000-8000-000000000003", "CentOS 7", 419430400, 2 * GIB),
@@ -54,7 +54,7 @@ _LIBRARY = (
 
 
 def _retired(name: str, gibibytes: int, *uuids: str) -> tuple[Image, ...]:
-    """An image that has left the listing and still answers under each of its UUIDs, for clients with fixed lists."""
+    """Return an image that is not listed any more, under each of its UUIDs, for clients with fixed lists."""
     return tuple(Image(uuid, name, 256 * MIB * (1 + gibibytes // 8), gibibytes * GIB) for uuid in uuids)
 
 
@@ -98,7 +98,7 @@ _RETIRED = (
     *_retired("Debian Linux 5", 1, "5795b68f-ed26-4639-b41d-c93235062b6b"),
     *_retired("Windows Server 2008 R2 Standard", 15, "41993a02-0b22-4e49-bb47-0aa8975217e4"),
     *_retired("Windows Web Server 2008 R2", 15, "85623ca1-9c2a-4398-a771-9a43c347e86b"),
-    # SKALI State
+    # SKALI Cloud
     *_retired("CentOS 5.5 -64bit", 1, "90aa51f2-15c0-4cff-81ee-e93aa20b9468"),
     *_retired("Debian 5 -64bit", 1, "c144d7a7-e24b-48ab-954b-6b6ec514ed6f"),
     *_retired("Ubuntu Server 10.10 -64bit", 1, "3051699a-a536-4220-aeb5-67f2ec101a09"),
@@ -108,9 +108,9 @@ _RETIRED = (
 
 
 class StandardDrives:
-    """The library, made here: each image begins with a sector that says what it is, and is zeros after that.
+    """The library. Each image is a boot sector with the image's name, followed by zeros.
 
-    Disks are stored gzipped and cdroms as they are. A file is made when it is first read.
+    Disks are stored gzipped, CD images uncompressed. A file is created when it is first read.
     """
 
     USER = "00000000-0000-0000-0000-000000000000"
@@ -132,7 +132,7 @@ class StandardDrives:
         return Drive(image.uuid, self.USER, image.size, {"claim:type": "shared", "readers": EVERYONE})
 
     def describe(self, uuid: str, claims: Sequence[str] = ()) -> Config:
-        """claims: the drives of the caller that are being imaged from this one."""
+        """Return the info object of a drive. claims: drives and servers of the user that claim the drive."""
         image = self._images[uuid]
         found: dict[str, str | int] = {"claim:type": "shared"}
         if claims:
@@ -146,18 +146,18 @@ class StandardDrives:
         return {**found, "readers": EVERYONE, "size": image.size}
 
     def rawsize(self, uuid: str) -> int | None:
-        """Bytes that a standard disk expands to; None for any other drive."""
+        """Return the decompressed size of a standard disk in bytes; None for any other drive."""
         image = self._images.get(uuid)
         return image.rawsize or None if image else None
 
     def expanded(self, uuid: str) -> Iterator[Piece]:
-        """What a standard disk expands to."""
+        """Return the decompressed content of a standard disk."""
         image = self._images[uuid]
         yield _sector(image)
         yield image.rawsize - len(_sector(image))
 
     def path(self, uuid: str) -> Path:
-        """The file of a standard drive, made if need be."""
+        """Return the file of a standard drive; create it if necessary."""
         path = self._files.path(uuid)
         if not path.exists():
             self._make(self._images[uuid])
@@ -168,8 +168,8 @@ class StandardDrives:
         return self._files.read(uuid, offset, size)
 
     def _make(self, image: Image) -> None:
-        # Under another name first: a file that is there is whole, whenever the process ends; and under a name of its
-        # own, for several threads may make it at once.
+        # Written under a unique name first, so that a killed process leaves no incomplete file and several threads can
+        # create the same image at once.
         making = f"{image.uuid}.{uuid4()}"
         self._files.create(making, image.size)
         with self._files.writer(making, 0) as writer:
@@ -188,12 +188,12 @@ _PIECE = 4 * MIB
 
 
 def _sector(image: Image) -> bytes:
-    """A boot sector without code: a label and the signature that a BIOS looks for."""
+    """Return a boot sector without code: a label, and the signature that a BIOS checks."""
     label = f"simulated image: {image.name}\n".encode()
     return label.ljust(510, b"\0") + b"\x55\xaa"
 
 
 def _gzip(data: bytes) -> bytes:
-    """One member of a gzip file; several after each other are a gzip file too, and zeros may follow."""
+    """Return a member of a gzip file; several members in a row are a gzip file too, and zeros may follow."""
     gzip = zlib.compressobj(wbits=31)
     return gzip.compress(data) + gzip.flush()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All objects of the cloud in memory, and the one place that changes them."""
+"""All objects of the cloud in memory; every change goes through commit()."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ObjectIndex(Generic[T]):
 
 
 class State:
-    """The state. Objects are immutable: a change is a new object, first in the store, then here."""
+    """The objects, addresses and claims. A change is a new object, first in the database, then in memory."""
 
     def __init__(self, store: Store, clock: Clock, addresses: AddressPool) -> None:
         self.clock = clock
@@ -64,7 +64,7 @@ class State:
             self._enter(KINDS[row.kind](**row.document))
 
     def commit(self, *put: StoredObject, remove: Iterable[StoredObject] = ()) -> None:
-        """Put and remove objects, all or none, durably before it returns. Raises Full or SystemFault."""
+        """Store and remove objects in one transaction. Raises Full or SystemFault, and then nothing has changed."""
         remove = tuple(remove)
         try:
             self._store.commit([_row(thing) for thing in put], [thing.uuid for thing in remove])
@@ -78,8 +78,10 @@ class State:
             self._enter(thing)
 
     def claims(self, uuid: str) -> tuple[str, ...]:
-        """What uses a drive or folder: UUIDs of active servers (elastichosts-api 7.4: a stopped one holds no claim),
-        and of the drive at the other end of an imaging."""
+        """Return the UUIDs of active servers that use a drive or folder, and of the other drive of a copy.
+
+        A stopped server claims nothing (elastichosts-api 7.4).
+        """
         return tuple(self._claims.get(uuid, ()))
 
     def _enter(self, thing: StoredObject) -> None:
@@ -135,12 +137,12 @@ class State:
 
 
 def _uses(server: Server) -> list[tuple[str, str]]:
-    """What an active server claims, and by which UUID."""
+    """Return the claims of an active server: (drive or folder, server)."""
     return [(used, server.uuid) for used in (*server.drives.values(), *server.folders)] if server.active else []
 
 
 def _ends(drive: Drive) -> list[tuple[str, str]]:
-    """Both ends of an imaging claim each other (elastichosts-api 2.1)."""
+    """Return the claims of a copy: source and target claim each other (elastichosts-api 2.1)."""
     if drive.imaging is None:
         return []
     return [(drive.uuid, drive.imaging["source"]), (drive.imaging["source"], drive.uuid)]

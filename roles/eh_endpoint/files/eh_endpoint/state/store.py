@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The objects on disk: one SQLite file, written before a change is answered."""
+"""The objects on disk: an SQLite database, written before the reply to a change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VERSION = 1
 
 
 class StoreError(Exception):
-    """The store cannot be used; the text is a sentence for the operator."""
+    """The database cannot be used; the text is a sentence for the operator."""
 
 
 class Row(NamedTuple):
@@ -37,8 +37,8 @@ class Row(NamedTuple):
 class Store:
     """Rows by UUID, in the order in which they were first written.
 
-    In WAL mode with synchronous=NORMAL a committed row outlives the process (kill -9); `sync` also makes every commit
-    wait for the disk, so that it outlives a power cut.
+    In WAL mode with synchronous=NORMAL a committed row survives the end of the process (kill -9); with `sync` every
+    commit waits for the disk and survives a power failure too.
     """
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
@@ -58,7 +58,7 @@ class Store:
             yield Row(uuid, kind, json.loads(document))
 
     def commit(self, put: Iterable[Row] = (), remove: Iterable[str] = ()) -> None:
-        """Write and remove rows, all or none. Raises sqlite3.Error, and then nothing has changed."""
+        """Write and remove rows in one transaction. Raises sqlite3.Error, and then nothing has changed."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self._connection.executemany(_PUT, ((row.uuid, row.kind, json.dumps(row.document)) for row in put))

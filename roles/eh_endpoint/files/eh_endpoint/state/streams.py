@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a drive holds, as a stream of pieces, so that nothing is ever in memory as a whole."""
+"""The content of drives as streams of pieces, so that no drive is ever in memory as a whole."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Union
 
 Piece = Union[bytes, int]
-"""Bytes, or a number of zeros: the holes of a sparse file are never read, compressed or written."""
+"""Bytes, or a number of zero bytes: holes of a sparse file are not read, compressed or written."""
 
 PIECE = 1 << 20
 _ZEROS = bytes(PIECE)
 _GZIP = 31
-"""The window size with which zlib reads and writes gzip."""
+"""The value of `wbits` for gzip in zlib."""
 _MAGIC = b"\x1f\x8b"
 
 
 class NotGzip(ValueError):
-    """Data that was said to be gzip; the text is the end of a sentence."""
+    """Data that is not valid gzip; the text is the end of a sentence."""
 
 
 def stored(path: Path, size: int) -> Iterator[Piece]:
-    """The first bytes of a file, with its holes. Beyond its end it is a hole."""
+    """Yield the first `size` bytes of a file, holes as numbers; beyond the end of the file is a hole."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         position = 0
@@ -52,7 +52,7 @@ def _seek(descriptor: int, position: int, way: int, otherwise: int) -> int:
     try:
         return os.lseek(descriptor, position, way)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing of the kind up to the end of the file
+        if error.errno == errno.ENXIO:  # neither data nor hole up to the end of the file
             return otherwise
         raise
 
@@ -63,14 +63,14 @@ def looks_gzipped(path: Path) -> bool:
 
 
 class Gunzip:
-    """Expands gzip piece by piece. A gzip file may have several members, and zeros behind them."""
+    """Decompresses gzip piece by piece. A gzip file may have several members, followed by zeros."""
 
     def __init__(self) -> None:
         self._member: zlib._Decompress | None = None
         self._ended = False
 
     def feed(self, piece: Piece) -> Iterator[bytes]:
-        """What a piece expands to, in pieces of at most 1 MiB. Raises NotGzip."""
+        """Yield the decompressed piece in pieces of at most 1 MiB. Raises NotGzip."""
         if isinstance(piece, int):
             while piece and self._member is not None:
                 part = _ZEROS[: min(piece, PIECE)]
@@ -93,7 +93,7 @@ class Gunzip:
                 raise NotGzip("it is not gzip") from None
             if expanded:
                 yield expanded
-            # A full piece: zlib may hold on to more, though it has taken in all of the data.
+            # After a full piece zlib may have more output, even if all input is consumed.
             more = len(expanded) == PIECE
             data = self._member.unconsumed_tail
             if self._member.eof:
@@ -101,13 +101,13 @@ class Gunzip:
                 self._member, self._ended = None, True
 
     def finish(self) -> None:
-        """Raises NotGzip when the last member has not ended."""
+        """Check that the last member is complete. Raises NotGzip."""
         if self._member is not None:
             raise NotGzip("the gzip data ends early")
 
 
 def gunzipped(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """Raises NotGzip on the way."""
+    """Yield decompressed pieces, zeros as numbers. Raises NotGzip."""
     gunzip = Gunzip()
     for piece in pieces:
         for expanded in gunzip.feed(piece):
@@ -116,7 +116,7 @@ def gunzipped(pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 
 def gzipped(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """A gzip member per piece. That of a long hole is compressed once and repeated."""
+    """Yield a gzip member per piece; the member of 1 MiB of zeros is compressed once and repeated."""
     zeros = _member(_ZEROS)
     for piece in pieces:
         if isinstance(piece, int):

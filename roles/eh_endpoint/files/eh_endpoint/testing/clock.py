@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time, passed in, so that tests can move it."""
+"""The clock of the endpoint, which tests can move."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
 
 
 class SystemClock:
-    """The time of the machine, and how far a test has moved it, in seconds."""
+    """The clock of the machine plus an offset in seconds, which the control port moves."""
 
     def __init__(self) -> None:
         self.offset = 0.0

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The control port: fault rules, the request log and the clock, for tests. It has no accounts: loopback is its guard.
+"""The control port: fault rules, the request log and the clock, for tests. No authentication: loopback only.
 
 GET    /_control/faults      the rules and how often each has acted
-POST   /_control/faults      rules in place of those before
-DELETE /_control/faults      no rules
-GET    /_control/requests    what was asked since the start; ?since=N: from the Nth on
-DELETE /_control/requests    forget them
-GET    /_control/clock       epoch seconds, and how far they were moved
+POST   /_control/faults      replace the rules
+DELETE /_control/faults      remove the rules
+GET    /_control/requests    the requests since the start; ?since=N: from number N
+DELETE /_control/requests    forget the requests
+GET    /_control/clock       epoch seconds and the offset of the clock
 POST   /_control/clock       {"advance": seconds} or {"now": epoch seconds}
 """
 
@@ -29,11 +29,11 @@ LIMIT = 1 << 20
 
 
 class BadControl(ValueError):
-    """A control call that cannot be done; the text is one sentence."""
+    """An invalid control call; the text is one sentence."""
 
 
 class Control:
-    """An ASGI application. advance: called when the clock was moved."""
+    """The ASGI application of the control port. advance: called after the clock was moved."""
 
     def __init__(
         self, faults: FaultRules, requests: RequestMemory, clock: SystemClock, advance: Callable[[], None]
@@ -52,7 +52,7 @@ class Control:
         request = Request(scope, receive)
         status, answer = 200, None
         try:
-            # A web page in a browser of this machine can send requests here too; it cannot leave out this header.
+            # A web page in a browser of this machine can send requests too, but always with this header.
             if "origin" in request.headers:
                 raise BadControl("web pages have no business here")
             methods = self._calls.get(scope["path"])
@@ -97,7 +97,7 @@ class Control:
 
 
 def _seconds(document: object, now: float) -> float:
-    """By how much a document asks to move the clock."""
+    """Return the seconds by which a document moves the clock."""
     if isinstance(document, dict) and len(document) == 1:
         for name, base in (("advance", 0.0), ("now", now)):
             value = document.get(name)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""FaultRules as data: which requests go wrong, how often, and how.
+"""Fault rules: which requests fail, how often, and how.
 
-A rule is a JSON object. What it matches: `method`, `path` (* stands for one segment or a part of it, ** for anything),
-`account`. How often: `skip` so many matches first, act `count` times at most, with `probability`. What it does:
-`delay` plus up to `jitter` seconds, and `fault`, one of KINDS with that kind's own fields.
+A rule is a JSON object. `method`, `path` (* matches a segment or a part of it, ** anything) and `account` select
+requests; `skip`, `count` and `probability` select some of them. The effect is a delay of `delay` plus up to `jitter`
+seconds, and `fault`, one of KINDS with the fields of that kind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HideAddress = Callable[[dict[str, Any], float], None]
 
 
 class BadFaultRules(ValueError):
-    """Rules that cannot be used; the text is one sentence that says where."""
+    """Invalid rules; the text is one sentence that names the rule and the field."""
 
 
 def _number(low: float, high: float = 1e9) -> Field:
@@ -79,9 +79,9 @@ class FaultKind:
 
 
 KINDS: Mapping[str, FaultKind] = {
-    # no fault but the rule's delay
+    # the delay only
     "delay": FaultKind(False),
-    # answers with an error, `after` or `before` the call has had its effect
+    # an error reply, `before` or `after` the call takes effect
     "status": FaultKind(
         True,
         {
@@ -91,21 +91,21 @@ KINDS: Mapping[str, FaultKind] = {
             "when": (_WHEN, "before"),
         },
     ),
-    # resets the connection (RST) before or after the call has had its effect
+    # reset of the connection (TCP RST), `before` or `after` the call takes effect
     "reset": FaultKind(True, {"when": (_WHEN, "before")}),
-    # never answers; the connection stays open until the caller goes, or for so many seconds
+    # no reply; the connection stays open until the client closes it, or for `seconds`
     "timeout": FaultKind(True, {"when": (_WHEN, "before"), "seconds": (_number(0), 3600)}),
-    # announces the whole body, sends a part of it (0 to 1) and closes
+    # a reply that announces the whole body and ends after a part of it (0 to 1)
     "truncate": FaultKind(True, {"part": (_number(0, 0.999), 0.5)}),
-    # sends the body a few bytes at a time, with a pause in seconds before each
+    # a reply whose body comes `bytes` at a time, each after `interval` seconds
     "drip": FaultKind(True, {"bytes": (_whole(1), 1), "interval": (_number(0), 0.1)}),
     # 429 with Retry-After once a token bucket is empty: rate in calls a second, burst in calls
     "throttle": FaultKind(True, {"rate": (_number(0.001), None), "burst": (_whole(1), 1)}, when="before"),
-    # info does not show `imaging`, though the copy goes on; `every` N: on one answer in N only
+    # info does not show `imaging` while a copy runs; `every` N: in one reply of N only
     "hide-imaging": FaultKind(False, {"every": (_whole(1), 1)}),
-    # the address of a server shows so many seconds after its start
+    # info shows the address of a server `seconds` after the start of the server
     "late-address": FaultKind(False, {"seconds": (_number(0), None)}),
-    # a shutdown is acknowledged, and the guest ignores it
+    # the guest ignores a shutdown call, which succeeds
     "deaf-guest": FaultKind(False),
 }
 
@@ -123,7 +123,7 @@ _COMMON: Mapping[str, tuple[Field, Any]] = {
 
 
 class FaultRule:
-    """One rule and what it has done so far."""
+    """A rule and how often it has matched and acted."""
 
     def __init__(self, given: Mapping[str, Any], chance: random.Random) -> None:
         self.kind = str(given.get("fault", "delay"))
@@ -149,11 +149,11 @@ class FaultRule:
         return str(self.settings["name"] or self.kind)
 
     def document(self) -> dict[str, Any]:
-        """The rule as it was understood, and its counts."""
+        """Return the rule with all defaults, and its counts."""
         return {"fault": self.kind, **self.settings, "matched": self.matched, "acted": self.acted}
 
     def acts(self, method: str, path: str, account: str, now: float) -> bool:
-        """Whether the rule acts on a request; counts it. now in epoch seconds."""
+        """Tell whether the rule acts on a request, and count the request. now in epoch seconds."""
         wanted = self.settings
         if wanted["method"] not in ("", method) or wanted["account"].lower() not in ("", account):
             return False
@@ -172,11 +172,11 @@ class FaultRule:
         return True
 
     def pause(self) -> float:
-        """Seconds to wait before anything else."""
+        """Return the delay of a request in seconds."""
         return float(self.settings["delay"] + self.settings["jitter"] * self._chance.random())
 
     def retry_after(self) -> int:
-        """Whole seconds until there is a token again."""
+        """Return the whole seconds until there is a token again."""
         rate: float = self.settings["rate"]
         return max(1, math.ceil((1 - self._tokens) / rate))
 
@@ -192,7 +192,7 @@ class FaultRule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What goes wrong with one request. delay in seconds."""
+    """The effect of the rules on a request. delay in seconds."""
 
     names: tuple[str, ...] = ()
     delay: float = 0.0
@@ -247,7 +247,7 @@ class FaultRules:
         self.rules = tuple(_rule(number, one, seed) for number, one in enumerate(given, 1))
 
     def judge(self, method: str, path: str, account: str) -> Verdict:
-        """What the rules do to a request; counts it."""
+        """Return the effect of the rules on a request, and count the request."""
         if not self.rules:
             return NO_FAULTS
         answer, conditions, delay, names = None, [], 0.0, []

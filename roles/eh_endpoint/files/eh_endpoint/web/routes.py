@@ -48,7 +48,7 @@ mimetypes.add_type("text/javascript", ".js")  # Python 3.11 has an older name fo
 
 
 class Use(NamedTuple):
-    """How much of a measure an account uses. limit: None where there is none."""
+    """The use of a measure by an account. limit: None for no limit."""
 
     name: str
     used: float
