@@ -18,6 +18,8 @@ The message is the body of the reply: one line that names the object by its UUID
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -31,9 +33,14 @@ class ApiError(Exception):
         super().__init__(message)
         self.message = message
 
-    def about(self, subject: str) -> ApiError:
-        """Return a copy of the error whose message begins with the object concerned."""
-        return type(self)(f"{subject}: {self.message}")
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Put the object concerned at the beginning of the messages of errors."""
+    try:
+        yield
+    except ApiError as error:
+        raise type(error)(f"{subject}: {error.message}") from None
 
 
 class Usage(ApiError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from ..errors import Busy, Full, Missing, Usage
+from ..errors import Busy, Full, Missing, Usage, about
 from ..state.drive_files import DriveFiles, Writer, room
 from ..state.imaging import Imaging
 from ..state.objects import EVERYONE, Drive, ImagingRequest
@@ -172,15 +172,13 @@ class Drives:
 
     async def set(self, user: str, uuid: str, given: Given) -> Properties:
         drive = self.own(user, uuid)
-        try:
+        with about(f"Drive {drive.uuid}"):
             current = {**drive.config, "size": drive.size}
             wanted = changes(DRIVE_KEYS, given, current, live=False, absent=self._platform.absent)
             size = wanted.pop("size", drive.size)
             if not isinstance(size, int):
                 raise Usage("size: invalid change: a drive keeps a size")
             after = replace(drive, size=size, config=merged(drive.config, wanted))
-        except Usage as error:
-            raise error.about(f"Drive {drive.uuid}") from None
         if drive.shared and not after.shared and len(self._state.claims(drive.uuid)) > 1:
             raise Busy(f"Drive {drive.uuid} is claimed by several servers, so it cannot become exclusive")
         if size != drive.size:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
-from ..errors import Busy, Missing, Usage
+from ..errors import Busy, Missing, about
 from ..state.objects import Folder
 from ..state.state import State
 from .formats import Given, Properties, Value
@@ -67,11 +67,9 @@ class Folders:
 
     def set(self, user: str, uuid: str, given: Given) -> Properties:
         folder = self.own(user, uuid)
-        try:
+        with about(f"Folder {folder.uuid}"):
             wanted = changes(FOLDER_KEYS, given, folder.config, live=False)
             after = replace(folder, config=merged(folder.config, wanted))
-        except Usage as error:
-            raise error.about(f"Folder {folder.uuid}") from None
         if wanted:
             self._state.commit(after)
         return self._describe(after)

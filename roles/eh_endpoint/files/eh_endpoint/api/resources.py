@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
-from ..errors import ApiError, Busy, Missing
+from ..errors import Busy, Missing, about
 from ..state.objects import Resource
 from ..state.state import State
 from .formats import Given, Properties
@@ -60,11 +60,9 @@ class Resources:
 
     def set(self, user: str, kind: str, name: str, given: Given) -> Properties:
         resource = self.own(user, kind, name)
-        try:
+        with about(f"Resource {kind} {resource.uuid}"):
             wanted = changes(RESOURCE_KEYS, given, resource.config, live=False)
             after = replace(resource, config=merged(resource.config, wanted))
-        except ApiError as error:
-            raise error.about(f"Resource {kind} {resource.uuid}") from None
         if wanted:
             self._state.commit(after)
         return self._describe(after)

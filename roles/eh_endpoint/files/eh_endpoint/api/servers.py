@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import NamedTuple
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
-from ..errors import ApiError, Busy, Failed, Missing, Usage
+from ..errors import Busy, Failed, Missing, Usage, about
 from ..hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
 from ..state.objects import DEVICES, MOUNTS, Server
 from ..state.state import State
@@ -24,7 +24,6 @@ from .quotas import Quotas
 from .resources import Resources
 
 _DEFAULTS = {"smp": "auto", "type": "vm"}
-Verb = Callable[[str], Awaitable[None]]
 
 
 class InfoFrame(NamedTuple):
@@ -133,19 +132,17 @@ class Servers:
     async def set(self, user: str, uuid: str, given: Given) -> Properties:
         server = self._own(user, uuid)
         self._unchanging(server)
-        try:
+        with about(f"Server {server.uuid}"):
             wanted = changes(SERVER_KEYS, given, server.config, live=server.active, absent=self._platform.absent)
             after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
             _check(after.config)
-        except ApiError as error:
-            raise error.about(f"Server {server.uuid}") from None
         self._find_named(user, wanted)
         if wanted:
             if after.active and "cpu" in wanted:
                 self._quotas.check_power(after)
             if after.active and wanted.keys() & {"cpu", "password"}:
                 with self._change(server):
-                    await self._update(self._guest(after))
+                    await self._hypervisor.update(self._guest(after))
                 after = replace(self._own(user, uuid), config=after.config)  # it may have powered off meanwhile
             self._state.commit(after)
         return await self._shown(after)
@@ -182,14 +179,14 @@ class Servers:
     async def stop(self, user: str, uuid: str) -> None:
         server = self._active(user, uuid, "stop")
         with self._change(server):
-            await self._asked(self._hypervisor.stop, server)
+            await self._hypervisor.stop(server.uuid)
             self._settle(server, None)
 
     async def shutdown(self, user: str, uuid: str) -> None:
         server = self._active(user, uuid, "shutdown")
         with self._change(server):
             self._state.commit(replace(server, asked_off=self._state.clock.now()))
-            await self._asked(self._hypervisor.shutdown, server)
+            await self._hypervisor.shutdown(server.uuid)
 
     def shutdown_ignored(self, user: str, uuid: str) -> None:
         """Press the power button of a guest that ignores it."""
@@ -198,14 +195,14 @@ class Servers:
     async def reset(self, user: str, uuid: str) -> None:
         server = self._active(user, uuid, "reset")
         with self._change(server):
-            await self._asked(self._hypervisor.reset, server)
+            await self._hypervisor.reset(server.uuid)
             self._settle(server, replace(server, asked_off=None))
 
     async def destroy(self, user: str, uuid: str) -> None:
         server = self._own(user, uuid)
         with self._change(server):
             if server.active:
-                await self._asked(self._hypervisor.stop, server)
+                await self._hypervisor.stop(server.uuid)
             if self._state.servers.get(server.uuid) is not None:
                 self._state.commit(remove=[server])
 
@@ -223,29 +220,19 @@ class Servers:
 
     @contextmanager
     def _change(self, server: Server) -> Iterator[None]:
-        """Mark a server as being changed by a call; a second call gets Busy."""
+        """Mark a server as being changed by a call; a second call gets Busy. An error of the hypervisor is Failed."""
         self._unchanging(server)
         self._changing.add(server.uuid)
         try:
             yield
+        except HypervisorError as error:
+            raise Failed(f"Server {server.uuid}: {error}") from error
         finally:
             self._changing.discard(server.uuid)
 
     def _unchanging(self, server: Server) -> None:
         if server.uuid in self._changing:
             raise Busy(f"Server {server.uuid} is being changed by another call")
-
-    async def _asked(self, verb: Verb, server: Server) -> None:
-        try:
-            await verb(server.uuid)
-        except HypervisorError as error:
-            raise Failed(f"Server {server.uuid}: {error}") from error
-
-    async def _update(self, guest: Guest) -> None:
-        try:
-            await self._hypervisor.update(guest)
-        except HypervisorError as error:
-            raise Failed(f"Server {guest.uuid}: {error}") from error
 
     # ---- power
 

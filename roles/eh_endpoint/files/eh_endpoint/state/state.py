@@ -7,7 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Generic, TypeVar, Union
+from typing import Any, Generic, TypeVar, Union
 
 from ..errors import Full, SystemFault
 from ..testing.clock import Clock
@@ -33,13 +33,13 @@ class ObjectIndex(Generic[T]):
     def of(self, user: str) -> list[T]:
         return [self._all[uuid] for uuid in self._of.get(user, ())]
 
-    def put(self, thing: T) -> None:
-        self._all[thing.uuid] = thing
-        self._of.setdefault(thing.user, {})[thing.uuid] = None
+    def put(self, item: T) -> None:
+        self._all[item.uuid] = item
+        self._of.setdefault(item.user, {})[item.uuid] = None
 
-    def remove(self, thing: T) -> None:
-        del self._all[thing.uuid]
-        del self._of[thing.user][thing.uuid]
+    def remove(self, item: T) -> None:
+        del self._all[item.uuid]
+        del self._of[item.user][item.uuid]
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._all.values())
@@ -58,6 +58,12 @@ class State:
         self.folders: ObjectIndex[Folder] = ObjectIndex()
         self.servers: ObjectIndex[Server] = ObjectIndex()
         self.resources: ObjectIndex[Resource] = ObjectIndex()
+        self._indexes: dict[type[StoredObject], ObjectIndex[Any]] = {
+            Drive: self.drives,
+            Folder: self.folders,
+            Server: self.servers,
+            Resource: self.resources,
+        }
         self._claims: dict[str, dict[str, None]] = {}
         self._store = store
         for row in store.rows():
@@ -67,15 +73,15 @@ class State:
         """Store and remove objects in one transaction. Raises Full or SystemFault, and then nothing has changed."""
         remove = tuple(remove)
         try:
-            self._store.commit([_row(thing) for thing in put], [thing.uuid for thing in remove])
+            self._store.commit([_row(item) for item in put], [item.uuid for item in remove])
         except sqlite3.Error as error:
             if "full" in str(error):
                 raise Full("The state folder of the endpoint has no space left") from error
             raise SystemFault("The state of the endpoint cannot be written, see its log") from error
-        for thing in remove:
-            self._leave(thing)
-        for thing in put:
-            self._enter(thing)
+        for item in remove:
+            self._leave(item)
+        for item in put:
+            self._enter(item)
 
     def claims(self, uuid: str) -> tuple[str, ...]:
         """Return the UUIDs of active servers that use a drive or folder, and of the other drive of a copy.
@@ -84,69 +90,52 @@ class State:
         """
         return tuple(self._claims.get(uuid, ()))
 
-    def _enter(self, thing: StoredObject) -> None:
-        if isinstance(thing, Drive):
-            before = self.drives.get(thing.uuid)
-            if before is not None:
-                self._release(_ends(before))
-            self.drives.put(thing)
-            self._claim(_ends(thing))
-        elif isinstance(thing, Folder):
-            self.folders.put(thing)
-        elif isinstance(thing, Resource):
-            self.resources.put(thing)
-            if thing.type == "ip":
-                self.addresses.claim(thing.uuid)
-        else:
-            known = self.servers.get(thing.uuid)
-            if known is not None:
-                self._power_down(known)
-            self.servers.put(thing)
-            if thing.address:
-                self.addresses.claim(thing.address)
-            self._claim(_uses(thing))
-
-    def _leave(self, thing: StoredObject) -> None:
-        if isinstance(thing, Drive):
-            self._release(_ends(thing))
-            self.drives.remove(thing)
-        elif isinstance(thing, Folder):
-            self.folders.remove(thing)
-        elif isinstance(thing, Resource):
-            self.resources.remove(thing)
-            self.addresses.release(thing.uuid)
-        else:
-            self._power_down(thing)
-            self.servers.remove(thing)
-
-    def _power_down(self, server: Server) -> None:
-        if server.address and self.resources.get(server.address) is None:
-            self.addresses.release(server.address)
-        self._release(_uses(server))
-
-    def _claim(self, pairs: Iterable[tuple[str, str]]) -> None:
-        for used, user in pairs:
+    def _enter(self, item: StoredObject) -> None:
+        index = self._indexes[type(item)]
+        before = index.get(item.uuid)
+        if before is not None:
+            self._release(before)
+        index.put(item)
+        address = _address(item)
+        if address:
+            self.addresses.claim(address)
+        for used, user in _claims(item):
             self._claims.setdefault(used, {})[user] = None
 
-    def _release(self, pairs: Iterable[tuple[str, str]]) -> None:
-        for used, user in pairs:
+    def _leave(self, item: StoredObject) -> None:
+        self._release(item)
+        self._indexes[type(item)].remove(item)
+
+    def _release(self, item: StoredObject) -> None:
+        """Release the claims and the address of an object; a server's static address stays with its resource."""
+        address = _address(item)
+        if address and (isinstance(item, Resource) or self.resources.get(address) is None):
+            self.addresses.release(address)
+        for used, user in _claims(item):
             holders = self._claims.get(used, {})
             holders.pop(user, None)
             if not holders:
                 self._claims.pop(used, None)
 
 
-def _uses(server: Server) -> list[tuple[str, str]]:
-    """Return the claims of an active server: (drive or folder, server)."""
-    return [(used, server.uuid) for used in (*server.drives.values(), *server.folders)] if server.active else []
+def _address(item: StoredObject) -> str | None:
+    if isinstance(item, Resource):
+        return item.uuid if item.type == "ip" else None
+    return item.address if isinstance(item, Server) else None
 
 
-def _ends(drive: Drive) -> list[tuple[str, str]]:
-    """Return the claims of a copy: source and target claim each other (elastichosts-api 2.1)."""
-    if drive.imaging is None:
-        return []
-    return [(drive.uuid, drive.imaging["source"]), (drive.imaging["source"], drive.uuid)]
+def _claims(item: StoredObject) -> list[tuple[str, str]]:
+    """Return pairs of what an object claims, and the UUID that claims it.
+
+    An active server claims its drives and folders. Source and target of a copy claim each other (elastichosts-api 2.1).
+    """
+    if isinstance(item, Server) and item.active:
+        return [(used, item.uuid) for used in (*item.drives.values(), *item.folders)]
+    if isinstance(item, Drive) and item.imaging is not None:
+        source = item.imaging["source"]
+        return [(item.uuid, source), (source, item.uuid)]
+    return []
 
 
-def _row(thing: StoredObject) -> Row:
-    return Row(thing.uuid, type(thing).__name__.lower(), asdict(thing))
+def _row(item: StoredObject) -> Row:
+    return Row(item.uuid, type(item).__name__.lower(), asdict(item))
