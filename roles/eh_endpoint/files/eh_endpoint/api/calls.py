@@ -65,7 +65,7 @@ def calls(
 ) -> tuple[Call, ...]:
     """Return every call that the platform has."""
     library = (*_library(drives), *_folders(folders)) if platform.library else ()
-    return (*_drives(drives, platform), *library, *_resources(resources), *_servers(servers))
+    return (*_servers(servers), *_drives(drives, platform), *library, *_resources(resources))
 
 
 def _drives(drives: Drives, platform: Platform) -> tuple[Call, ...]:
