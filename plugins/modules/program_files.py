@@ -10,10 +10,10 @@ short_description: Put a program of many files in its folder, in one task
 version_added: 1.0.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
-  - Writes the files of a program into a folder that holds nothing else, and takes files of an older version out of it.
+  - Writes the files of a program into a folder that holds nothing else, and removes files and folders of an older
+    version from it.
   - Makes other files and folders that the program needs, so that all of them together cost one task and one transfer.
-  - Each file is replaced atomically. The folders below O(path) are left alone, so that an interpreter can keep there
-    what it has compiled.
+  - Each file is replaced atomically. Folders named C(__pycache__) stay, since Python keeps compiled modules there.
   - The role P(opennebula.elastichosts.eh_endpoint#role) uses it for the program of the endpoint.
 attributes:
   check_mode:
@@ -30,7 +30,7 @@ options:
     type: path
     required: true
   files:
-    description: The content of its files, by name.
+    description: The content of its files, by name. A name may be a path below O(path), such as C(web/page.html).
     type: dict
     required: true
   mode:
@@ -78,7 +78,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A program of one file, and a folder for what it keeps
+- name: A program of two files, and a folder for what it keeps
   opennebula.elastichosts.program_files:
     path: /opt/greeter
     files: {greet.py: "print('hello')\n"}
@@ -97,7 +97,7 @@ changed_paths:
 """
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import AbstractSet, Any, Dict, Iterator, List, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -113,7 +113,6 @@ from ..module_utils.file_entries import (
     remove,
     sentence_of,
     standing,
-    strangers,
     tree_entries,
 )
 
@@ -124,14 +123,28 @@ ARGUMENTS = {
 }
 
 
-def wanted(params: Mapping[str, Any]) -> List[Entry]:
-    return [*(entry_of(other, other["content"]) for other in params["others"]), *tree_entries(params)]
+def program_entries(params: Mapping[str, Any]) -> List[Entry]:
+    """Return the folder of the program, the folders below it, and its files."""
+    top, *files = tree_entries(params)
+    below = {parent for file in files for parent in file.path.parents if top.path in parent.parents}
+    return [top, *(top._replace(path=path) for path in sorted(below)), *files]
+
+
+def outdated(folder: Path, current: AbstractSet[Path]) -> Iterator[Path]:
+    """Yield the files and folders of an older version below a folder of the program."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path not in current and path.name != "__pycache__":
+            yield path
+        elif path in current:
+            yield from outdated(path, current)
 
 
 def present(module: AnsibleModule) -> Dict[str, Any]:
-    entries = wanted(module.params)
+    program = program_entries(module.params)
+    entries = [*(entry_of(other, other["content"]) for other in module.params["others"]), *program]
     wrong = [entry for entry in entries if not entry.is_right]
-    old = list(dict.fromkeys(strangers(module.params) + broken_off(entry.path for entry in entries)))
+    old = list(outdated(program[0].path, {entry.path for entry in program}))
+    old = list(dict.fromkeys(old + broken_off(entry.path for entry in entries)))
     diff = diff_of(wrong, old)
     if not module.check_mode:
         put(module, wrong, old)

@@ -16,7 +16,6 @@ import os
 import random
 import sqlite3
 import threading
-import unittest.mock
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -45,7 +44,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_payload
 from eh_endpoint import serving
-from eh_endpoint.__main__ import main
+from eh_endpoint.options import parse
 from tests.core import Host, Vm
 from tests.core.administrator import Administrator
 from tests.core.judge import judge_vmm
@@ -89,16 +88,10 @@ class InProcessCloud:
     def __init__(self, state: Path, clock: SimulatedClock) -> None:
         state.mkdir(parents=True)
         self._loop = asyncio.new_event_loop()
-        options: list[serving.Options] = []
         mask = os.umask(0o077)
-        with (
-            unittest.mock.patch.object(serving, "serve", options.append),
-            unittest.mock.patch.object(serving, "SystemClock", lambda: clock),
-        ):
-            words = ["--listen", "127.0.0.1:0", "--state", str(state), "--auth", f"{USER}:{KEY}", "--quiet"]
-            words += ["--acpi-delay", str(ACPI_SECONDS), "--imaging-seconds", str(COPY_SECONDS)]
-            assert main(words) == 0
-            self._endpoint = serving.Endpoint(options[0])
+        words = ["--listen", "127.0.0.1:0", "--state", str(state), "--auth", f"{USER}:{KEY}", "--quiet"]
+        words += ["--acpi-delay", str(ACPI_SECONDS), "--imaging-seconds", str(COPY_SECONDS)]
+        self._endpoint = serving.Endpoint(parse(words), clock)
         os.umask(mask)
         self._imaging = self._endpoint._imaging
 

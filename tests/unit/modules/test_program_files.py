@@ -75,3 +75,24 @@ def test_a_folder_in_the_place_of_a_file_is_named(run: Run, tmp_path: Path) -> N
         "Put that right and run the task again."
     )
     assert sorted(modes(tmp_path)) == ["opt", "opt/greeter", "opt/greeter/a.py"]
+
+
+def test_sub_folders_come_and_those_of_an_older_version_go(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "opt/greeter"
+    run(files={"greet.py": "", "pages.py": "", "old/deep/page.py": "", "web/old.html": ""}, mode="0644")
+    for compiled in ("__pycache__/greet.pyc", "web/__pycache__/x.pyc", "old/__pycache__/y.pyc"):
+        (folder / compiled).parent.mkdir(exist_ok=True)
+        (folder / compiled).write_text("")
+    now = {"files": {"greet.py": "", "web/page.html": "<p>", "web/static/page.css": "p {}"}, "mode": "0644"}
+    changed = [f"{folder}/{name}" for name in ("web/static", "web/page.html", "web/static/page.css")]
+    changed += [f"{folder}/{name}" for name in ("old", "pages.py", "web/old.html")]
+    assert run(**now, _ansible_check_mode=True)["changed_paths"] == changed
+    assert run(**now)["changed_paths"] == changed
+    assert modes(folder) == {
+        **dict.fromkeys(("__pycache__", "web", "web/__pycache__", "web/static"), 0o755),
+        **dict.fromkeys(("greet.py", "web/page.html", "web/static/page.css"), 0o644),
+        **{name: modes(folder)[name] for name in ("__pycache__/greet.pyc", "web/__pycache__/x.pyc")},
+    }
+    assert not run(**now)["changed"]
+    run(**now, state="absent")
+    assert not folder.exists()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the API answers when it does not do what was asked (elastichosts-api 1.6).
+"""Errors of the API with their HTTP status (elastichosts-api 1.6).
 
     ApiError              status  X-Elastic-Error
      +- Usage                400  usage
@@ -13,16 +13,18 @@
      +- SystemFault          500  system
      +- Full                 507  full
 
-The message is the body: one line that names the object by its UUID and never holds a password.
+The message is the body of the reply: one line that names the object by its UUID and never holds a password.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
 class ApiError(Exception):
-    """An answer other than success. Each class carries its status and its word for X-Elastic-Error."""
+    """An error reply. Each class has its status and its word for X-Elastic-Error."""
 
     status: ClassVar[int] = 500
     word: ClassVar[str] = "system"
@@ -31,9 +33,14 @@ class ApiError(Exception):
         super().__init__(message)
         self.message = message
 
-    def about(self, subject: str) -> ApiError:
-        """The same error, its message preceded by the object it is about."""
-        return type(self)(f"{subject}: {self.message}")
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Put the object concerned at the beginning of the messages of errors."""
+    try:
+        yield
+    except ApiError as error:
+        raise type(error)(f"{subject}: {error.message}") from None
 
 
 class Usage(ApiError):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where guests run. The API side knows this protocol only."""
+"""The protocol between the API and what runs guests, and simulated guests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .clock import Clock
+from .testing.clock import Clock
 
 
 class Disk(NamedTuple):
@@ -45,7 +45,7 @@ class Guest:
 
 
 class Adopted(NamedTuple):
-    """A guest that was running when the endpoint ended: epoch seconds of its start and of its ACPI request."""
+    """A guest that ran when the endpoint ended: epoch seconds of its start and of a shutdown call."""
 
     guest: Guest
     started: float
@@ -53,7 +53,7 @@ class Adopted(NamedTuple):
 
 
 class Console(NamedTuple):
-    """Where the VNC server of a running guest listens."""
+    """Address and port of the VNC server of a running guest."""
 
     address: str
     port: int
@@ -64,50 +64,50 @@ Counters = Mapping[str, int]
 
 
 class HypervisorError(Exception):
-    """A guest did not do what was asked; the text is for the caller of the API."""
+    """An operation on a guest failed; the text is for the client of the API."""
 
 
 class Hypervisor(Protocol):
-    """What a place that runs guests has to offer. Methods that touch a guest may take their time."""
+    """Runs guests. Coroutines may take seconds; the other methods return at once."""
 
     async def start(self, guest: Guest) -> None:
         """Define and power on. Raises HypervisorError, and then the guest does not run."""
 
     async def adopt(self, running: Iterable[Adopted]) -> None:
-        """Find guests again after a restart. One that is gone is reported by `powered_off`."""
+        """Find guests again after a restart of the endpoint; `powered_off` reports those that are gone."""
 
     async def stop(self, uuid: str) -> None:
-        """Cut the power."""
+        """Power a guest off."""
 
     async def shutdown(self, uuid: str) -> None:
-        """Press the ACPI power button; what follows is up to the guest."""
+        """Press the ACPI power button; the guest decides when it powers off."""
 
     async def reset(self, uuid: str) -> None:
         """Press the reset button."""
 
     async def update(self, guest: Guest) -> None:
-        """Take over what may change while a guest runs: name, cpu, password."""
+        """Change name, cpu and password of a running guest."""
 
     async def stats(self, uuids: Iterable[str]) -> Mapping[str, Counters]:
-        """The counters of running guests, of all of them at once."""
+        """Return the counters of running guests by UUID."""
 
     def powered_off(self) -> Iterable[str]:
-        """The guests that went off by themselves since the last call."""
+        """Return the guests that powered off on their own since the last call."""
 
     def paused(self, uuid: str) -> bool:
-        """Whether a guest that runs is held."""
+        """Tell whether a guest is paused."""
 
     def console(self, uuid: str) -> Console | None:
-        """The VNC server of a guest where it does not listen on port 5900 of the guest's own address."""
+        """Return the VNC server of a guest; None if it listens on port 5900 of the guest's own address."""
 
     async def close(self) -> None:
-        """Let go of the guests; they stay as they are."""
+        """Release resources; guests go on running."""
 
 
 class SimulatedHypervisor:
-    """Guests that take no room: they count traffic by the clock and obey ACPI after a delay.
+    """Simulates guests: their counters grow with the clock, and a shutdown takes effect after a delay.
 
-    acpi_delay: seconds from the power button to power off; None for guests that do not listen.
+    acpi_delay: in seconds; None for guests that ignore a shutdown.
     """
 
     def __init__(self, clock: Clock, acpi_delay: float | None) -> None:
@@ -137,7 +137,7 @@ class SimulatedHypervisor:
 
     async def reset(self, uuid: str) -> None:
         guest, started = self._running[uuid]
-        # A power button that was pressed before the reset is forgotten by the guest that boots now.
+        # The guest boots, so an earlier shutdown call has no effect any more.
         self._going_off = [entry for entry in self._going_off if entry[1] != uuid]
         heapq.heapify(self._going_off)
         self._running[uuid] = guest, started
@@ -169,7 +169,7 @@ class SimulatedHypervisor:
         self._running.clear()
 
 
-# What a simulated guest does per second: bytes and the size of one request or packet.
+# Traffic of a simulated guest: name, bytes per second, bytes per request or packet.
 _DISK_RATES = (("read", 65536, 16384), ("write", 32768, 8192))
 _NIC_RATES = (("rx", 2048, 512), ("tx", 1024, 256))
 

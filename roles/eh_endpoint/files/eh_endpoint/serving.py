@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The process around the application: socket, uvicorn, logs, signals."""
+"""The process: lock, state, sockets, uvicorn, signals. Builds the parts of the program."""
 
 from __future__ import annotations
 
@@ -14,128 +14,96 @@ import socket
 import sqlite3
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from . import disk_images
-from .accounts import Account, Accounts
-from .addresses import AddressPool
-from .app import Application, RequestLog, json_line
-from .blocks import Blocks
-from .calls import Table, calls
-from .clock import SystemClock
-from .cloud import Cloud
-from .control import Control, Entry, RequestMemory
-from .drives import Drives
-from .faults import BadFaults, Faults
-from .folders import Folders
+from .api import calls
+from .api.accounts import Accounts
+from .api.api_platform import PLATFORMS
+from .api.app import Application
+from .api.drives import Drives
+from .api.folders import Folders
+from .api.quotas import Quotas
+from .api.resources import Resources
+from .api.servers import Servers
 from .hypervisor import Hypervisor, SimulatedHypervisor
-from .imaging import Imaging
-from .libvirt_hypervisor import LibvirtHypervisor
-from .libvirt_link import CannotUse
-from .pages import Pages
-from .platform import PLATFORMS
-from .quotas import Quotas
-from .resources import Resources
-from .servers import Servers
-from .standard import StandardDrives
-from .store import Store, StoreError
+from .libvirt import file_copy
+from .libvirt.connection import CannotUse
+from .libvirt.driver import LibvirtHypervisor
+from .options import Options
+from .request_log import RequestLog, RequestMemory
+from .state.addresses import AddressPool
+from .state.drive_files import DriveFiles
+from .state.imaging import Imaging
+from .state.standard_images import StandardDrives
+from .state.state import State
+from .state.store import Store, StoreError
+from .testing.clock import SystemClock
+from .testing.control import Control
+from .testing.fault_rules import BadFaultRules, FaultRules
+from .web.routes import Pages
 
 
 class CannotServe(Exception):
     """The endpoint cannot start; the text is one sentence for the operator."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line asked for. acpi_delay, address_delay, imaging_seconds and body_timeout in seconds.
-
-    libvirt: the URI of the libvirt that runs guests, empty for simulated ones; forward and vnc_listen are for it.
-    tls: the files of a certificate and its key. novnc: the folder of the npm package @novnc/novnc.
-    """
-
-    host: str
-    port: int
-    state: Path
-    accounts: tuple[Account, ...]
-    platform: str
-    libvirt: str
-    forward: str
-    vnc_listen: str
-    tls: tuple[Path, Path] | None
-    novnc: Path | None
-    addresses: ipaddress.IPv4Network
-    acpi_delay: float | None
-    address_delay: float
-    imaging_seconds: float
-    body_timeout: float
-    faults: Path | None
-    control: tuple[str, int] | None
-    control_open: bool
-    request_log: Path | None
-    quiet: bool
-    sync: bool
-    exit_on_eof: bool
-
-
 class Endpoint:
-    """The parts of the program, put together. Raises CannotServe."""
+    """All parts of the program, and the ASGI application for both ports. Raises CannotServe."""
 
-    def __init__(self, options: Options) -> None:
-        os.umask(0o077)  # the state holds passwords
+    def __init__(self, options: Options, clock: SystemClock) -> None:
+        os.umask(0o077)  # the state contains passwords
         self._options = options
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = _lock(options.state)
-        self._listening = _listen(options.host, options.port, secure=options.tls is not None)
+        self._listening = _listen(*options.listen, secure=options.tls is not None)
         self._controlled = _control_socket(options)
-        clock = SystemClock()
         self._store = _open_store(options)
-        addresses = AddressPool(options.addresses, nameserver=not options.libvirt)
-        cloud = Cloud(self._store, clock, addresses)
+        addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
+        state = State(self._store, clock, addresses)
         try:
-            blocks = Blocks(options.state / "drives")
-            blocks.reconcile((drive.uuid, drive.size) for drive in cloud.drives)
+            files = DriveFiles(options.state / "drives")
+            files.reconcile((drive.uuid, drive.size) for drive in state.drives)
             standard = StandardDrives(options.state / "standard")
         except OSError as error:
             raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
         platform = PLATFORMS[options.platform]
-        quotas = Quotas(cloud, {account.user: account.quota for account in options.accounts if account.quota})
+        quotas = Quotas(state, {account.user: account.quota for account in options.accounts if account.quota})
         self._hypervisor = self._hypervisor_of(options, clock, addresses)
         hypervisor = self._hypervisor
-        copy = disk_images.copy if options.libvirt else None
-        self._imaging = Imaging(cloud, blocks, standard, options.imaging_seconds, copy)
-        drives = Drives(cloud, blocks, standard, self._imaging, quotas, platform)
-        folders = Folders(cloud, options.imaging_seconds)
-        resources = Resources(cloud, quotas)
-        self._servers = Servers(cloud, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
+        copy = file_copy.copy if options.hypervisor else None
+        self._imaging = Imaging(state, files, standard, options.imaging_seconds, copy)
+        drives = Drives(state, files, standard, self._imaging, quotas, platform)
+        folders = Folders(state, options.imaging_seconds)
+        resources = Resources(state, quotas)
+        self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
         accounts = Accounts(options.accounts)
-        self._application = Application(
-            accounts,
-            Table(calls(drives, folders, self._servers, resources, platform)),
-            self._advance,
-            faults,
-            self._servers.hide_address,
-            _request_log(options, requests),
-            Pages(accounts, drives, self._servers, quotas, options.novnc),
-            options.body_timeout,
-        )
+        routes = [
+            *calls.routes(
+                calls.calls(drives, folders, self._servers, resources, platform),
+                self._advance,
+                self._servers.hide_address,
+                options.body_timeout,
+            ),
+            *Pages(accounts, drives, self._servers, quotas, options.novnc).routes(),
+        ]
+        self._application = Application(accounts, routes, faults, _request_log(options, requests))
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
     def _hypervisor_of(self, options: Options, clock: SystemClock, addresses: AddressPool) -> Hypervisor:
-        if not options.libvirt:
+        if not options.hypervisor:
             return SimulatedHypervisor(clock, options.acpi_delay)
         folders = [options.state / name for name in ("drives", "standard")]
         try:
             hypervisor = LibvirtHypervisor(
-                uri=options.libvirt,
+                uri=options.hypervisor,
                 state=options.state,
                 folders=folders,
                 pool=addresses,
@@ -144,12 +112,12 @@ class Endpoint:
                 noticed=self._advance,
             )
         except CannotUse as error:
-            raise CannotServe(f"--hypervisor libvirt:{options.libvirt}: {error}") from None
-        sys.stderr.write(f"guests of type {hypervisor.type} on {options.libvirt}\n")
+            raise CannotServe(f"--hypervisor libvirt:{options.hypervisor}: {error}") from None
+        sys.stderr.write(f"guests of type {hypervisor.type} on {options.hypervisor}\n")
         return hypervisor
 
     def _advance(self) -> None:
-        """Let happen what time has brought."""
+        """Process timed events: guests that power off, copies that end."""
         self._servers.advance()
         self._imaging.advance()
 
@@ -160,7 +128,7 @@ class Endpoint:
             await self._application(scope, receive, send)
 
     async def begin(self) -> None:
-        """Take up again what ran when the endpoint ended."""
+        """Continue with the guests and copies of the time before a restart."""
         await self._servers.adopt()
         self._imaging.adopt()
 
@@ -175,7 +143,7 @@ class Endpoint:
     def run(self) -> None:
         endpoint = self
 
-        class Announcing(uvicorn.Server):
+        class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await endpoint.begin()
                 await super().startup(sockets)
@@ -204,14 +172,14 @@ class Endpoint:
         )
         try:
             config.load()
-        except OSError as error:  # the ssl module's errors are of this kind too
+        except OSError as error:  # errors of the ssl module are OSErrors
             files = " and ".join(str(file) for file in self._options.tls or ())
             raise CannotServe(f"the certificate and key {files} cannot be used: {error.strerror or error}") from None
-        # uvicorn raises the signal again once it has finished: this makes that a plain end.
+        # uvicorn raises the signal again at the end; these handlers make that exit status 0.
         signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
         signal.signal(signal.SIGINT, lambda _number, _frame: sys.exit(0))
         try:
-            Announcing(config).run([one for one in (self._listening, self._controlled) if one is not None])
+            Server(config).run([one for one in (self._listening, self._controlled) if one is not None])
         finally:
             self._imaging.close()
             self._store.close()
@@ -220,11 +188,11 @@ class Endpoint:
 
 def serve(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotServe before the first connection, never after it."""
-    Endpoint(options).run()
+    Endpoint(options, SystemClock()).run()
 
 
 def _can_end() -> bool:
-    """Whether standard input is of a kind whose end can be waited for."""
+    """Tell whether the end of standard input can be waited for."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
@@ -233,7 +201,7 @@ def _can_end() -> bool:
 
 
 def _tell_systemd() -> None:
-    """Who has started the unit waits for this (Type=notify, sd_notify(3))."""
+    """Tell systemd that the endpoint accepts requests (Type=notify, sd_notify(3))."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
@@ -250,14 +218,14 @@ def _end_at_eof() -> None:
         asyncio.get_running_loop().remove_reader(0)
 
 
-def _faults(options: Options, clock: SystemClock) -> Faults:
-    faults = Faults(clock)
+def _faults(options: Options, clock: SystemClock) -> FaultRules:
+    faults = FaultRules(clock)
     if options.faults is not None:
         try:
             faults.load(json.loads(options.faults.read_bytes()))
         except OSError as error:
             raise CannotServe(f"--faults {options.faults} cannot be read: {error.strerror}") from error
-        except BadFaults as error:
+        except BadFaultRules as error:
             raise CannotServe(f"--faults {options.faults}: {error}") from None
         except (ValueError, RecursionError):
             raise CannotServe(f"--faults {options.faults} is not JSON") from None
@@ -277,7 +245,7 @@ def _control_socket(options: Options) -> socket.socket | None:
 
 
 def _lock(state: Path) -> IO[Any]:
-    """One endpoint per state folder."""
+    """Lock the state folder for this process."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = (state / "lock").open("a+")
@@ -305,7 +273,7 @@ def _open_store(options: Options) -> Store:
 def _listen(host: str, port: int, *, secure: bool = False) -> socket.socket:
     address = _address(host)
     family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-    # asyncio sets TCP_NODELAY only on sockets whose protocol is named; without it a reply can wait 40 ms for an ACK.
+    # asyncio sets TCP_NODELAY only on sockets with an explicit protocol; without it a reply can wait 40 ms for an ACK.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -340,23 +308,7 @@ def _url(scheme: str, listening: socket.socket) -> str:
 
 
 def _request_log(options: Options, memory: RequestMemory | None) -> RequestLog:
-    """Writes a line per request on stderr and, if asked for, a JSON line into a file, before the answer goes out."""
-    lines = -1
-    if options.request_log:
-        try:
-            lines = os.open(options.request_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        except OSError as error:
-            raise CannotServe(f"the request log {options.request_log} cannot be written: {error.strerror}") from error
-
-    def log(entry: Entry) -> None:
-        if lines >= 0:
-            os.write(lines, json_line(entry))
-        if memory is not None:
-            memory.add(entry)
-        if not options.quiet:
-            path = entry["path"]
-            shown = path if path.isprintable() and path.isascii() else ascii(path)
-            faults = "".join(f" [{name}]" for name in entry.get("faults", ()))
-            sys.stderr.write(f"{entry['method']} {shown} {entry['status']} {entry['seconds'] * 1000:.1f} ms{faults}\n")
-
-    return log
+    try:
+        return RequestLog(options.request_log, memory, quiet=options.quiet)
+    except OSError as error:
+        raise CannotServe(f"the request log {options.request_log} cannot be written: {error.strerror}") from error

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ASGI application: authentication, fault rules, routing, error replies and the log of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Router
+from starlette.types import Receive, Scope, Send
+
+from ..errors import ApiError, Missing, SystemFault, Unauthorised
+from ..request_log import RequestLog, RequestRecord
+from ..testing import broken_responses
+from ..testing.broken_responses import RecordedResponse
+from ..testing.fault_rules import NO_FAULTS, FaultRule, FaultRules, Verdict
+from .accounts import Accounts
+from .bodies import BodyTimeout
+from .formats import TEXT
+
+CLIENT_LEFT = 499
+"""The status in the log when the client closed the connection, or fell silent, while it sent its request."""
+LOG = logging.getLogger("eh_endpoint")
+
+
+class Application:
+    """Authenticates a request, applies the fault rules, routes it, logs it and sends the reply, in this order."""
+
+    def __init__(
+        self, accounts: Accounts, routes: Sequence[BaseRoute], fault_rules: FaultRules, log: RequestLog
+    ) -> None:
+        self._accounts = accounts
+        self._router = Router(routes, redirect_slashes=False)
+        self._fault_rules = fault_rules
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # these routes authenticate on their own: a WebSocket has no error replies
+            await self._router({**scope, "app": self}, receive, send)
+        if scope["type"] != "http":
+            return
+        began = time.monotonic()
+        request = Request(scope)
+        user, verdict = None, NO_FAULTS
+        # Recorded, because the log and the fault rules come before the first byte of the reply.
+        response = RecordedResponse()
+        try:
+            user = self._accounts.authenticate(request.headers.get("authorization"))
+            verdict = self._fault_rules.judge(request.method, scope["path"], user)
+            if verdict.delay:
+                await asyncio.sleep(verdict.delay)
+            instead = verdict.replacement("before")
+            if instead is None:
+                await self._router(self._routed(scope, user, verdict), receive, response.record)
+            else:
+                await _replace(instead, scope, receive, response)
+        except ClientDisconnect:
+            self._note(request, CLIENT_LEFT, user, verdict, began)
+            return
+        except BodyTimeout:
+            # A client that lost its power or its network never closes the connection and would keep a drive busy.
+            self._note(request, CLIENT_LEFT, user, verdict, began)
+            await broken_responses.reset(receive, send)
+            return
+        except ApiError as error:
+            await _error(error)(scope, receive, response.record)
+        except HTTPException:  # from the router: no such path, or not with this method
+            await _error(Missing(f"There is no call {scope['path'][:120]!a}"))(scope, receive, response.record)
+        except Exception:
+            LOG.exception("%s %r failed in the endpoint itself", request.method, scope["path"])
+            internal = SystemFault("Internal API error: the endpoint's log says more")
+            await _error(internal)(scope, receive, response.record)
+        instead = verdict.replacement("after")
+        if instead is not None:
+            response = RecordedResponse()
+            await _replace(instead, scope, receive, response)
+        self._note(request, response.status, user, verdict, began)
+        await broken_responses.send(response, verdict.answer, receive, send)
+
+    def _routed(self, scope: Scope, user: str, verdict: Verdict) -> Scope:
+        """Return what routes see: the path without doubled and trailing slashes, the user, what the rules do."""
+        segments = [segment for segment in scope["path"].split("/") if segment]
+        path = "/" + "/".join(segments) if segments else scope["path"]
+        return {**scope, "app": self, "path": path, "user": user, "state": {"verdict": verdict}}
+
+    def _note(self, request: Request, status: int, user: str | None, verdict: Verdict, began: float) -> None:
+        record = RequestRecord(
+            method=request.method,
+            path=request.scope["path"],
+            status=status,
+            account=user,
+            seconds=time.monotonic() - began,
+        )
+        if verdict.names:
+            record["faults"] = list(verdict.names)
+        self._log.write(record)
+
+
+def _error(error: ApiError) -> Response:
+    headers = {"WWW-Authenticate": 'Basic realm="ElasticHosts API"'} if isinstance(error, Unauthorised) else {}
+    return _line(error.status, error.word, error.message, headers)
+
+
+def _line(status: int, word: str, message: str, headers: dict[str, str]) -> Response:
+    content = f"{' '.join(message.split())}\n".encode("utf-8", "backslashreplace")
+    return Response(content, status, {"X-Elastic-Error": word, "Content-Type": TEXT, **headers})
+
+
+async def _replace(rule: FaultRule, scope: Scope, receive: Receive, response: RecordedResponse) -> None:
+    """Record the reply of a rule in place of the call's; a rule that gives no reply records none."""
+    if rule.kind == "status":
+        reply = _line(rule.settings["status"], rule.settings["error"], rule.settings["message"], {})
+        await reply(scope, receive, response.record)
+    elif rule.kind == "throttle":
+        retry = {"Retry-After": str(rule.retry_after())}
+        reply = _line(429, "busy", "Too many requests: try again after the seconds of Retry-After", retry)
+        await reply(scope, receive, response.record)
