@@ -164,8 +164,8 @@ notes:
   - O(endpoint), O(auth) and everything in O(zones) can be templates, for example with a lookup that reads a vault.
   - With O(cache) on, a run that finds its listings in the cache makes no call at all. The cache holds no passwords. It
     has an entry per account, known by endpoint, user, what is asked (O(query), O(drives)) and the collection's version.
-  - The constructed options give what they give in any inventory, but an expression is evaluated once for all hosts
-    that look the same to it.
+  - The constructed options give what they give in P(ansible.builtin.constructed#inventory). Where O(keyed_groups) makes
+    a group with the name of a host, the host still gets its variables and groups.
 seealso:
   - module: opennebula.elastichosts.server_info
   - module: opennebula.elastichosts.capacity_info
@@ -242,7 +242,8 @@ from ansible.utils.vars import load_extra_vars  # type: ignore[import-untyped]
 from ..module_utils.elastichosts.errors import ElasticHostsError
 from ..module_utils.elastichosts.transport import HAS_REQUESTS
 from ..plugin_utils.capacity import capacity, used
-from ..plugin_utils.constructing import Constructs
+from ..plugin_utils.constructing import compiled_once, construct
+from ..plugin_utils.filters import Evaluator, by_query, parse_filters, parse_hostnames
 from ..plugin_utils.hosts import (
     LOCAL_NAMES,
     OWN_GROUPS,
@@ -252,7 +253,6 @@ from ..plugin_utils.hosts import (
     host_variables,
     server_facts,
 )
-from ..plugin_utils.selecting import Candidate, Expressions, Filters, Hostnames, by_query
 from ..plugin_utils.zones import DOWN, Answer, Listing, Zone, ask, zones_of
 
 SUFFIXES = (".elastichosts.yml", ".elastichosts.yaml", ".eh.yml", ".eh.yaml")
@@ -278,12 +278,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             listings = self._listings(zones, cache)
         except ElasticHostsError as error:
             raise AnsibleParserError(str(error)) from None
-        extra = load_extra_vars(loader)
-        hosts = self._chosen(self._facts(listings), extra if self.get_option("use_extra_vars") else {})
-        self._add_zones(zones, listings)
-        constructs = Constructs(self, extra)
-        for host in self._add_hosts(zones, hosts, extra):
-            constructs.apply(host)
+        extra = load_extra_vars(loader) if self.get_option("use_extra_vars") else {}
+        with compiled_once(self.templar):
+            evaluator = Evaluator(self.templar, extra)
+            hosts = self._chosen(self._facts(listings), evaluator)
+            self._add_zones(zones, listings)
+            names = self._names(hosts, evaluator)
+        construct(self, self._add_hosts(zones, hosts, names))
 
     # --- what there is ---
 
@@ -335,13 +336,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 facts += [server_facts(server, name, drives) for server in listing.servers]
         return facts
 
-    def _chosen(self, facts: Sequence[Mapping[str, Any]], extra: Mapping[str, Any]) -> Hosts:
+    def _chosen(self, facts: Sequence[Mapping[str, Any]], evaluator: Evaluator) -> Hosts:
         connect_with = self.get_option("connect_with")
-        filters = Filters(self.get_option("filters"), Expressions(self.templar, extra))
+        filters = parse_filters(self.get_option("filters"))
         chosen: Hosts = {}
         for server in by_query(self.get_option("query"), facts):
             variables = host_variables(server, connect_with)
-            if filters.keeps(Candidate(server["name"] or server["uuid"], variables)):
+            if evaluator.keeps(filters, variables):
                 chosen[server["zone"], server["uuid"]] = variables
         return chosen
 
@@ -368,32 +369,23 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         for name, value in every.items():
             self.inventory.set_variable("all", name, value)
 
-    def _add_hosts(self, zones: Sequence[Zone], hosts: Hosts, extra: Mapping[str, Any]) -> List[Any]:
-        """The hosts, in the order of their names, in the groups that come with the plugin."""
+    def _add_hosts(self, zones: Sequence[Zone], hosts: Hosts, names: Mapping[Identity, str]) -> List[str]:
+        """Add the hosts with their variables, in the groups that the plugin makes itself. Returns the sorted names."""
         of_zone = {zone.name: zone.group for zone in zones}
         groups = {identity: (*host_groups(variables), of_zone[identity[0]]) for identity, variables in hosts.items()}
         for group in sorted({group for several in groups.values() for group in several}):
             self.inventory.add_group(group)
-        added = []
-        for name, identity in sorted((name, identity) for identity, name in self._names(hosts, extra).items()):
+        for name, identity in sorted((name, identity) for identity, name in names.items()):
             self.inventory.add_host(name)
             host = self.inventory.get_host(name)
             _set_variables(host, hosts[identity])
             for group in groups[identity]:
                 self.inventory.groups[group].add_host(host)
-            added.append(host)
-        return added
+        return sorted(names.values())
 
-    def _names(self, hosts: Hosts, extra: Mapping[str, Any]) -> Dict[Identity, str]:
-        hostnames = Hostnames(
-            self.get_option("hostnames"),
-            self.get_option("strict"),
-            Expressions(self.templar, extra if self.get_option("use_extra_vars") else {}),
-        )
-        wishes = {
-            identity: hostnames.wish(Candidate(variables["eh_name"] or variables["eh_uuid"], variables))
-            for identity, variables in hosts.items()
-        }
+    def _names(self, hosts: Hosts, evaluator: Evaluator) -> Dict[Identity, str]:
+        hostnames, strict = parse_hostnames(self.get_option("hostnames")), self.get_option("strict")
+        wishes = {identity: evaluator.hostname(hostnames, variables, strict) for identity, variables in hosts.items()}
         return host_names(wishes, self._taken())
 
     def _taken(self) -> Collection[str]:

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import lookup_loader
+from ansible.template import Templar
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,7 +25,6 @@ from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.capacity i
     used,
 )
 
-LOOK = Path(__file__).with_name("look.py")
 NUMBERS = st.integers(0, 10**6) | st.floats(0, 10**6, allow_nan=False)
 AMOUNTS = st.dictionaries(st.sampled_from(sorted(KINDS)), NUMBERS)
 
@@ -43,17 +42,13 @@ KNOWN = {
 }
 
 
-def lookup(*cases: tuple[tuple[str, ...], dict[str, Any], Any]) -> list[Any]:
-    """What the lookup says to each (terms, options, eh_capacity)."""
-    asked = []
-    for terms, options, known in cases:
-        variables = {} if known is None else {"eh_capacity": known, "eh_unreachable": {"down": "no connection"}}
-        asked.append([terms, options, variables])
-    done = subprocess.run(
-        [sys.executable, str(LOOK)], input=json.dumps(asked), capture_output=True, text=True, check=True
-    )
-    answers: list[Any] = json.loads(done.stdout)
-    return answers
+def lookup(terms: tuple[str, ...], options: dict[str, Any], known: Any) -> list[str]:
+    """What the lookup gives where `known` is eh_capacity."""
+    variables = {} if known is None else {"eh_capacity": known, "eh_unreachable": {"down": "no connection"}}
+    loader = DataLoader()
+    templar = Templar(loader=loader, variables=variables)
+    plugin = lookup_loader.get("opennebula.elastichosts.burst_capacity", loader=loader, templar=templar)
+    return list(plugin.run(list(terms), variables, **options))
 
 
 def test_stopped_servers_count_and_drives_are_known_only_when_asked_for() -> None:
@@ -108,25 +103,36 @@ def test_amounts_may_be_written_as_text() -> None:
     }
 
 
-def test_the_zones_with_room_come_the_roomiest_first() -> None:
-    cases: dict[tuple[Any, ...], list[str]] = {
-        ((),): ["free", "big", "also", "small"],
-        ((), ("servers", 2), ("mem", 4096)): ["free", "big", "also", "small"],
-        ((), ("servers", 2), ("mem", 4097)): ["free", "big", "also"],
-        ((), ("servers", 3), ("cores", "17")): ["free"],
-        (("small", "big"), ("servers", 3)): ["big"],
-        (("down",),): [],
-        (("full",),): [],
-    }
-    assert lookup(*((terms, dict(wish), KNOWN) for terms, *wish in cases)) == list(cases.values())
+@pytest.mark.parametrize(
+    ("terms", "wish", "zones"),
+    [
+        ((), {}, ["free", "big", "also", "small"]),
+        ((), {"servers": 2, "mem": 4096}, ["free", "big", "also", "small"]),
+        ((), {"servers": 2, "mem": 4097}, ["free", "big", "also"]),
+        ((), {"servers": 3, "cores": "17"}, ["free"]),
+        (("small", "big"), {"servers": 3}, ["big"]),
+        (("down",), {}, []),
+        (("full",), {}, []),
+    ],
+)
+def test_the_zones_with_room_come_the_roomiest_first(
+    terms: tuple[str, ...], wish: dict[str, Any], zones: list[str]
+) -> None:
+    assert lookup(terms, wish, KNOWN) == zones
 
 
-def test_a_wish_that_cannot_be_is_told() -> None:
-    problems = (
-        ((("nowhere",), {}, KNOWN), "no zone 'nowhere' in the inventory, its zones are: also, big, free, full, small"),
-        (((), {"ram": 1}, KNOWN), "'ram' is no option, choose from servers, cores, cpu, mem, drives, storage"),
-        (((), {"mem": -1}, KNOWN), "burst_capacity.mem: -1.0 is no amount"),
-        (((), {}, None), "no variable eh_capacity, run with an inventory of opennebula.elastichosts.servers"),
-    )
-    for answer, (_case, words) in zip(lookup(*(case for case, _words in problems)), problems, strict=True):
-        assert words in answer["error"]
+@pytest.mark.parametrize(
+    ("terms", "wish", "known", "words"),
+    [
+        (("nowhere",), {}, KNOWN, "no zone 'nowhere' in the inventory, its zones are: also, big, free, full, small"),
+        ((), {"ram": 1}, KNOWN, "'ram' is no option, choose from servers, cores, cpu, mem, drives, storage"),
+        ((), {"mem": -1}, KNOWN, "burst_capacity.mem: -1.0 is no amount"),
+        ((), {}, None, "no variable eh_capacity, run with an inventory of opennebula.elastichosts.servers"),
+    ],
+)
+def test_a_lookup_that_cannot_be_answered_fails_with_one_sentence(
+    terms: tuple[str, ...], wish: dict[str, Any], known: Any, words: str
+) -> None:
+    with pytest.raises(AnsibleError) as failed:
+        lookup(terms, wish, known)
+    assert words in str(failed.value)
