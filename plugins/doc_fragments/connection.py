@@ -10,9 +10,9 @@ class ModuleDocFragment:
 options:
   endpoint:
     description:
-      - Address of the ElasticHosts API, for example V(https://api-lon-p.elastichosts.com) or the address of your own
-        C(eh_endpoint). A path prefix and a trailing slash are fine, credentials in the address are not.
-      - If neither this nor a zone is given, the environment variable E(EHURI) is used.
+      - Address of the ElasticHosts API, for example V(https://eh.example.org). A path prefix and a trailing slash are
+        fine, credentials in the address are not.
+      - If not given, the environment variable E(EHURI) is used.
     type: str
   auth:
     description:
@@ -44,18 +44,6 @@ requirements:
 notes:
   - Reading calls are tried again when the endpoint cannot be reached or asks to come back later. A changing call is
     never sent twice blindly, the result is looked up first.
-"""
-
-    # For whatever can name a zone in place of an address.
-    ZONE = r"""
-options:
-  zone:
-    description:
-      - The zone of the ElasticHosts cloud to call, in place of O(endpoint). V(lon-p) stands for
-        V(https://api-lon-p.elastichosts.com). Each zone is an API of its own, with its own accounts.
-      - A zone in the task goes before the environment variable E(EHURI). Giving O(endpoint) as well is an error.
-    type: str
-    choices: [ams-e, dal-a, hkg-e, lax-p, lon-b, lon-p, mmi-a, sat-p, sjc-c, syd-v, tor-p]
 """
 
     # For plugins that are configured by a file: the same options, read from the environment by Ansible itself.

@@ -32,8 +32,8 @@ description:
     C(servers), C(cores), C(cpu) (MHz), C(mem) (MB), C(drives) and C(storage) (GB), the measures of
     M(opennebula.elastichosts.capacity_info). A play has it on every host, C(localhost) among them, without C(hostvars).
     V(null) is for what has no stated limit, or is not known, as C(drives) and C(storage) without O(drives). What is
-    left is below 0 where a limit is exceeded. The group of a zone has the same as C(eh_total), C(eh_used) and
-    C(eh_left). O(query) and O(filters) do not change these figures.
+    left is below 0 where a limit is exceeded. C(endpoint) is the address of the zone's API. The group of a zone has the
+    same as C(eh_total), C(eh_used), C(eh_left) and C(eh_endpoint). O(query) and O(filters) do not change these figures.
   - The variable C(eh_unreachable) of the group C(all) tells, by zone, why a zone was left out; see O(on_unreachable).
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
@@ -48,10 +48,8 @@ options:
     choices: [opennebula.elastichosts.servers]
   zone:
     description:
-      - What the account's zone is called in C(eh_zone), C(eh_capacity) and the zone's group.
-      - The name of a zone of the ElasticHosts cloud, such as V(lon-p), stands for its address, unless the file has an
-        O(endpoint) as well. It goes before the environment variable E(EHURI).
-      - If not given, the name of that zone when O(endpoint) is its address, else the host (and port) of O(endpoint).
+      - Name of the account's zone in C(eh_zone), C(eh_capacity) and the zone's group.
+      - If not given, the host (and port) of O(endpoint).
     type: str
   zones:
     description:
@@ -63,8 +61,7 @@ options:
     suboptions:
       name:
         description:
-          - What the zone is called, of letters, digits, C(_), C(.) and C(-).
-          - The name of a zone of the ElasticHosts cloud, such as V(lon-p), stands for its address.
+          - Name of the zone, of letters, digits, C(_), C(.) and C(-).
         type: str
         required: true
       endpoint:
@@ -180,7 +177,7 @@ plugin: opennebula.elastichosts.servers
 ---
 # Own groups and variables, and a cache
 plugin: opennebula.elastichosts.servers
-endpoint: https://api-lon-p.elastichosts.com
+endpoint: https://eh.example.org
 auth: "{{ lookup('ansible.builtin.file', '~/.ehauth') }}"
 hostnames:
   - eh_user_keys.fqdn
@@ -201,10 +198,12 @@ cache_timeout: 600
 # Three accounts, what may be used of them, and of their servers only what runs and is no test
 plugin: opennebula.elastichosts.servers
 zones:
-  - name: lon-p
+  - name: london
+    endpoint: https://eh.example.org
     auth: "{{ lookup('ansible.builtin.env', 'LONDON') }}"
     limits: {servers: 20, cpu: 60000, mem: 65536}
-  - name: sjc-c
+  - name: sanjose
+    endpoint: https://eh2.example.org
     auth: "{{ lookup('ansible.builtin.env', 'SAN_JOSE') }}"
     limits: {servers: 10}
   - name: office
@@ -218,19 +217,23 @@ filters:
 query: "[?mem >= `512`]"
 connect_with: [vlan, public]
 
-# A play that bursts where there is room (no host, no hostvars; eh_capacity is a variable of every host, localhost too):
+# A play that bursts where there is room. eh_capacity is a variable of every host, localhost too; the dictionary
+# accounts (name of a zone -> credentials) is the user's own, for example in a vault.
 #
 # - hosts: localhost
 #   gather_facts: false
+#   vars:
+#     zone: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) | first }}"
 #   tasks:
 #     - name: Three more web servers where they fit best
 #       opennebula.elastichosts.server:
-#         zone: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) | first }}"
+#         endpoint: "{{ eh_capacity[zone].endpoint }}"
+#         auth: "{{ accounts[zone] }}"
 #         name: "web-{{ item }}"
 #         cpu: 2000
 #         mem: 1024
 #       loop: [1, 2, 3]
-#       when: eh_capacity['lon-p'].left.servers < 3
+#       when: eh_capacity.office.left.servers < 3
 """
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
@@ -270,11 +273,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
-        in_file = self._read_config_data(path)
+        self._read_config_data(path)
         if not HAS_REQUESTS:
             raise AnsibleParserError("the Python library requests is missing on the controller, install it")
         try:
-            zones = self._zones(in_file)
+            zones = self._zones()
             listings = self._listings(zones, cache)
         except ElasticHostsError as error:
             raise AnsibleParserError(str(error)) from None
@@ -288,9 +291,9 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     # --- what there is ---
 
-    def _zones(self, in_file: Mapping[str, Any]) -> Tuple[Zone, ...]:
+    def _zones(self) -> Tuple[Zone, ...]:
         options = self.get_options()
-        return zones_of(options, options["zones"], in_file=in_file, template=self.templar.template)
+        return zones_of(options, options["zones"], self.templar.template)
 
     def _listings(self, zones: Sequence[Zone], may_read_cache: bool) -> Dict[str, Answer]:
         """The listing of each zone, or why there is none. Raises ElasticHostsError where that must not be."""
@@ -362,7 +365,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             if not isinstance(listing, Listing):
                 every["eh_unreachable"][zone.name] = str(listing)
                 continue
-            figures = capacity(zone.limits, used(listing.servers, listing.drives))
+            endpoint, _user = zone.account
+            figures = {"endpoint": endpoint, **capacity(zone.limits, used(listing.servers, listing.drives))}
             every["eh_capacity"][zone.name] = figures
             for name, value in figures.items():
                 self.inventory.set_variable(zone.group, f"eh_{name}", value)

@@ -57,6 +57,7 @@ EXAMPLES = r"""
   gather_facts: false
   vars:
     zones: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) }}"
+    accounts: "{{ vault_accounts }}" # name of a zone -> credentials
   tasks:
     - name: There is no room
       ansible.builtin.fail:
@@ -65,7 +66,8 @@ EXAMPLES = r"""
 
     - name: Three servers in the roomiest zone
       opennebula.elastichosts.server:
-        zone: "{{ zones | first }}"
+        endpoint: "{{ eh_capacity[zones | first].endpoint }}"
+        auth: "{{ accounts[zones | first] }}"
         name: "web-{{ item }}"
         cpu: 2000
         mem: 1024

@@ -20,7 +20,6 @@ from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
 from .elastichosts.plan import Plan
 from .elastichosts.transport import HAS_REQUESTS
-from .elastichosts.zones import ZONES
 from .forms import InvalidOption
 
 try:
@@ -32,7 +31,6 @@ else:
 
 CONNECTION = {
     "endpoint": {"type": "str", "fallback": (env_fallback, ["EHURI"])},
-    "zone": {"type": "str", "choices": list(ZONES)},
     "auth": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EHAUTH"])},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
@@ -88,7 +86,7 @@ class Task:
         if seconds <= 0:
             raise InvalidOption("wait_timeout", f"{seconds} is out of range, give seconds above 0")
         self.deadline = Deadline(float(seconds), self.clock)
-        self.client = client_for(connection_of(params, given))
+        self.client = client_for({name: params.get(name) for name in CONNECTION})
         self._effects_before = self.client.transport.effects
 
     @property
@@ -116,14 +114,6 @@ class PartlyDone(Exception):
         super().__init__(str(error))
         self.error = error
         self.result = result
-
-
-def connection_of(params: Mapping[str, Any], given: Collection[str]) -> Dict[str, Any]:
-    """The connection options; a zone in the task goes before an endpoint from the environment."""
-    options = {name: params.get(name) for name in CONNECTION}
-    if options["zone"] and "endpoint" not in given:
-        options["endpoint"] = None
-    return options
 
 
 def result_of(definition: Definition, make_task: Callable[[], Task]) -> Dict[str, Any]:

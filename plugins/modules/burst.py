@@ -22,7 +22,6 @@ description:
     destroyed by the next run.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.server_options
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes

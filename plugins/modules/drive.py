@@ -16,7 +16,6 @@ description:
     O(tags) are unset by V(null) or an empty list.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes

@@ -15,7 +15,6 @@ description:
   - It is not destroyed as long as a server names it, running or not.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group

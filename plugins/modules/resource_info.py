@@ -15,7 +15,6 @@ description:
     entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group

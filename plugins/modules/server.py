@@ -16,7 +16,6 @@ description:
     V(null) unsets the property, where the API can do without it.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.server_options
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes

@@ -14,7 +14,6 @@ description:
   - Lists all servers, or the ones with a given name or UUID. A list without entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group

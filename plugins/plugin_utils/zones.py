@@ -25,7 +25,6 @@ from ..module_utils.elastichosts.errors import (
 )
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.elastichosts.transport import VERSION
-from ..module_utils.elastichosts.zones import ZONES, zone_endpoint
 from ..module_utils.forms import InvalidOption
 from .capacity import CapacityError, Number, amounts
 
@@ -90,17 +89,15 @@ Answer = Union[Listing, ElasticHostsError]
 def zones_of(
     options: Mapping[str, Any],
     several: Optional[Sequence[Any]],
-    *,
-    in_file: Mapping[str, Any],
     template: Callable[[Any], Any],
 ) -> Tuple[Zone, ...]:
-    """The zones of a file. `options`: all options of the plugin; `several`: its `zones`; `in_file`: what the file says
-    itself, in contrast to the environment; `template` resolves templates.
+    """Return the zones of a file. `options`: all options of the plugin; `several`: its `zones`; `template` resolves
+    templates.
 
     Raises InvalidOption, or ConfigurationError for the form of an endpoint or of credentials.
     """
     if several is None:
-        zones: Tuple[Zone, ...] = (_single(options, in_file, template),)
+        zones: Tuple[Zone, ...] = (_single(options, template),)
     else:
         if not several:
             raise InvalidOption("zones", "the list is empty, name at least one zone or leave the option out")
@@ -109,13 +106,11 @@ def zones_of(
     return zones
 
 
-def _single(options: Mapping[str, Any], in_file: Mapping[str, Any], template: Callable[[Any], Any]) -> Zone:
+def _single(options: Mapping[str, Any], template: Callable[[Any], Any]) -> Zone:
     settings = {name: template(options[name]) for name in CONNECTION}
     name = template(options["zone"])
-    if name in ZONES and "endpoint" not in in_file:
-        settings["endpoint"] = zone_endpoint(name)
     require(settings, "endpoint", "auth")
-    name = _checked_name("zone", _known_as(settings["endpoint"]) if name is None else name)
+    name = _checked_name("zone", _host_of(settings["endpoint"]) if name is None else name)
     return Zone(name, settings, _limits(template(options["limits"]), "limits"))
 
 
@@ -129,8 +124,6 @@ def _one_of_several(item: Any, number: int, options: Mapping[str, Any], template
     given = {key: template(value) for key, value in item.items() if value is not None}
     name = _checked_name(f"{where}.name", given.get("name"))
     settings = {key: given[key] if key in given else template(options[key]) for key in CONNECTION}
-    if "endpoint" not in given and name in ZONES:
-        settings["endpoint"] = zone_endpoint(name)
     for key in ("connect_timeout", "timeout"):
         if isinstance(settings[key], bool) or not isinstance(settings[key], (int, float)):
             raise InvalidOption(f"{where}.{key}", f"{settings[key]!r} is no number, give seconds above 0")
@@ -140,19 +133,15 @@ def _one_of_several(item: Any, number: int, options: Mapping[str, Any], template
     return Zone(name, settings, _limits(given.get("limits"), f"{where}.limits"))
 
 
-def _known_as(endpoint: str) -> str:
-    """A name for an endpoint that was given none: that of the ElasticHosts zone, or its host and port."""
-    base = parse_endpoint(endpoint)
-    for zone in ZONES:
-        if base in (zone_endpoint(zone), f"https://api.{zone}.elastichosts.com"):
-            return zone
-    return _NOT_IN_NAME.sub("-", urlsplit(base).netloc).strip("-")
+def _host_of(endpoint: str) -> str:
+    """Return the host and port of an endpoint, as the name of a zone that was given none."""
+    return _NOT_IN_NAME.sub("-", urlsplit(parse_endpoint(endpoint)).netloc).strip("-")
 
 
 def _checked_name(where: str, name: Any) -> str:
     if name is None or not _NAME.fullmatch(str(name)):
         shown = "not given" if name is None else f"{str(name)[:40]!r} is no name"
-        raise InvalidOption(where, f"{shown}; a zone needs a name of letters, digits, _, . and -, such as lon-p")
+        raise InvalidOption(where, f"{shown}; a zone needs a name of letters, digits, _, . and -, such as london")
     return str(name)
 
 

@@ -40,7 +40,6 @@ TASKS: list[Task] = [
     eh("server", {"name": "web", "auth": "11111111-2222-4333-8444-555555555555:wrong-key"}),
     eh("server", {"name": "web", "endpoint": "http://127.0.0.1:9", "auth": "a:b"}),
     eh("server", {"name": "web", "zone": "lon-p"}),
-    eh("server", {"name": "web", "zone": "mars"}),
     eh("server_info", {"query": "[].mem", "name": "web"}),
     eh("server_info", {"show_secrets": True}),
     eh("drive", {"name": "data", "size": "5M", "readers": ["everyone"]}, diff=True),
@@ -100,7 +99,7 @@ def test_both_doors_say_the_same(results: tuple[list[Result], list[Result]], num
 def test_the_tasks_were_worth_comparing(results: tuple[list[Result], list[Result]]) -> None:
     for door in results:
         assert sum(result["changed"] for result in door) >= 10
-        assert sum(bool(result.get("failed")) for result in door) == 11
+        assert sum(bool(result.get("failed")) for result in door) == 10
         assert any(result.get("warnings") for result in door)
     shown = json.dumps(results)
     assert shown.count("geheim12") == 0, "show_secrets shows what is there then, and that is none"

@@ -51,8 +51,6 @@ class Played(NamedTuple):
 
 def tasks_of(endpoint: Endpoint, relay: Relay, folder: Path) -> dict[str, Task]:
     accounts = [endpoint.auth, endpoint.auth.replace(endpoint.key, "wrong"), endpoint.auth]
-    nobody = "00000000-0000-4000-8000-000000000000"
-    zone = {"zone": "lon-p", "connect_timeout": 0.2, "uuid": nobody}
     image = folder / "image.raw"
     image.write_bytes(os.urandom(SIZE))
     return {
@@ -63,7 +61,6 @@ def tasks_of(endpoint: Endpoint, relay: Relay, folder: Path) -> dict[str, Task]:
         "module": {LIST: {}, "environment": {"LANG": "C"}, **HERE},
         "credentials": {LIST: {}, "environment": endpoint.env, **NO_DEFAULTS},
         "no credentials": {LIST: {}, **NO_DEFAULTS},
-        "zone": {LIST: zone, "environment": endpoint.env, **NO_DEFAULTS},
         "transfer": {PREFIX + "drive": {"name": "root", "src": str(image), "dest": str(folder / "back.raw")}},
     }
 
@@ -105,10 +102,6 @@ def test_a_module_in_a_process_of_its_own_works_as_well(played: Played, name: st
 def test_the_credentials_of_an_environment_are_used_and_forgotten(played: Played) -> None:
     assert played.results["credentials"]["servers"] == []
     assert played.results["no credentials"]["msg"].startswith("endpoint: not given")
-
-
-def test_a_zone_goes_before_the_environment_s_endpoint(played: Played) -> None:
-    assert "api-lon-p.elastichosts.com" in played.results["zone"]["msg"]
 
 
 def test_a_long_transfer_tells_a_line_per_five_per_cent_to_those_who_ask(played: Played) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption
 from ansible_collections.opennebula.elastichosts.plugins.plugin_utils import zones as zones_module
 from tests.support.endpoint import Endpoint
 from tests.unit.inventory.parse import Parsed, parse, write
@@ -135,6 +136,7 @@ def test_capacity_is_total_used_and_left_by_zone_whatever_is_filtered(clouds: Cl
     assert west["left"] == {"servers": 0, "cores": None, "cpu": None, "mem": None, "drives": None, "storage": None}
     assert found["group_vars"]["elastichosts_zone_east"] == {f"eh_{name}": value for name, value in east.items()}
     assert found["group_vars"]["all"]["eh_unreachable"] == {}
+    assert east["endpoint"] == west["endpoint"] == clouds.endpoint.url
 
 
 def test_drives_cost_one_more_call_and_are_known_by_name_and_size(clouds: Clouds) -> None:
@@ -275,25 +277,29 @@ def test_what_is_wrong_in_the_file_is_said_in_one_sentence(clouds: Clouds, optio
         assert len(clouds.calls) == before, "what is wrong with the zones is said before any call"
 
 
-@pytest.mark.parametrize("name", ["lon-p", "sjc-c"])
-def test_the_name_of_a_zone_of_the_cloud_stands_for_its_address(name: str) -> None:
+def test_an_entry_takes_what_it_does_not_say_from_the_options_around_it() -> None:
     options = dict.fromkeys((*zones_module.CONNECTION, "zone", "limits"))
     common = {**options, "auth": "u:k", "validate_certs": True, "connect_timeout": 1.0, "timeout": 1.0}
-    address = f"https://api-{name}.elastichosts.com"
-    environment = {**common, "endpoint": "http://from.environment"}
 
-    def endpoint(options: dict[str, Any], several: Any = None, in_file: Any = ()) -> tuple[str, str]:
-        (zone,) = zones_module.zones_of(options, several, in_file=dict(in_file), template=lambda value: value)
+    def endpoint(options: dict[str, Any], several: Any = None) -> tuple[str, str]:
+        (zone,) = zones_module.zones_of(options, several, lambda value: value)
         return zone.name, zone.options["endpoint"]
 
-    assert endpoint({**environment, "zone": name}) == (name, address)
-    assert endpoint(environment, [{"name": name}]) == (name, address)
-    assert endpoint(environment, [{"name": name, "endpoint": "http://own"}]) == (name, "http://own")
-    assert endpoint(environment, [{"name": "other"}]) == ("other", "http://from.environment")
-    own = {"zone": name, "endpoint": "http://own"}
-    assert endpoint({**common, **own}, None, own) == (name, "http://own")
-    assert endpoint({**common, "endpoint": address + "/"}) == (name, address + "/")
-    assert endpoint({**common, "endpoint": "http://127.0.0.1:8099/x"})[0] == "127.0.0.1-8099"
+    outside = {**common, "endpoint": "http://127.0.0.1:8099/x"}
+    assert endpoint(outside) == ("127.0.0.1-8099", "http://127.0.0.1:8099/x")
+    assert endpoint({**outside, "zone": "east"}) == ("east", "http://127.0.0.1:8099/x")
+    assert endpoint(outside, [{"name": "east"}]) == ("east", "http://127.0.0.1:8099/x")
+    assert endpoint(outside, [{"name": "east", "endpoint": "http://own"}]) == ("east", "http://own")
+
+
+@pytest.mark.parametrize("name", ["ams-e", "dal-a", "hkg-e", "lax-p", "lon-b", "lon-p", "sjc-c", "syd-v", "tor-p"])
+def test_no_name_of_a_zone_stands_for_an_address(name: str) -> None:
+    """The public cloud of these zones is closed: a key must not go to a name that anybody may register."""
+    options = dict.fromkeys((*zones_module.CONNECTION, "zone", "limits"))
+    common = {**options, "auth": "u:k", "validate_certs": True, "connect_timeout": 1.0, "timeout": 1.0}
+    for given, several in (({**common, "zone": name}, None), (common, [{"name": name}])):
+        with pytest.raises(InvalidOption, match=r"^endpoint: not given; .* or the environment variable EHURI$"):
+            zones_module.zones_of(given, several, lambda value: value)
 
 
 def test_zones_are_asked_at_the_same_time() -> None:
