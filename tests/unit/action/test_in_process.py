@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.in_process import overlaid, plain, public
+from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.in_process import overlaid, public
 from tests.support.endpoint import Endpoint
 from tests.unit.action.plays import PREFIX, Play, Result, Task
 from tests.unit.elastichosts.scripted import Relay
@@ -136,23 +134,3 @@ def test_the_environment_is_as_it_was_afterwards(monkeypatch: pytest.MonkeyPatch
         raise ValueError("on purpose")
     assert os.environ["EHURI"] == "before"
     assert "EHAUTH" not in os.environ
-
-
-class Tagged(str):
-    """Like the texts of ansible-core, which carry where they came from."""
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)
-
-
-@given(JSON)
-def test_options_of_plain_types_stay_as_they_are(value: Any) -> None:
-    assert plain(value) == value
-
-
-def test_options_lose_their_tags() -> None:
-    assert not isinstance(plain({"a": [Tagged("x")]})["a"][0], Tagged)
-    assert plain((Tagged("x"),)) == ["x"]
