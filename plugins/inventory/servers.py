@@ -242,9 +242,9 @@ from ansible.errors import AnsibleParserError  # type: ignore[import-untyped]
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable  # type: ignore[import-untyped]
 from ansible.utils.vars import load_extra_vars  # type: ignore[import-untyped]
 
+from ..module_utils.capacity import left, stated, used
 from ..module_utils.elastichosts.errors import ElasticHostsError
 from ..module_utils.elastichosts.transport import HAS_REQUESTS
-from ..plugin_utils.capacity import capacity, used
 from ..plugin_utils.constructing import compiled_once, construct
 from ..plugin_utils.filters import Evaluator, by_query, parse_filters, parse_hostnames
 from ..plugin_utils.hosts import (
@@ -366,7 +366,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 every["eh_unreachable"][zone.name] = str(listing)
                 continue
             endpoint, _user = zone.account
-            figures = {"endpoint": endpoint, **capacity(zone.limits, used(listing.servers, listing.drives))}
+            taken = used(listing.servers, listing.drives)
+            figures = {
+                "endpoint": endpoint,
+                "total": stated(zone.limits),
+                "used": taken,
+                "left": left(zone.limits, taken),
+            }
             every["eh_capacity"][zone.name] = figures
             for name, value in figures.items():
                 self.inventory.set_variable(zone.group, f"eh_{name}", value)

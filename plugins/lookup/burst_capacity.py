@@ -86,7 +86,8 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.plugins.lookup import LookupBase  # type: ignore[import-untyped]
 
-from ..plugin_utils.capacity import KINDS, CapacityError, Number, amounts, times
+from ..module_utils.capacity import MEASURES, Number, amounts, times
+from ..module_utils.forms import InvalidOption
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -94,23 +95,23 @@ class LookupModule(LookupBase):  # type: ignore[misc]
 
     def run(self, terms: List[Any], variables: Optional[Mapping[str, Any]] = None, **kwargs: Any) -> List[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        wish = self._wish(kwargs)
+        need = self._need(kwargs)
         known = self._known(variables or {})
         unreachable = self._templated(variables or {}, "eh_unreachable") or {}
         for term in terms:
             if term not in known and term not in unreachable:
                 zones = ", ".join(sorted(known)) or "none"
                 raise AnsibleError(f"burst_capacity: no zone {term!r} in the inventory, its zones are: {zones}")
-        room = {name: times(known[name]["left"], wish) for name in known if not terms or name in terms}
+        room = {name: times(known[name]["left"], need) for name in known if not terms or name in terms}
         return sorted((name for name, fits in room.items() if fits >= 1), key=lambda name: (-room[name], name))
 
-    def _wish(self, given: Mapping[str, Any]) -> Dict[str, Number]:
-        unknown = sorted(set(given) - set(KINDS))
+    def _need(self, given: Mapping[str, Any]) -> Dict[str, Number]:
+        unknown = sorted(set(given) - set(MEASURES))
         if unknown:
-            raise AnsibleError(f"burst_capacity: {unknown[0]!r} is no option, choose from {', '.join(KINDS)}")
+            raise AnsibleError(f"burst_capacity: {unknown[0]!r} is no option, choose from {', '.join(MEASURES)}")
         try:
-            return amounts({kind: self.get_option(kind) for kind in KINDS}, "burst_capacity")
-        except CapacityError as error:
+            return amounts({kind: self.get_option(kind) for kind in MEASURES}, "burst_capacity")
+        except InvalidOption as error:
             raise AnsibleError(str(error)) from None
 
     def _known(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 from urllib.parse import urlsplit
 
+from ..module_utils.capacity import Number, amounts
 from ..module_utils.connection import connect, require
 from ..module_utils.elastichosts.client import ElasticHosts
 from ..module_utils.elastichosts.drives import Drive
@@ -26,7 +27,6 @@ from ..module_utils.elastichosts.errors import (
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.elastichosts.transport import VERSION
 from ..module_utils.forms import InvalidOption
-from .capacity import CapacityError, Number, amounts
 
 CONNECTION = ("endpoint", "auth", "validate_certs", "ca_path", "connect_timeout", "timeout")
 OF_A_ZONE = ("name", *CONNECTION, "limits")
@@ -111,7 +111,7 @@ def _single(options: Mapping[str, Any], template: Callable[[Any], Any]) -> Zone:
     name = template(options["zone"])
     require(settings, "endpoint", "auth")
     name = _checked_name("zone", _host_of(settings["endpoint"]) if name is None else name)
-    return Zone(name, settings, _limits(template(options["limits"]), "limits"))
+    return Zone(name, settings, amounts(template(options["limits"]), "limits"))
 
 
 def _one_of_several(item: Any, number: int, options: Mapping[str, Any], template: Callable[[Any], Any]) -> Zone:
@@ -130,7 +130,7 @@ def _one_of_several(item: Any, number: int, options: Mapping[str, Any], template
     if not isinstance(settings["validate_certs"], bool):
         raise InvalidOption(f"{where}.validate_certs", f"{settings['validate_certs']!r} is neither true nor false")
     require(settings, "endpoint", "auth")
-    return Zone(name, settings, _limits(given.get("limits"), f"{where}.limits"))
+    return Zone(name, settings, amounts(given.get("limits"), f"{where}.limits"))
 
 
 def _host_of(endpoint: str) -> str:
@@ -143,14 +143,6 @@ def _checked_name(where: str, name: Any) -> str:
         shown = "not given" if name is None else f"{str(name)[:40]!r} is no name"
         raise InvalidOption(where, f"{shown}; a zone needs a name of letters, digits, _, . and -, such as london")
     return str(name)
-
-
-def _limits(given: Any, where: str) -> Dict[str, Number]:
-    try:
-        return amounts(given, where)
-    except CapacityError as error:
-        option, _colon, problem = str(error).partition(": ")
-        raise InvalidOption(option, problem) from None
 
 
 def _all_different(zones: Sequence[Zone]) -> None:

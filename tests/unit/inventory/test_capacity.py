@@ -14,23 +14,23 @@ from ansible.template import Templar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
-from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.capacity import (
-    KINDS,
-    CapacityError,
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.capacity import (
+    MEASURES,
     amounts,
-    capacity,
+    left,
     times,
     used,
 )
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption
 
 NUMBERS = st.integers(0, 10**6) | st.floats(0, 10**6, allow_nan=False)
-AMOUNTS = st.dictionaries(st.sampled_from(sorted(KINDS)), NUMBERS)
+AMOUNTS = st.dictionaries(st.sampled_from(sorted(MEASURES)), NUMBERS)
 
 
 def zone(**left: float | None) -> dict[str, Any]:
-    return {"left": {**dict.fromkeys(KINDS), **left}, "total": {}, "used": {}}
+    return {"left": {**dict.fromkeys(MEASURES), **left}, "total": {}, "used": {}}
 
 
 KNOWN = {
@@ -70,33 +70,32 @@ def test_stopped_servers_count_and_drives_are_known_only_when_asked_for() -> Non
 
 @given(AMOUNTS, AMOUNTS)
 def test_left_is_what_is_not_used(limits: dict[str, Any], taken: dict[str, Any]) -> None:
-    found = capacity(limits, taken)
-    for kind in KINDS:
-        total, use, left = (found[part][kind] for part in ("total", "used", "left"))
-        assert (left is None) == (total is None or use is None)
-        if left is not None:
-            assert left == pytest.approx(total - use, abs=0.01)
+    found = left(limits, taken)
+    for name in MEASURES:
+        assert (found[name] is None) == (name not in limits or name not in taken)
+        if found[name] is not None:
+            assert found[name] == pytest.approx(limits[name] - taken[name], abs=0.01)
 
 
 @given(AMOUNTS, AMOUNTS)
-def test_a_wish_fits_as_often_as_told_and_not_once_more(left: dict[str, int], wish: dict[str, int]) -> None:
-    fits = times(left, wish)
-    limiting = [kind for kind in wish if kind in left and wish[kind] > 0]
+def test_what_is_needed_fits_as_often_as_told_and_not_once_more(free: dict[str, int], need: dict[str, int]) -> None:
+    fits = times(free, need)
+    limiting = [kind for kind in need if kind in free and need[kind] > 0]
     if not limiting:
         assert fits == float("inf")
     else:
-        assert all(fits <= left[kind] / wish[kind] for kind in limiting)
-        assert any(left[kind] // wish[kind] == fits for kind in limiting)
+        assert all(fits <= free[kind] / need[kind] for kind in limiting)
+        assert any(free[kind] // need[kind] == fits for kind in limiting)
 
 
-@pytest.mark.parametrize("value", [-1, "many", True, None, [], float("nan"), float("inf"), 1e300])
+@pytest.mark.parametrize("value", [-1, "many", True, [], float("nan"), float("inf"), 1e300])
 def test_what_is_no_amount_is_refused(value: Any) -> None:
-    with pytest.raises(CapacityError, match=r"limits\.mem: .* is no amount, give a number of 0 or more \(MB of memory"):
+    with pytest.raises(InvalidOption, match=r"limits\.mem: .* is no amount, give a number of 0 or more \(MB of memory"):
         amounts({"mem": value}, "limits")
 
 
-def test_amounts_may_be_written_as_text() -> None:
-    assert amounts({"mem": "1024", "storage": "0.5", "servers": 3.0}, "limits") == {
+def test_amounts_may_be_written_as_text_and_null_is_no_limit() -> None:
+    assert amounts({"mem": "1024", "storage": "0.5", "servers": 3.0, "cpu": None}, "limits") == {
         "mem": 1024,
         "storage": 0.5,
         "servers": 3,
