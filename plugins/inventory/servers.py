@@ -256,7 +256,7 @@ from ..plugin_utils.hosts import (
     host_variables,
     server_facts,
 )
-from ..plugin_utils.zones import DOWN, Answer, Listing, Zone, ask, zones_of
+from ..plugin_utils.inventory_accounts import DOWN, InventoryZone, ZoneListing, ZoneResult, ask, zones_of
 
 SUFFIXES = (".elastichosts.yml", ".elastichosts.yaml", ".eh.yml", ".eh.yaml")
 Hosts = Dict[Identity, Dict[str, Any]]
@@ -291,23 +291,23 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     # --- what there is ---
 
-    def _zones(self) -> Tuple[Zone, ...]:
+    def _zones(self) -> Tuple[InventoryZone, ...]:
         options = self.get_options()
         return zones_of(options, options["zones"], self.templar.template)
 
-    def _listings(self, zones: Sequence[Zone], may_read_cache: bool) -> Dict[str, Answer]:
+    def _listings(self, zones: Sequence[InventoryZone], may_read_cache: bool) -> Dict[str, ZoneResult]:
         """The listing of each zone, or why there is none. Raises ElasticHostsError where that must not be."""
         drives, use_cache = self.get_option("drives"), self.get_option("cache")
         asked = f"drives={drives} {self.get_option('query')}"
         keys = {zone.name: f"{self.NAME}_{zone.key(asked)}" for zone in zones}
-        answers: Dict[str, Answer] = {}
+        answers: Dict[str, ZoneResult] = {}
         for zone in zones if use_cache and may_read_cache else ():
             cached = self._cached(keys[zone.name])
             if cached is not None:
                 answers[zone.name] = cached
         for name, answer in ask([zone for zone in zones if zone.name not in answers], drives).items():
             answers[name] = answer
-            if use_cache and isinstance(answer, Listing):
+            if use_cache and isinstance(answer, ZoneListing):
                 self._cache[keys[name]] = answer.to_cache()
         for zone in zones:
             answer = answers[zone.name]
@@ -315,14 +315,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 self._bear(zone, answer, alone=len(zones) == 1)
         return {zone.name: answers[zone.name] for zone in zones}
 
-    def _cached(self, key: str) -> Optional[Listing]:
+    def _cached(self, key: str) -> Optional[ZoneListing]:
         """None when there is none, or it is too old, which the cache says by KeyError."""
         try:
-            return Listing.from_cache(self._cache[key])
+            return ZoneListing.from_cache(self._cache[key])
         except KeyError:
             return None
 
-    def _bear(self, zone: Zone, error: ElasticHostsError, alone: bool) -> None:
+    def _bear(self, zone: InventoryZone, error: ElasticHostsError, alone: bool) -> None:
         if not isinstance(error, DOWN) or self.get_option("on_unreachable") == "error":
             if alone:
                 raise error
@@ -331,10 +331,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     # --- what of it becomes a host ---
 
-    def _facts(self, listings: Mapping[str, Answer]) -> List[Dict[str, Any]]:
+    def _facts(self, listings: Mapping[str, ZoneResult]) -> List[Dict[str, Any]]:
         facts = []
         for name, listing in listings.items():
-            if isinstance(listing, Listing):
+            if isinstance(listing, ZoneListing):
                 drives = None if listing.drives is None else {drive.uuid: drive for drive in listing.drives}
                 facts += [server_facts(server, name, drives) for server in listing.servers]
         return facts
@@ -351,7 +351,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
 
     # --- the inventory ---
 
-    def _add_zones(self, zones: Sequence[Zone], listings: Mapping[str, Answer]) -> None:
+    def _add_zones(self, zones: Sequence[InventoryZone], listings: Mapping[str, ZoneResult]) -> None:
         """A group per zone, with its capacity; and all of them, and the zones that were left out, for every host."""
         known = self.inventory.groups["all"].vars
         every = {name: dict(known.get(name) or {}) for name in ("eh_capacity", "eh_unreachable")}
@@ -362,7 +362,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             self.inventory.add_group(zone.group)
             for where in every.values():
                 where.pop(zone.name, None)
-            if not isinstance(listing, Listing):
+            if not isinstance(listing, ZoneListing):
                 every["eh_unreachable"][zone.name] = str(listing)
                 continue
             endpoint, _user = zone.account
@@ -379,7 +379,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
         for name, value in every.items():
             self.inventory.set_variable("all", name, value)
 
-    def _add_hosts(self, zones: Sequence[Zone], hosts: Hosts, names: Mapping[Identity, str]) -> List[str]:
+    def _add_hosts(self, zones: Sequence[InventoryZone], hosts: Hosts, names: Mapping[Identity, str]) -> List[str]:
         """Add the hosts with their variables, in the groups that the plugin makes itself. Returns the sorted names."""
         of_zone = {zone.name: zone.group for zone in zones}
         groups = {identity: (*host_groups(variables), of_zone[identity[0]]) for identity, variables in hosts.items()}

@@ -87,7 +87,7 @@ from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.plugins.lookup import LookupBase  # type: ignore[import-untyped]
 
 from ..module_utils.capacity import MEASURES, Number, amounts, times
-from ..module_utils.forms import InvalidOption
+from ..module_utils.options import InvalidOption
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]

@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, Sequence,
 
 from .elastichosts.drives import Drive
 from .elastichosts.servers import Server
-from .forms import InvalidOption
+from .options import InvalidOption
 
 GIB = 1024**3
 Number = Union[int, float]

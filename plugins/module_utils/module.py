@@ -14,13 +14,13 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, O
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib  # type: ignore[import-untyped]
 
-from .connection import connect
+from .client_from_options import connect
 from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
 from .elastichosts.plan import Plan
 from .elastichosts.transport import HAS_REQUESTS
-from .forms import InvalidOption
+from .options import InvalidOption
 
 try:
     import jmespath  # type: ignore[import-untyped]

@@ -193,7 +193,7 @@ failure:
 
 from typing import Any, Dict, List, Mapping, Tuple
 
-from ..module_utils.burst_forms import (
+from ..module_utils.burst_options import (
     group_desired,
     group_differences,
     group_name,
@@ -206,7 +206,7 @@ from ..module_utils.burst_forms import (
 from ..module_utils.elastichosts.groups import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.members import Done, Recipe, apply_group, look
 from ..module_utils.module import Definition, Outcome, PartlyDone, Task, run
-from ..module_utils.server_forms import COMMON_ARGUMENTS
+from ..module_utils.server_options import COMMON_ARGUMENTS
 
 ARGUMENTS: Dict[str, Any] = {
     **COMMON_ARGUMENTS,

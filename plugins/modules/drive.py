@@ -246,7 +246,7 @@ failure:
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from ..module_utils.drive_forms import drive_desired, drive_view
+from ..module_utils.drive_options import drive_desired, drive_view
 from ..module_utils.elastichosts import downloads
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
@@ -254,8 +254,8 @@ from ..module_utils.elastichosts.image_files import Image, checksum, inspect
 from ..module_utils.elastichosts.images import holds, upload
 from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
-from ..module_utils.forms import must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
+from ..module_utils.options import must_exist, wanted
 from ..module_utils.progress import by_steps
 
 ARGUMENTS: Dict[str, Any] = {

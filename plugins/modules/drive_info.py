@@ -87,11 +87,11 @@ failure:
 
 from typing import Any, Dict, List
 
-from ..module_utils.drive_forms import drive_view
+from ..module_utils.drive_options import drive_view
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import MissingError
-from ..module_utils.forms import wanted
 from ..module_utils.module import Definition, Outcome, Task, listing, run
+from ..module_utils.options import wanted
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},

@@ -118,7 +118,7 @@ failure:
 """
 
 from ..module_utils.module import Definition, Outcome, Task, run
-from ..module_utils.resource_forms import IP, RESOURCE_ARGUMENTS, perform_resource
+from ..module_utils.resource_options import IP, RESOURCE_ARGUMENTS, perform_resource
 
 ARGUMENTS = {**RESOURCE_ARGUMENTS, "address": {"type": "str"}}
 

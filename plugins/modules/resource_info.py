@@ -85,7 +85,7 @@ failure:
 from typing import Any, Dict
 
 from ..module_utils.module import Definition, Outcome, Task, listing, run
-from ..module_utils.resource_forms import resource_view
+from ..module_utils.resource_options import resource_view
 
 ARGUMENTS: Dict[str, Any] = {
     "type": {"type": "str", "choices": ["ip", "vlan"]},

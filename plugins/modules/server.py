@@ -301,9 +301,9 @@ from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, 
 from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.names import is_uuid
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.forms import InvalidOption, must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
-from ..module_utils.server_forms import (
+from ..module_utils.options import InvalidOption, must_exist, wanted
+from ..module_utils.server_options import (
     COMMON_ARGUMENTS,
     check_console,
     check_server,

@@ -89,9 +89,9 @@ from typing import Any, Dict, List
 
 from ..module_utils.elastichosts.errors import MissingError
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.forms import wanted
 from ..module_utils.module import Definition, Outcome, Task, listing, run
-from ..module_utils.server_forms import server_view
+from ..module_utils.options import wanted
+from ..module_utils.server_options import server_view
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},

@@ -119,7 +119,7 @@ failure:
 """
 
 from ..module_utils.module import Definition, Outcome, Task, run
-from ..module_utils.resource_forms import RESOURCE_ARGUMENTS, VLAN, perform_resource
+from ..module_utils.resource_options import RESOURCE_ARGUMENTS, VLAN, perform_resource
 
 ARGUMENTS = {**RESOURCE_ARGUMENTS, "uuid": {"type": "str"}}
 

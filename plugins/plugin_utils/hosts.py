@@ -12,7 +12,7 @@ from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Opt
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.names import is_address, is_uuid
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.server_forms import server_view
+from ..module_utils.server_options import server_view
 
 Identity = Tuple[str, str]
 """Zone and UUID."""

@@ -30,7 +30,7 @@ from ansible.module_utils.errors import UnsupportedError  # type: ignore[import-
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from ansible.utils.display import Display  # type: ignore[import-untyped]
 
-from ..module_utils.connection import connect
+from ..module_utils.client_from_options import connect
 from ..module_utils.elastichosts.client import ElasticHosts
 from ..module_utils.elastichosts.transport import HAS_REQUESTS
 from ..module_utils.module import Definition, Task, result_of

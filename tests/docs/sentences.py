@@ -35,7 +35,7 @@ SECTIONS = {
     "actions": ("bursting/copies", "bursting/orders", "bursting/transfer", "bursting/verbs", "bursting/vmm"),
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
     "cloud": ("elastichosts/errors", "elastichosts/faults", "elastichosts/wire", "elastichosts/transport"),
-    "account": ("elastichosts/endpoint", "elastichosts/names", "connection", "zones"),
+    "account": ("elastichosts/endpoint", "elastichosts/names", "connection", "client_from", "inventory_acc"),
     "images": ("elastichosts/images", "elastichosts/imaging", "elastichosts/downloads", "elastichosts/compare"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),

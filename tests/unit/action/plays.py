@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs tasks with ansible-playbook, through one door or the other, and reads their results back."""
+"""Runs tasks with ansible-playbook, in the controller or as modules, and reads their results back."""
 
 from __future__ import annotations
 

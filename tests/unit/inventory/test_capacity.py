@@ -23,7 +23,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.capacity i
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.options import InvalidOption
 
 NUMBERS = st.integers(0, 10**6) | st.floats(0, 10**6, allow_nan=False)
 AMOUNTS = st.dictionaries(st.sampled_from(sorted(MEASURES)), NUMBERS)

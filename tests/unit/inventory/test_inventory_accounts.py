@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption
-from ansible_collections.opennebula.elastichosts.plugins.plugin_utils import zones as zones_module
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.options import InvalidOption
+from ansible_collections.opennebula.elastichosts.plugins.plugin_utils import inventory_accounts
 from tests.support.endpoint import Endpoint
 from tests.unit.inventory.parse import Parsed, parse, write
 
@@ -278,11 +278,11 @@ def test_what_is_wrong_in_the_file_is_said_in_one_sentence(clouds: Clouds, optio
 
 
 def test_an_entry_takes_what_it_does_not_say_from_the_options_around_it() -> None:
-    options = dict.fromkeys((*zones_module.CONNECTION, "zone", "limits"))
+    options = dict.fromkeys((*inventory_accounts.CONNECTION, "zone", "limits"))
     common = {**options, "auth": "u:k", "validate_certs": True, "connect_timeout": 1.0, "timeout": 1.0}
 
     def endpoint(options: dict[str, Any], several: Any = None) -> tuple[str, str]:
-        (zone,) = zones_module.zones_of(options, several, lambda value: value)
+        (zone,) = inventory_accounts.zones_of(options, several, lambda value: value)
         return zone.name, zone.options["endpoint"]
 
     outside = {**common, "endpoint": "http://127.0.0.1:8099/x"}
@@ -295,11 +295,11 @@ def test_an_entry_takes_what_it_does_not_say_from_the_options_around_it() -> Non
 @pytest.mark.parametrize("name", ["ams-e", "dal-a", "hkg-e", "lax-p", "lon-b", "lon-p", "sjc-c", "syd-v", "tor-p"])
 def test_no_name_of_a_zone_stands_for_an_address(name: str) -> None:
     """The public cloud of these zones is closed: a key must not go to a name that anybody may register."""
-    options = dict.fromkeys((*zones_module.CONNECTION, "zone", "limits"))
+    options = dict.fromkeys((*inventory_accounts.CONNECTION, "zone", "limits"))
     common = {**options, "auth": "u:k", "validate_certs": True, "connect_timeout": 1.0, "timeout": 1.0}
     for given, several in (({**common, "zone": name}, None), (common, [{"name": name}])):
         with pytest.raises(InvalidOption, match=r"^endpoint: not given; .* or the environment variable EHURI$"):
-            zones_module.zones_of(given, several, lambda value: value)
+            inventory_accounts.zones_of(given, several, lambda value: value)
 
 
 def test_zones_are_asked_at_the_same_time() -> None:
@@ -322,21 +322,26 @@ def test_zones_are_asked_at_the_same_time() -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     settings = {"validate_certs": True, "connect_timeout": 5.0, "timeout": 30.0, "ca_path": None}
     url = f"http://127.0.0.1:{server.server_address[1]}"
-    zones = [zones_module.Zone(f"z{n}", {**settings, "endpoint": url, "auth": f"u{n}:k"}, {}) for n in range(3)]
+    zones = [
+        inventory_accounts.InventoryZone(f"z{n}", {**settings, "endpoint": url, "auth": f"u{n}:k"}, {})
+        for n in range(3)
+    ]
     try:
-        assert zones_module.ask(zones, drives=False) == {f"z{n}": zones_module.Listing([], None) for n in range(3)}
+        assert inventory_accounts.ask(zones, drives=False) == {
+            f"z{n}": inventory_accounts.ZoneListing([], None) for n in range(3)
+        }
     finally:
         server.shutdown()
         server.server_close()
 
 
 def test_the_key_of_the_cache_is_made_of_endpoint_user_query_and_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    def zone(endpoint: str = "http://a", auth: str = "u:k") -> zones_module.Zone:
-        return zones_module.Zone("z", {"endpoint": endpoint, "auth": auth}, {})
+    def zone(endpoint: str = "http://a", auth: str = "u:k") -> inventory_accounts.InventoryZone:
+        return inventory_accounts.InventoryZone("z", {"endpoint": endpoint, "auth": auth}, {})
 
     same = zone().key("q")
     assert zone("http://a/", "u:another secret").key("q") == same
     others = {zone("http://b").key("q"), zone(auth="v:k").key("q"), zone().key("r")}
-    monkeypatch.setattr(zones_module, "VERSION", "9")
+    monkeypatch.setattr(inventory_accounts, "VERSION", "9")
     assert len(others | {same, zone().key("q")}) == 5
     assert "another" not in repr(zone(auth="u:another"))

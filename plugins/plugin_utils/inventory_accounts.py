@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from urllib.parse import urlsplit
 
 from ..module_utils.capacity import Number, amounts
-from ..module_utils.connection import connect, require
+from ..module_utils.client_from_options import connect, require
 from ..module_utils.elastichosts.client import ElasticHosts
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.endpoint import parse_auth, parse_endpoint
@@ -26,7 +26,7 @@ from ..module_utils.elastichosts.errors import (
 )
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.elastichosts.transport import VERSION
-from ..module_utils.forms import InvalidOption
+from ..module_utils.options import InvalidOption
 
 CONNECTION = ("endpoint", "auth", "validate_certs", "ca_path", "connect_timeout", "timeout")
 OF_A_ZONE = ("name", *CONNECTION, "limits")
@@ -39,7 +39,7 @@ _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _NOT_IN_GROUP = re.compile(r"[^A-Za-z0-9_]")
 
 
-class Zone(NamedTuple):
+class InventoryZone(NamedTuple):
     """Where to ask and as whom. `limits`: what the user says may be used there."""
 
     name: str
@@ -47,7 +47,7 @@ class Zone(NamedTuple):
     limits: Mapping[str, Number]
 
     def __repr__(self) -> str:
-        return f"Zone({self.name!r})"
+        return f"InventoryZone({self.name!r})"
 
     @property
     def group(self) -> str:
@@ -63,7 +63,7 @@ class Zone(NamedTuple):
         return hashlib.sha256("\n".join((CACHE_FORMAT, VERSION, *self.account, query)).encode()).hexdigest()[:24]
 
 
-class Listing(NamedTuple):
+class ZoneListing(NamedTuple):
     """What a zone has. `drives` is None where they were not asked for."""
 
     servers: List[Server]
@@ -75,7 +75,7 @@ class Listing(NamedTuple):
         return {"servers": [dict(server.public()) for server in self.servers], "drives": drives}
 
     @classmethod
-    def from_cache(cls, kept: Any) -> Optional[Listing]:
+    def from_cache(cls, kept: Any) -> Optional[ZoneListing]:
         """None when this is no listing."""
         if not isinstance(kept, Mapping) or not isinstance(kept.get("servers"), list):
             return None
@@ -83,38 +83,40 @@ class Listing(NamedTuple):
         return cls([Server(item) for item in kept["servers"]], None if drives is None else list(map(Drive, drives)))
 
 
-Answer = Union[Listing, ElasticHostsError]
+ZoneResult = Union[ZoneListing, ElasticHostsError]
 
 
 def zones_of(
     options: Mapping[str, Any],
     several: Optional[Sequence[Any]],
     template: Callable[[Any], Any],
-) -> Tuple[Zone, ...]:
+) -> Tuple[InventoryZone, ...]:
     """Return the zones of a file. `options`: all options of the plugin; `several`: its `zones`; `template` resolves
     templates.
 
     Raises InvalidOption, or ConfigurationError for the form of an endpoint or of credentials.
     """
     if several is None:
-        zones: Tuple[Zone, ...] = (_single(options, template),)
+        zones: Tuple[InventoryZone, ...] = (_zone_of_file(options, template),)
     else:
         if not several:
             raise InvalidOption("zones", "the list is empty, name at least one zone or leave the option out")
-        zones = tuple(_one_of_several(item, number, options, template) for number, item in enumerate(several))
+        zones = tuple(_entry_of_zones(item, number, options, template) for number, item in enumerate(several))
     _all_different(zones)
     return zones
 
 
-def _single(options: Mapping[str, Any], template: Callable[[Any], Any]) -> Zone:
+def _zone_of_file(options: Mapping[str, Any], template: Callable[[Any], Any]) -> InventoryZone:
     settings = {name: template(options[name]) for name in CONNECTION}
     name = template(options["zone"])
     require(settings, "endpoint", "auth")
     name = _checked_name("zone", _host_of(settings["endpoint"]) if name is None else name)
-    return Zone(name, settings, amounts(template(options["limits"]), "limits"))
+    return InventoryZone(name, settings, amounts(template(options["limits"]), "limits"))
 
 
-def _one_of_several(item: Any, number: int, options: Mapping[str, Any], template: Callable[[Any], Any]) -> Zone:
+def _entry_of_zones(
+    item: Any, number: int, options: Mapping[str, Any], template: Callable[[Any], Any]
+) -> InventoryZone:
     where = f"zones[{number}]"
     if not isinstance(item, Mapping):
         raise InvalidOption(where, f"must be a dictionary with name, endpoint, auth or limits, not {item!r:.80}")
@@ -130,7 +132,7 @@ def _one_of_several(item: Any, number: int, options: Mapping[str, Any], template
     if not isinstance(settings["validate_certs"], bool):
         raise InvalidOption(f"{where}.validate_certs", f"{settings['validate_certs']!r} is neither true nor false")
     require(settings, "endpoint", "auth")
-    return Zone(name, settings, amounts(given.get("limits"), f"{where}.limits"))
+    return InventoryZone(name, settings, amounts(given.get("limits"), f"{where}.limits"))
 
 
 def _host_of(endpoint: str) -> str:
@@ -145,9 +147,9 @@ def _checked_name(where: str, name: Any) -> str:
     return str(name)
 
 
-def _all_different(zones: Sequence[Zone]) -> None:
-    by_group: Dict[str, Zone] = {}
-    by_account: Dict[Tuple[str, str], Zone] = {}
+def _all_different(zones: Sequence[InventoryZone]) -> None:
+    by_group: Dict[str, InventoryZone] = {}
+    by_account: Dict[Tuple[str, str], InventoryZone] = {}
     for zone in zones:
         if zone.group in by_group:
             other = by_group[zone.group].name
@@ -159,7 +161,7 @@ def _all_different(zones: Sequence[Zone]) -> None:
         by_group[zone.group] = by_account[zone.account] = zone
 
 
-def ask(zones: Sequence[Zone], drives: bool) -> Dict[str, Answer]:
+def ask(zones: Sequence[InventoryZone], drives: bool) -> Dict[str, ZoneResult]:
     """The listing, or what went wrong, of each zone: one call (`GET /servers/info`), one more for `drives`.
 
     Raises ConfigurationError before the first call when the settings of a zone are wrong.
@@ -172,9 +174,9 @@ def ask(zones: Sequence[Zone], drives: bool) -> Dict[str, Answer]:
         return {name: flight.result() for name, flight in flights.items()}
 
 
-def _listing(client: ElasticHosts, drives: bool) -> Answer:
+def _listing(client: ElasticHosts, drives: bool) -> ZoneResult:
     try:
-        return Listing(client.servers.info(), client.drives.info() if drives else None)
+        return ZoneListing(client.servers.info(), client.drives.info() if drives else None)
     except ElasticHostsError as error:
         return error
     finally:

@@ -13,7 +13,7 @@ from typing import Any, Collection, Dict, Mapping
 from .elastichosts.compare import parse_size, rounded
 from .elastichosts.drives import Drive
 from .elastichosts.errors import Refused
-from .forms import (
+from .options import (
     Desired,
     Field,
     encode_extra,

@@ -11,8 +11,8 @@ from typing import Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optiona
 from .elastichosts.ensure import apply_resource, plan_resource
 from .elastichosts.names import is_address, is_uuid
 from .elastichosts.resources import Resource
-from .forms import Desired, Encoder, Field, InvalidOption, encode_fields, encode_user_keys, text, uuid
 from .module import Outcome, Task, predicted
+from .options import Desired, Encoder, Field, InvalidOption, encode_fields, encode_user_keys, text, uuid
 
 
 def address(value: Any) -> str:

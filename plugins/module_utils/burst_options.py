@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .drive_forms import drive_desired
+from .drive_options import drive_desired
 from .elastichosts.client import ElasticHosts
 from .elastichosts.drives import Drive
 from .elastichosts.groups import Group, GroupPlan, marks, member_name, number_of
@@ -15,9 +15,9 @@ from .elastichosts.imaging import find_source
 from .elastichosts.members import Recipe
 from .elastichosts.plan import hidden
 from .elastichosts.servers import Server
-from .forms import Desired, InvalidOption, text
 from .module import predicted
-from .server_forms import check_console, device, server_desired, server_view, with_creation_defaults
+from .options import Desired, InvalidOption, text
+from .server_options import check_console, device, server_desired, server_view, with_creation_defaults
 
 MOST_MEMBERS = 1000
 MOST_AT_A_TIME = 64

@@ -86,14 +86,14 @@ def comparable(result: Result) -> Any:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], list[Result]]:
     """The results of TASKS in a process of their own, and in the controller's."""
-    folder = tmp_path_factory.mktemp("doors")
+    folder = tmp_path_factory.mktemp("ways")
 
-    def through(door: str) -> list[Result]:
+    def run(way: str) -> list[Result]:
         # A variable that is not ours keeps a task from being done in the controller's process.
-        environment, interpreter = ({"NOT_OURS": "1"}, sys.executable) if door == "module" else ({}, NO_INTERPRETER)
-        with Endpoint(folder / f"{door}-state", "--acpi-delay", "0") as endpoint:
+        environment, interpreter = ({"NOT_OURS": "1"}, sys.executable) if way == "module" else ({}, NO_INTERPRETER)
+        with Endpoint(folder / f"{way}-state", "--acpi-delay", "0") as endpoint:
             defaults = {"group/opennebula.elastichosts.elastichosts": {"endpoint": endpoint.url, "auth": endpoint.auth}}
-            play = Play(folder / door, module_defaults=defaults, environment=environment)
+            play = Play(folder / way, module_defaults=defaults, environment=environment)
             found = play.run(TASKS, interpreter=interpreter)
             assert "geheim12" not in play.output
             assert endpoint.key not in play.output
@@ -101,29 +101,29 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], lis
         return found
 
     with ThreadPoolExecutor(2) as pool:
-        by_module, by_action = pool.map(through, ("module", "action"))
+        by_module, by_action = pool.map(run, ("module", "action"))
     return by_module, by_action
 
 
 @pytest.mark.parametrize("number", range(len(TASKS)))
-def test_both_doors_say_the_same(results: tuple[list[Result], list[Result]], number: int) -> None:
-    by_module, by_action = (door[number] for door in results)
+def test_both_ways_give_the_same_result(results: tuple[list[Result], list[Result]], number: int) -> None:
+    by_module, by_action = (way[number] for way in results)
     assert comparable(by_action) == comparable(by_module)
 
 
 def test_the_tasks_were_worth_comparing(results: tuple[list[Result], list[Result]]) -> None:
-    for door in results:
-        assert sum(result["changed"] for result in door) >= 10
-        assert sum(bool(result.get("failed")) for result in door) == 14
-        assert any(result.get("warnings") for result in door)
+    for way in results:
+        assert sum(result["changed"] for result in way) >= 10
+        assert sum(bool(result.get("failed")) for result in way) == 14
+        assert any(result.get("warnings") for result in way)
     shown = json.dumps(results)
     assert shown.count("geheim12") == 0, "show_secrets shows what is there then, and that is none"
     assert "wrong-key" not in shown
 
 
 def test_values_that_json_has_not_become_text_as_in_a_module(results: tuple[list[Result], list[Result]]) -> None:
-    for door in results:
-        views = [result["drive"] for result in door if result.get("drive", {}).get("name") == "odd"]
+    for way in results:
+        views = [result["drive"] for result in way if result.get("drive", {}).get("name") == "odd"]
         keys = views[0]["user_keys"]
         assert keys == {"at": "2024-01-01T10:00:00", "day": "2024-01-01", "true": "true"}
         assert views[1]["tags"] == ["one"]

@@ -10,7 +10,7 @@ from typing import Any, Mapping, Optional
 from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock
 from .elastichosts.transport import Timeouts
-from .forms import InvalidOption
+from .options import InvalidOption
 
 _WHERE_FROM = {
     "endpoint": "set it to the address of the API, or the environment variable EHURI",

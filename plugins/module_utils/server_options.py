@@ -13,7 +13,7 @@ import re
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from .elastichosts.servers import DEVICE, Server
-from .forms import (
+from .options import (
     Desired,
     Field,
     InvalidOption,

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.drive_forms import drive_desired
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drive_options import drive_desired
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.compare import server_changes
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption, wanted
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.options import InvalidOption, wanted
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.progress import by_steps
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_forms import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_options import (
     named_drives,
     server_desired,
     with_creation_defaults,
