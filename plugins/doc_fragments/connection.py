@@ -16,7 +16,7 @@ options:
     type: str
   auth:
     description:
-      - Who calls, as C(<user uuid>:<secret API key>).
+      - Credentials, as C(<user uuid>:<secret API key>).
       - If not given, the environment variable E(EHAUTH) is used.
     type: str
   validate_certs:
@@ -27,7 +27,7 @@ options:
     default: true
   ca_path:
     description:
-      - File with the certificates of the authorities to trust instead of the system's.
+      - File with the CA certificates to trust instead of the system's.
     type: path
   connect_timeout:
     description:
@@ -36,14 +36,14 @@ options:
     default: 5
   timeout:
     description:
-      - Seconds to wait for data of an answer.
+      - Seconds to wait for data of a response.
     type: float
     default: 60
 requirements:
   - requests
 notes:
-  - Reading calls are tried again when the endpoint cannot be reached or asks to come back later. A changing call is
-    never sent twice blindly, the result is looked up first.
+  - C(GET) calls are retried if the endpoint cannot be reached or is throttling. A C(POST) call with an unknown outcome
+    is repeated only after a lookup has shown that it had no effect.
 """
 
     # For plugins that are configured by a file: the same options, read from the environment by Ansible itself.

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From connection options to a client: the same for modules and inventory."""
+"""Creates the client from the connection options of modules and inventory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _WHERE_FROM = {
 
 
 def require(options: Mapping[str, Any], *names: str) -> None:
-    """Raises InvalidOption when one of the connection options `names` is missing or empty."""
+    """Raise InvalidOption if one of the connection options `names` is missing or empty."""
     for name in names:
         if not options.get(name):
             raise InvalidOption(name, "not given; " + _WHERE_FROM[name])
 
 
 def connect(options: Mapping[str, Any], clock: Optional[Clock] = None) -> ElasticHosts:
-    """The client for the connection options; nothing is sent yet.
+    """Return the client for the connection options. Makes no call.
 
-    Raises InvalidOption when one is missing or impossible, ConfigurationError when its form is wrong.
+    Raises InvalidOption if an option is missing or out of range, ConfigurationError if its form is wrong.
     """
     require(options, "endpoint", "auth")
     for name in ("connect_timeout", "timeout"):

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a drive -> its API properties, and a drive -> the result of the modules.
+"""Converts the options of a drive to API properties, and a drive to the result of the modules.
 
 Pure functions; the keys are those of elastichosts-api 2.1.
 """
@@ -32,7 +32,7 @@ RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD, "image": _COPY, "copying": _CO
 
 
 def _size(value: Any) -> str:
-    """The size as the cloud makes it, so that check mode and diff show the same number as the run."""
+    """Return the size in bytes, rounded as the API does, so that check mode and diff show the final number."""
     try:
         return str(rounded(parse_size(str(value))))
     except Refused:
@@ -59,7 +59,7 @@ _OWN_OPTION = {field.key: field.option for field in DRIVE_FIELDS}
 
 
 def drive_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """The properties that the options ask for; None unsets. Options that are not given are not mentioned."""
+    """Return the properties for the options that are given; None unsets."""
     desired = encode_fields(DRIVE_FIELDS, params, given)
     desired.update(encode_user_keys(params.get("user_keys"), RESERVED))
     desired.update(encode_extra(params.get("extra"), _OWN_OPTION, desired))
@@ -67,7 +67,7 @@ def drive_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
 
 
 def drive_view(drive: Drive) -> Dict[str, Any]:
-    """The one form in which modules and _info show a drive: plain JSON types, sizes in bytes."""
+    """Return a drive as all results show it: plain JSON types, sizes in bytes."""
     return {
         "uuid": drive.uuid,
         "name": drive.name,

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of the modules -> properties of the API: what servers and drives have in common.
+"""Converts options of the modules to properties of the API: what servers, drives and resources have in common.
 
-Pure functions. A value that cannot be right raises InvalidOption before any call is made. What `null` means: an
-option that is not in the task leaves the property alone, an option that is there with `null` unsets it.
+Pure functions. A wrong value raises InvalidOption before any call is made. An option that is not in the task leaves its
+property as it is; an option that is null unsets the property.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SPACE = re.compile(r"\s")
 
 
 class InvalidOption(ConfigurationError):
-    """An option that no call could make right: the sentence names the option, the value and the range."""
+    """An option with a wrong value. The sentence names the option, the value and the possible values."""
 
     code = "option"
 
@@ -33,7 +33,7 @@ class InvalidOption(ConfigurationError):
 
 
 class Field(NamedTuple):
-    """One option that is one property. `removable`: whether `null` may unset it."""
+    """An option that stands for one property. `removable`: null unsets the property."""
 
     option: str
     key: str
@@ -51,7 +51,7 @@ def number(low: int, high: int, unit: str) -> Encoder:
 
 
 def text(shortest: int, longest: int) -> Encoder:
-    """A line of text. The value is not repeated in the error, it may be a secret."""
+    """Return the encoder of a line of text. Its errors do not repeat the value, which may be a secret."""
 
     def encode(value: Any) -> str:
         line = str(value)
@@ -65,7 +65,7 @@ def text(shortest: int, longest: int) -> Encoder:
 
 
 def flag(word: str) -> Encoder:
-    """true -> the word that the API knows; false -> the property is left out (elastichosts-api 2.2, persistent)."""
+    """Return the encoder of a boolean: `word` for true, no property for false (elastichosts-api 2.2, persistent)."""
     return lambda value: word if value else None
 
 
@@ -80,7 +80,7 @@ def uuid(value: Any) -> str:
 
 
 def words(each: Encoder = verbatim) -> Encoder:
-    """A list -> one space-separated value; an empty list unsets."""
+    """Return the encoder of a list: its items separated by spaces; an empty list unsets the property."""
 
     def encode(value: Any) -> Optional[str]:
         for word in value:
@@ -92,7 +92,7 @@ def words(each: Encoder = verbatim) -> Encoder:
 
 
 def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Collection[str], at: str = "") -> Desired:
-    """The properties for all options of `fields` that are given. `at` names the surrounding option in errors."""
+    """Return the properties for the options in `given`. `at`: prefix for the names of options in errors."""
     desired: Desired = {}
     for field in fields:
         value = params.get(field.option)
@@ -110,9 +110,9 @@ def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Col
 
 
 def encode_user_keys(keys: Optional[Mapping[str, Any]], reserved: Mapping[str, str]) -> Desired:
-    """`{role: web, old: null}` -> `user:role web`, and `user:old` unset; keys that are not named stay.
+    """Return the properties for the option `user_keys`: {"role": "web", "old": None} sets user:role, unsets user:old.
 
-    `reserved` maps the keys that this collection keeps for itself to the reason why.
+    `reserved`: keys that the collection uses itself -> the reason, for the error.
     """
     desired: Desired = {}
     for key, value in (keys or {}).items():
@@ -135,7 +135,10 @@ def _kind(value: Any) -> str:
 
 
 def encode_extra(extra: Optional[Mapping[str, Any]], elsewhere: Mapping[str, str], desired: Desired) -> Desired:
-    """API keys handed over as they are; one that has an option of its own, or is given twice, is refused."""
+    """Return the properties for the option `extra`. Raises InvalidOption for a key that another option stands for.
+
+    `elsewhere`: key -> that option. `desired`: properties that the other options have set.
+    """
     result: Desired = {}
     for key, value in (extra or {}).items():
         if not key or _SPACE.search(key):
@@ -152,7 +155,7 @@ def encode_extra(extra: Optional[Mapping[str, Any]], elsewhere: Mapping[str, str
 
 
 def wanted(params: Mapping[str, Any]) -> str:
-    """What to look up: `uuid` goes before `name`. Raises InvalidOption when one is in the place of the other."""
+    """Return the UUID, or else the name, to look up. Raises InvalidOption for a UUID given as name and vice versa."""
     if params.get("uuid") is not None:
         try:
             return uuid(params["uuid"])
@@ -165,7 +168,7 @@ def wanted(params: Mapping[str, Any]) -> str:
 
 
 def must_exist(params: Mapping[str, Any], current: Optional[object], kind: str) -> None:
-    """A UUID cannot be chosen: raises InvalidOption when `uuid` names nothing, so there is nothing to change."""
+    """Raise InvalidOption if `uuid` is given and nothing has it: the UUID of a new object cannot be chosen."""
     if current is None and params["uuid"] is not None:
         problem = f"no {kind} has the UUID {params['uuid']}; correct it, or give only a name to create one"
         raise InvalidOption("uuid", problem)

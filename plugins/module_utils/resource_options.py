@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Static addresses and VLANs: the modules `ip` and `vlan` differ in words only, so their work is here, once."""
+"""The modules `ip` and `vlan`: options to API properties, the work, and the result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def address(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """A type of resource, and by what option (besides `name`) a task tells which one it means."""
+    """A type of resource, and the option that identifies one besides `name`."""
 
     type: str
     option: str
@@ -43,14 +43,14 @@ RESOURCE_ARGUMENTS: Dict[str, Any] = {
 
 
 def resource_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """The properties that the options ask for; None unsets."""
+    """Return the properties for the options that are given; None unsets."""
     desired = encode_fields(RESOURCE_FIELDS, params, given)
     desired.update(encode_user_keys(params.get("user_keys"), {}))
     return desired
 
 
 def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
-    """What to look up: the identity goes before the name. Raises InvalidOption when one is in the other's place."""
+    """Return the address or UUID, or else the name, to look up. Raises InvalidOption if one is given as the other."""
     if params.get(kind.option) is not None:
         try:
             return str(kind.encode(params[kind.option]))
@@ -63,7 +63,7 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
 
 
 def perform_resource(task: Task, kind: Kind) -> Outcome:
-    """Bring one address or VLAN into the state and form that the task describes."""
+    """Bring one address or VLAN into the state that the task describes."""
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
     current = task.client.resources.find(kind.type, resource_wanted(kind, params))
@@ -84,7 +84,7 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
 
 
 def resource_view(resource: Resource, users: Iterable[str]) -> Dict[str, Any]:
-    """The one form in which modules and _info show an address or a VLAN: plain JSON types."""
+    """Return an address or a VLAN as all results show it, in plain JSON types. `users`: servers that name it."""
     return {
         "type": resource.type,
         "resource": resource.resource,

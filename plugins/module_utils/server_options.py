@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a server -> its API properties, and a server -> the result of modules and inventory.
+"""Converts the options of a server to API properties, and a server to the result of modules and inventory.
 
 Pure functions; the keys and ranges are those of elastichosts-api 3.
 """
@@ -150,18 +150,18 @@ NIC_FIELDS = (
     Field("firewall_accept", "firewall:accept", words()),
     Field("firewall_reject", "firewall:reject", words()),
 )
-# On which interfaces a NIC option can stand (elastichosts-api 3); the others can stand on all.
+# NIC options that only the first interface has, or only the others (elastichosts-api 3).
 _ONLY_FIRST = ("dhcp", "firewall_policy", "firewall_accept", "firewall_reject")
 _NEVER_FIRST = ("vlan", "mac")
 
-# What a create call gets for options that are not given: the platform refused some servers without them.
+# Sent with a create call for options that are not given: the platform refused some servers without them.
 CREATION_DEFAULTS = {"smp": "auto", "persistent": "true"}
 CREATION_NIC = {"nic:0:model": "e1000", "nic:0:dhcp": "auto"}
 _OWN_OPTION = {**{field.key: field.option for field in SERVER_FIELDS + AVOID_FIELDS}, "vnc:password": "password"}
 
 
 def named_drives(params: Mapping[str, Any]) -> Tuple[str, ...]:
-    """The drives, by UUID or name, that the `drives` option mentions."""
+    """Return the UUIDs and names of drives in the option `drives`."""
     return tuple(str(item["drive"]) for item in params.get("drives") or ())
 
 
@@ -172,11 +172,11 @@ def server_desired(
     drive_uuids: Mapping[str, str],
     reserved: Optional[Mapping[str, str]] = None,
 ) -> Desired:
-    """The properties that the options ask for; None unsets. Options that are not given are not mentioned.
+    """Return the properties for the options that are given; None unsets.
 
-    `current`: properties of the existing server, None when there is none. `drive_uuids`: what `named_drives` named ->
-    UUID. `drives`, `nics` and `folders` are complete lists: what the server has beyond them is unset. `reserved`: user
-    keys that the task cannot set, and why.
+    `current`: properties of the existing server, or None. `drive_uuids`: UUIDs by the names from `named_drives`.
+    `drives`, `nics` and `folders` are complete lists: whatever else the server has of these is unset. `reserved`: user
+    keys that the task cannot set -> the reason.
     """
     have = current or {}
     desired = encode_fields(SERVER_FIELDS, params, given)
@@ -195,19 +195,19 @@ def server_desired(
 
 
 def check_server(params: Mapping[str, Any], given: Collection[str]) -> None:
-    """Raises InvalidOption for what is wrong whatever the cloud holds; to be called before the first call."""
+    """Raise InvalidOption for options that are wrong for any account. Used before the first call."""
     server_desired(params, given, None, {name: name for name in named_drives(params)})
 
 
 def check_console(params: Mapping[str, Any], desired: Desired, have: Mapping[str, str]) -> None:
-    """Raises InvalidOption for `vnc: true` without a password: VNC stays off then (elastichosts-api 3)."""
+    """Raise InvalidOption for `vnc: true` without a password, which leaves VNC off (elastichosts-api 3)."""
     known = have.get("password") or have.get("vnc:password")
     if params.get("vnc") and desired.get("password", known) is None:
         raise InvalidOption("vnc", "true needs a password, without one the console stays off; give password as well")
 
 
 def with_creation_defaults(desired: Desired, params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """`desired` completed for a server that is to be created: defaults for what the task leaves open."""
+    """Return `desired` with the defaults for a new server."""
     complete: Desired = dict(CREATION_DEFAULTS)
     if "nics" not in given:
         complete.update(CREATION_NIC)
@@ -232,7 +232,7 @@ def _drive_properties(
         if item.get("media") == "cdrom":
             desired[media] = "cdrom"
         elif have.get(media, "disk") != "disk":
-            desired[media] = None  # disk is what a device without the key is
+            desired[media] = None  # a device without the key is a disk
     for attached in filter(DEVICE.fullmatch, have):
         if attached not in desired:
             desired[attached] = None
@@ -275,7 +275,7 @@ def _nic_properties(wanted: Iterable[Mapping[str, Any]], have: Mapping[str, str]
 
 
 def server_view(server: Server, show_secrets: bool = False) -> Dict[str, Any]:
-    """The one form in which modules, _info and inventory show a server: plain JSON types, secrets only if asked."""
+    """Return a server as all results and the inventory show it, in plain JSON types."""
     properties = dict(sorted(server.properties.items())) if show_secrets else server.public()
     return {
         "uuid": server.uuid,

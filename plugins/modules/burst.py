@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Makes and destroys servers until the group O(name) has as many members as the task says, several at a time.
+  - Creates and destroys servers, several at a time, until the group O(name) has the number of members that the task
+    asks for.
   - A member is a server with the key C(user:burst), which is the name of the group, and C(user:burst-number). It is
     called C(NAME-NUMBER), for example C(web-3). New members get the lowest numbers whose name no server has.
   - When members have to go, those that do not run go first, then the ones with the highest numbers. The drive and the
@@ -249,7 +250,7 @@ def perform(task: Task) -> Outcome:
 
 
 def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict[str, Any]:
-    """Make the plan true. Raises PartlyDone, with what there is then, when a part of it failed."""
+    """Execute the plan. Raises PartlyDone with the members that exist then, if a part of the plan failed."""
     done = apply_group(
         task.client,
         plan,
@@ -267,7 +268,7 @@ def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict
 
 
 def partly_done(group: Group, done: Done, result: Mapping[str, Any]) -> PartlyDone:
-    """The first failure, with the others beside it."""
+    """Return the first failure; its sentence mentions the others."""
     failed: List[Dict[str, Any]] = [
         {"name": failure.name, "msg": str(failure.error), "left": list(failure.left)} for failure in done.failures
     ]

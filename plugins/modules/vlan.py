@@ -11,7 +11,7 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Brings one VLAN of an ElasticHosts account into the state and form that the task describes.
+  - Brings one VLAN of an ElasticHosts account into the state that the task describes.
   - It is not destroyed as long as a server names it, running or not.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Zones: an account at an endpoint each, asked all at the same time."""
+"""The accounts of an inventory file, called zones: their options, and their listings, read in parallel."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from ..module_utils.options import InvalidOption
 CONNECTION = ("endpoint", "auth", "validate_certs", "ca_path", "connect_timeout", "timeout")
 OF_A_ZONE = ("name", *CONNECTION, "limits")
 DOWN = (TransportError, ProtocolError, SystemFault, FailedError, ThrottledError)
-"""Errors of a zone that does not work; wrong credentials or settings are not among them, they are the file's."""
-AT_ONCE = 16
+"""Errors after which `on_unreachable: skip` leaves a zone out. Wrong credentials or settings are never skipped."""
+MAX_PARALLEL = 16
 CACHE_FORMAT = "2"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -40,7 +40,7 @@ _NOT_IN_GROUP = re.compile(r"[^A-Za-z0-9_]")
 
 
 class InventoryZone(NamedTuple):
-    """Where to ask and as whom. `limits`: what the user says may be used there."""
+    """An account at an endpoint: its connection options, and the limits that the user states for it."""
 
     name: str
     options: Mapping[str, Any]
@@ -59,24 +59,24 @@ class InventoryZone(NamedTuple):
         return parse_endpoint(self.options["endpoint"]), parse_auth(self.options["auth"]).user
 
     def key(self, query: str) -> str:
-        """What the listing is called in the cache: made of endpoint, user, what is asked and the plugin's version."""
+        """Return the key in the cache: a hash of endpoint, user, `query` (all that is asked) and the version."""
         return hashlib.sha256("\n".join((CACHE_FORMAT, VERSION, *self.account, query)).encode()).hexdigest()[:24]
 
 
 class ZoneListing(NamedTuple):
-    """What a zone has. `drives` is None where they were not asked for."""
+    """The servers and drives of a zone. `drives` is None if they were not read."""
 
     servers: List[Server]
     drives: Optional[List[Drive]]
 
     def to_cache(self) -> Dict[str, Any]:
-        """Plain JSON without secrets."""
+        """Return plain JSON without secrets."""
         drives = None if self.drives is None else [dict(drive.public()) for drive in self.drives]
         return {"servers": [dict(server.public()) for server in self.servers], "drives": drives}
 
     @classmethod
     def from_cache(cls, kept: Any) -> Optional[ZoneListing]:
-        """None when this is no listing."""
+        """Return the listing from the cached JSON, or None if it is not one."""
         if not isinstance(kept, Mapping) or not isinstance(kept.get("servers"), list):
             return None
         drives = kept.get("drives")
@@ -162,14 +162,14 @@ def _all_different(zones: Sequence[InventoryZone]) -> None:
 
 
 def ask(zones: Sequence[InventoryZone], drives: bool) -> Dict[str, ZoneResult]:
-    """The listing, or what went wrong, of each zone: one call (`GET /servers/info`), one more for `drives`.
+    """Read all zones in parallel: one call each (`GET /servers/info`), and one more with `drives`.
 
-    Raises ConfigurationError before the first call when the settings of a zone are wrong.
+    Returns the listing or the error of each zone. Raises ConfigurationError for wrong settings, before the first call.
     """
     clients = {zone.name: connect(zone.options) for zone in zones}
     if not clients:
         return {}
-    with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(clients))) as pool:
+    with ThreadPoolExecutor(max_workers=min(MAX_PARALLEL, len(clients))) as pool:
         flights = {name: pool.submit(_listing, client, drives) for name, client in clients.items()}
         return {name: flight.result() for name, flight in flights.items()}
 
