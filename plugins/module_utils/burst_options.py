@@ -13,11 +13,12 @@ from .elastichosts.drives import Drive
 from .elastichosts.groups import Group, GroupPlan, marks, member_name, number_of
 from .elastichosts.imaging import find_source
 from .elastichosts.members import Recipe
-from .elastichosts.plan import hidden
+from .elastichosts.properties import hidden
 from .elastichosts.servers import Server
+from .elastichosts.values import device, line
 from .module import predicted
-from .options import Desired, InvalidOption, text
-from .server_options import check_console, device, server_desired, server_view, with_creation_defaults
+from .options import Desired, InvalidOption
+from .server_options import check_console, server_desired, server_view, with_creation_defaults
 
 MOST_MEMBERS = 1000
 MOST_AT_A_TIME = 64
@@ -40,7 +41,7 @@ def group_name(params: Mapping[str, Any]) -> str:
 def _word(value: Any) -> Optional[str]:
     if not str(value) or str(value).split() != [str(value)]:
         raise ValueError(f"{str(value)!r} must be one word, the names of the members begin with it")
-    return text(1, 70)(value)
+    return line(1, 70)(value)
 
 
 def _concurrency(value: Any) -> None:

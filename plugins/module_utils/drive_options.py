@@ -10,51 +10,14 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, Mapping
 
-from .elastichosts.compare import parse_size, rounded
 from .elastichosts.drives import Drive
-from .elastichosts.errors import Refused
-from .options import (
-    Desired,
-    Field,
-    encode_extra,
-    encode_fields,
-    encode_user_keys,
-    text,
-    uuid,
-    verbatim,
-    words,
-)
+from .elastichosts.properties import DRIVE
+from .options import Desired, encode_extra, encode_fields, encode_user_keys, fields_of
 
-EVERYONE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _UPLOAD = "the upload of src keeps its checksum and progress there"
 _COPY = "a copy of source keeps there what it is a copy of"
 RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD, "image": _COPY, "copying": _COPY}
-
-
-def _size(value: Any) -> str:
-    """Return the size in bytes, rounded as the API does, so that check mode and diff show the final number."""
-    try:
-        return str(rounded(parse_size(str(value))))
-    except Refused:
-        raise ValueError(
-            f"{value!r} is not a size such as 10G; give a whole number of bytes, or with k, M, G or T"
-        ) from None
-
-
-def _reader(value: Any) -> str:
-    return EVERYONE if value == "everyone" else uuid(value)
-
-
-DRIVE_FIELDS = (
-    Field("name", "name", text(1, 80), removable=False),
-    Field("size", "size", _size, removable=False),
-    Field("tier", "tier", verbatim, removable=False),
-    Field("encryption", "encryption:cipher", verbatim, removable=False),
-    Field("claim_type", "claim:type", verbatim, removable=False),
-    Field("readers", "readers", words(_reader)),
-    Field("tags", "tags", words()),
-    Field("avoid", "avoid", words(uuid)),
-)
+DRIVE_FIELDS = fields_of(DRIVE)
 _OWN_OPTION = {field.key: field.option for field in DRIVE_FIELDS}
 
 

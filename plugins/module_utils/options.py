@@ -10,13 +10,14 @@ property as it is; an option that is null unsets the property.
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Collection, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .elastichosts.errors import ConfigurationError
 from .elastichosts.names import is_uuid
+from .elastichosts.properties import options_of
+from .elastichosts.values import Encoder, uuid
 
 Desired = Dict[str, Optional[str]]
-Encoder = Callable[[Any], Optional[str]]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPACE = re.compile(r"\s")
@@ -41,54 +42,23 @@ class Field(NamedTuple):
     removable: bool = True
 
 
-def number(low: int, high: int, unit: str) -> Encoder:
-    def encode(value: Any) -> str:
-        if not low <= int(value) <= high:
-            raise ValueError(f"{value} is out of range, give {low} to {high} {unit}")
-        return str(int(value))
-
-    return encode
+def fields_of(kind: str) -> Tuple[Field, ...]:
+    """Return the fields of servers, drives or resources in the table of properties."""
+    return tuple(Field(row.option, row.key, row.kind.encode, row.removable) for row in options_of(kind))
 
 
-def text(shortest: int, longest: int) -> Encoder:
-    """Return the encoder of a line of text. Its errors do not repeat the value, which may be a secret."""
-
-    def encode(value: Any) -> str:
-        line = str(value)
-        if not shortest <= len(line) <= longest:
-            raise ValueError(f"{len(line)} characters given, {shortest} to {longest} are possible")
-        if _CONTROL.search(line):
-            raise ValueError("contains a control character such as a line feed, give one line of text")
-        return line
-
-    return encode
-
-
-def flag(word: str) -> Encoder:
-    """Return the encoder of a boolean: `word` for true, no property for false (elastichosts-api 2.2, persistent)."""
-    return lambda value: word if value else None
-
-
-def verbatim(value: Any) -> str:
-    return str(value)
-
-
-def uuid(value: Any) -> str:
-    if not is_uuid(str(value)):
-        raise ValueError(f"{str(value)!r} is not a UUID such as 0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34")
-    return str(value).lower()
-
-
-def words(each: Encoder = verbatim) -> Encoder:
-    """Return the encoder of a list: its items separated by spaces; an empty list unsets the property."""
-
-    def encode(value: Any) -> Optional[str]:
-        for word in value:
-            if not word or _SPACE.search(word):
-                raise ValueError(f"{word!r} must be one word, the API separates the list by spaces")
-        return " ".join(each(word) or "" for word in value) or None
-
-    return encode
+def arguments_of(kind: str, *, single: bool = True) -> Dict[str, Any]:
+    """Return the argument spec of the options in the table. `single`: with those that members of a group have not."""
+    arguments: Dict[str, Any] = {}
+    for row in options_of(kind):
+        if single or not row.single:
+            argument: Dict[str, Any] = {"type": row.kind.type, "no_log": row.secret}
+            if row.kind.type == "list":
+                argument["elements"] = "str"
+            if row.kind.choices:
+                argument["choices"] = list(row.kind.choices)
+            arguments[row.option] = argument
+    return arguments
 
 
 def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Collection[str], at: str = "") -> Desired:

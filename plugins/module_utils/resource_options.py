@@ -10,9 +10,11 @@ from typing import Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optiona
 
 from .elastichosts.ensure import apply_resource, plan_resource
 from .elastichosts.names import is_address, is_uuid
+from .elastichosts.properties import RESOURCE
 from .elastichosts.resources import Resource
+from .elastichosts.values import Encoder, uuid
 from .module import Outcome, Task, predicted
-from .options import Desired, Encoder, Field, InvalidOption, encode_fields, encode_user_keys, text, uuid
+from .options import Desired, InvalidOption, arguments_of, encode_fields, encode_user_keys, fields_of
 
 
 def address(value: Any) -> str:
@@ -34,9 +36,9 @@ class Kind(NamedTuple):
 IP = Kind("ip", "address", address, "static address")
 VLAN = Kind("vlan", "uuid", uuid, "VLAN")
 
-RESOURCE_FIELDS = (Field("name", "name", text(1, 80), removable=False),)
+RESOURCE_FIELDS = fields_of(RESOURCE)
 RESOURCE_ARGUMENTS: Dict[str, Any] = {
-    "name": {"type": "str"},
+    **arguments_of(RESOURCE),
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "user_keys": {"type": "dict", "no_log": False},
 }

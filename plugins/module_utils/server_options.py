@@ -8,24 +8,21 @@ Pure functions; the keys and ranges are those of elastichosts-api 3.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from .elastichosts.servers import DEVICE, Server
+from .elastichosts.properties import SERVER
+from .elastichosts.servers import Server
+from .elastichosts.values import DEVICE, device, dhcp_address, joined, mac_address, uuid, verbatim
 from .options import (
     Desired,
     Field,
     InvalidOption,
+    arguments_of,
     encode_extra,
     encode_fields,
     encode_user_keys,
-    flag,
-    number,
-    text,
-    uuid,
-    verbatim,
-    words,
+    fields_of,
 )
 
 _NIC_KEY = re.compile(r"nic:(\d+):(model|dhcp|vlan|mac|firewall:policy|firewall:accept|firewall:reject)")
@@ -34,9 +31,7 @@ NICS = 4
 FOLDERS = 8
 
 COMMON_ARGUMENTS: Dict[str, Any] = {
-    "cpu": {"type": "int"},
-    "mem": {"type": "int"},
-    "smp": {"type": "str"},
+    **arguments_of(SERVER, single=False),
     "nics": {
         "type": "list",
         "elements": "dict",
@@ -50,10 +45,6 @@ COMMON_ARGUMENTS: Dict[str, Any] = {
             "firewall_reject": {"type": "list", "elements": "str"},
         },
     },
-    "vnc": {"type": "bool"},
-    "vnc_tls": {"type": "bool"},
-    "password": {"type": "str", "no_log": True},
-    "tags": {"type": "list", "elements": "str"},
     "user_keys": {"type": "dict", "no_log": False},
     "avoid": {
         "type": "dict",
@@ -66,15 +57,6 @@ COMMON_ARGUMENTS: Dict[str, Any] = {
     "restart": {"type": "bool", "default": False},
 }
 """The options that a single server and the servers of a group share (doc_fragments/server_options.py)."""
-
-
-def _smp(value: Any) -> Optional[str]:
-    if value == "auto":
-        return "auto"
-    try:
-        return number(1, 8, "cores")(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is neither auto nor a number of 1 to 8 cores") from None
 
 
 def _folder(value: Any) -> str:
@@ -90,65 +72,23 @@ def _mount(value: Any) -> str:
     return str(value)
 
 
-def _vnc_ip(value: Any) -> str:
-    if value != "auto":
-        raise ValueError(f"{str(value)!r} is not possible, the old platform knows auto only")
-    return "auto"
-
-
-def device(value: Any) -> str:
-    if not DEVICE.fullmatch(value):
-        choices = "ide:0:0 to ide:1:1, scsi:0:0 to scsi:0:7, ata:0:0 to ata:0:5, block:0 to block:7"
-        raise ValueError(f"{value!r} is not a device, the devices are {choices}")
-    return str(value)
-
-
-def _dhcp(value: Any) -> Optional[str]:
-    if value in ("auto", "none"):
-        return None if value == "none" else "auto"
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError(f"{value!r} is neither auto, none nor an IP address of the account") from None
-
-
-def _mac(value: Any) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value):
-        raise ValueError(f"{value!r} is not a MAC address such as 6a:00:00:12:34:56")
-    return str(value).lower()
-
-
-SERVER_FIELDS = (
-    Field("name", "name", text(1, 80), removable=False),
-    Field("type", "type", verbatim, removable=False),
-    Field("cpu", "cpu", number(500, 20000, "MHz"), removable=False),
-    Field("mem", "mem", number(256, 32768, "MB"), removable=False),
-    Field("smp", "smp", _smp),
-    Field("persistent", "persistent", flag("true")),
-    Field("boot", "boot", words(device)),
-    Field("vnc", "vnc", flag("auto")),
-    Field("vnc_tls", "vnc:tls", flag("on")),
-    Field("vnc_ip", "vnc:ip", _vnc_ip),
-    Field("ssh_key", "ssh:0:key", text(1, 65536)),
-    Field("password", "password", text(1, 8)),
-    Field("tags", "tags", words()),
-)
+SERVER_FIELDS = fields_of(SERVER)
 FOLDER_FIELDS = (
     Field("folder", "", _folder),
     Field("mount", ":mount", _mount),
 )
 AVOID_FIELDS = (
-    Field("drives", "avoid:drives", words(uuid)),
-    Field("servers", "avoid:servers", words(uuid)),
+    Field("drives", "avoid:drives", joined(uuid)),
+    Field("servers", "avoid:servers", joined(uuid)),
 )
 NIC_FIELDS = (
     Field("model", "model", verbatim),
-    Field("dhcp", "dhcp", _dhcp),
+    Field("dhcp", "dhcp", dhcp_address),
     Field("vlan", "vlan", uuid),
-    Field("mac", "mac", _mac),
+    Field("mac", "mac", mac_address),
     Field("firewall_policy", "firewall:policy", verbatim),
-    Field("firewall_accept", "firewall:accept", words()),
-    Field("firewall_reject", "firewall:reject", words()),
+    Field("firewall_accept", "firewall:accept", joined()),
+    Field("firewall_reject", "firewall:reject", joined()),
 )
 # NIC options that only the first interface has, or only the others (elastichosts-api 3).
 _ONLY_FIRST = ("dhcp", "firewall_policy", "firewall_accept", "firewall_reject")

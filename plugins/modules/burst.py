@@ -206,9 +206,12 @@ from ..module_utils.burst_options import (
 )
 from ..module_utils.elastichosts.groups import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.members import Done, Recipe, apply_group, look
+from ..module_utils.elastichosts.properties import DRIVE
 from ..module_utils.module import Definition, Outcome, PartlyDone, Task, run
+from ..module_utils.options import arguments_of
 from ..module_utils.server_options import COMMON_ARGUMENTS
 
+_OF_DRIVE = arguments_of(DRIVE)
 ARGUMENTS: Dict[str, Any] = {
     **COMMON_ARGUMENTS,
     "name": {"type": "str", "required": True},
@@ -216,8 +219,8 @@ ARGUMENTS: Dict[str, Any] = {
     "count": {"type": "int"},
     "image": {"type": "str"},
     "device": {"type": "str", "default": "ide:0:0"},
-    "size": {"type": "str"},
-    "tier": {"type": "str", "choices": ["disk", "ssd"]},
+    "size": _OF_DRIVE["size"],
+    "tier": _OF_DRIVE["tier"],
     "address": {"type": "str", "choices": ["auto", "static", "none"], "default": "auto"},
     "concurrency": {"type": "int", "default": 50},
     "wait": {"type": "bool", "default": True},

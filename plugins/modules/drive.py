@@ -254,23 +254,17 @@ from ..module_utils.elastichosts.image_files import Image, checksum, inspect
 from ..module_utils.elastichosts.images import holds, upload
 from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
+from ..module_utils.elastichosts.properties import DRIVE
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
-from ..module_utils.options import must_exist, wanted
+from ..module_utils.options import arguments_of, must_exist, wanted
 from ..module_utils.progress import by_steps
 
 ARGUMENTS: Dict[str, Any] = {
-    "name": {"type": "str"},
+    **arguments_of(DRIVE),
     "uuid": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "size": {"type": "str"},
     "allow_shrink": {"type": "bool", "default": False},
-    "tier": {"type": "str", "choices": ["disk", "ssd"]},
-    "encryption": {"type": "str", "choices": ["aes-xts-plain", "none"]},
-    "claim_type": {"type": "str", "choices": ["exclusive", "shared"]},
-    "readers": {"type": "list", "elements": "str"},
-    "tags": {"type": "list", "elements": "str"},
     "user_keys": {"type": "dict", "no_log": False},
-    "avoid": {"type": "list", "elements": "str"},
     "extra": {"type": "dict"},
     "src": {"type": "path"},
     "source": {"type": "str"},

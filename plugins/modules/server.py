@@ -300,9 +300,10 @@ from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, plan_drive, plan_server, wait_address
 from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.names import is_uuid
+from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
-from ..module_utils.options import InvalidOption, must_exist, wanted
+from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
 from ..module_utils.server_options import (
     COMMON_ARGUMENTS,
     check_console,
@@ -316,11 +317,9 @@ from ..module_utils.server_options import (
 STATES = ["present", "started", "stopped", "shutdown", "restarted", "reset", "absent"]
 ARGUMENTS: Dict[str, Any] = {
     **COMMON_ARGUMENTS,
-    "name": {"type": "str"},
+    **arguments_of(SERVER),
     "uuid": {"type": "str"},
     "state": {"type": "str", "choices": STATES, "default": "present"},
-    "type": {"type": "str", "choices": ["vm", "container"]},
-    "persistent": {"type": "bool"},
     "drives": {
         "type": "list",
         "elements": "dict",
@@ -330,8 +329,6 @@ ARGUMENTS: Dict[str, Any] = {
             "media": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
         },
     },
-    "boot": {"type": "list", "elements": "str"},
-    "vnc_ip": {"type": "str"},
     "folders": {
         "type": "list",
         "elements": "dict",
@@ -340,7 +337,6 @@ ARGUMENTS: Dict[str, Any] = {
             "mount": {"type": "str", "required": True},
         },
     },
-    "ssh_key": {"type": "str", "no_log": False},
     "delete_drives": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 300},

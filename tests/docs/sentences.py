@@ -36,7 +36,7 @@ SECTIONS = {
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
     "cloud": ("elastichosts/errors", "elastichosts/faults", "elastichosts/wire", "elastichosts/transport"),
     "account": ("elastichosts/endpoint", "elastichosts/names", "connection", "client_from", "inventory_acc"),
-    "images": ("elastichosts/images", "elastichosts/imaging", "elastichosts/downloads", "elastichosts/compare"),
+    "images": ("elastichosts/images", "elastichosts/imaging", "elastichosts/downloads"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
     "role": ("front_end", "driver_files", "file_entries", "modules/mad", "opennebula/conf", "opennebula/reg", "roles/"),

@@ -14,7 +14,8 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optiona
 
 from ..elastichosts.drives import Drive
 from ..elastichosts.ensure import plan_server
-from ..elastichosts.servers import DEVICE, Server, number
+from ..elastichosts.servers import Server, number
+from ..elastichosts.values import DEVICE
 from ..elastichosts.wire import Properties
 from ..opennebula.conf import ConfError, parse
 from ..opennebula.errors import TemplateError

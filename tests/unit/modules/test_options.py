@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drive_options import drive_desired
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.compare import server_changes
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.properties import server_changes
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.options import InvalidOption, wanted
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.progress import by_steps
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_options import (
