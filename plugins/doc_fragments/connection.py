@@ -10,13 +10,13 @@ class ModuleDocFragment:
 options:
   endpoint:
     description:
-      - Address of the ElasticHosts API, for example V(https://api-lon-p.elastichosts.com) or the address of your own
-        C(eh_endpoint). A path prefix and a trailing slash are fine, credentials in the address are not.
-      - If neither this nor a zone is given, the environment variable E(EHURI) is used.
+      - Address of the ElasticHosts API, for example V(https://eh.example.org). A path prefix and a trailing slash are
+        fine, credentials in the address are not.
+      - If not given, the environment variable E(EHURI) is used.
     type: str
   auth:
     description:
-      - Who calls, as C(<user uuid>:<secret API key>).
+      - Credentials, as C(<user uuid>:<secret API key>).
       - If not given, the environment variable E(EHAUTH) is used.
     type: str
   validate_certs:
@@ -27,7 +27,7 @@ options:
     default: true
   ca_path:
     description:
-      - File with the certificates of the authorities to trust instead of the system's.
+      - File with the CA certificates to trust instead of the system's.
     type: path
   connect_timeout:
     description:
@@ -36,27 +36,15 @@ options:
     default: 5
   timeout:
     description:
-      - Seconds to wait for data of an answer.
+      - Seconds to wait for data of a response.
     type: float
     default: 60
 requirements:
   - python >= 3.9
   - requests
 notes:
-  - Reading calls are tried again when the endpoint cannot be reached or asks to come back later. A changing call is
-    never sent twice blindly, the result is looked up first.
-"""
-
-    # For whatever can name a zone in place of an address.
-    ZONE = r"""
-options:
-  zone:
-    description:
-      - The zone of the ElasticHosts cloud to call, in place of O(endpoint). V(lon-p) stands for
-        V(https://api-lon-p.elastichosts.com). Each zone is an API of its own, with its own accounts.
-      - A zone in the task goes before the environment variable E(EHURI). Giving O(endpoint) as well is an error.
-    type: str
-    choices: [ams-e, dal-a, hkg-e, lax-p, lon-b, lon-p, mmi-a, sat-p, sjc-c, syd-v, tor-p]
+  - C(GET) calls are retried if the endpoint cannot be reached or is throttling. A C(POST) call with an unknown outcome
+    is repeated only after a lookup has shown that it had no effect.
 """
 
     # For plugins that are configured by a file: the same options, read from the environment by Ansible itself.

@@ -16,8 +16,8 @@ options: {}
 options:
   query:
     description:
-      - JMESPath expression over the list. Its outcome is returned in place of the list, in a list of one
-        if it is not a list. It needs the Python library C(jmespath).
+      - JMESPath expression over the list. Its result is returned instead of the list; a result that is not a list is
+        returned as a list of one. Needs the Python library C(jmespath).
     type: str
 """
 

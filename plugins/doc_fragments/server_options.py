@@ -23,21 +23,21 @@ options:
     type: str
   nics:
     description:
-      - All network interfaces of the server, at most four. Interfaces that it has beyond this list are taken away.
+      - All network interfaces of the server, at most four. Interfaces that are not in this list are removed.
       - A new server gets one with model V(e1000) and an address by DHCP, unless the list is given.
     type: list
     elements: dict
     suboptions:
       model:
         description:
-          - The card that the guest sees.
+          - Model of the network card.
         type: str
         choices: [e1000, rtl8139, virtio]
         default: e1000
       dhcp:
         description:
           - Address of the first interface. V(auto) for any, V(none) for none, or a static address of the account.
-          - The first interface has V(auto) if this is not given.
+          - The default for the first interface is V(auto).
         type: str
       vlan:
         description:
@@ -49,31 +49,31 @@ options:
         type: str
       firewall_policy:
         description:
-          - What the first interface does with packets that no exception names.
+          - What the first interface does with packets that match no exception.
         type: str
         choices: [accept, reject]
       firewall_accept:
         description:
-          - Exceptions to accept, such as V(tcp/22), handed to the API as they are.
+          - Exceptions to accept, such as V(tcp/22), passed to the API unchanged.
         type: list
         elements: str
       firewall_reject:
         description:
-          - Exceptions to reject, such as V(udp/53), handed to the API as they are.
+          - Exceptions to reject, such as V(udp/53), passed to the API unchanged.
         type: list
         elements: str
   vnc:
     description:
-      - Whether the console can be reached by VNC. It needs a O(password).
+      - Whether the console can be reached by VNC. Needs a O(password).
     type: bool
   vnc_tls:
     description:
-      - Whether VNC asks for TLS besides the password.
+      - Whether VNC requires TLS in addition to the password.
     type: bool
   password:
     description:
       - Password of the console, and of the first login on images that use it. The API takes 1 to 8 characters.
-      - V(null) takes it away.
+      - V(null) removes it.
     type: str
   tags:
     description:
@@ -82,7 +82,7 @@ options:
     elements: str
   avoid:
     description:
-      - What the server is to be kept apart from, on other hardware.
+      - Drives and servers that the server must not share hardware with.
     type: dict
     suboptions:
       drives:
@@ -95,7 +95,7 @@ options:
         elements: str
   extra:
     description:
-      - Further properties by their API key, handed to the API as they are, V(null) to unset. For example the keys of a
+      - Further properties by their API key, passed to the API unchanged, V(null) to unset. For example the keys of a
         container, or C(vnc:ip) on the old platform.
     type: dict
   restart:

@@ -6,24 +6,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: burst_capacity
-short_description: The zones that have room for what is to come
+short_description: Zones with enough capacity for new servers
 version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - From the figures of the inventory P(opennebula.elastichosts.servers#inventory) (C(eh_capacity)), gives the names of
-    the zones in which the servers to come have room, the roomiest first; zones with the same room in the order of their
-    names. The list is empty when there is none.
-  - Room is measured by how often the whole wish fits in. What has no stated limit, or whose use is not known, does not
-    limit. Makes no call, so the figures are as old as the inventory; C(ansible.builtin.meta) with
+  - Returns the names of the zones that have enough capacity left for new servers, from the variable C(eh_capacity) of
+    the inventory P(opennebula.elastichosts.servers#inventory). The zone with the most capacity is first; zones with
+    equal capacity are sorted by name. The list is empty if there is none.
+  - Capacity is measured by how often all of what is needed fits in. Without a stated limit, or a known use, a measure
+    does not count. The lookup makes no call, so the figures are as old as the inventory; C(ansible.builtin.meta) with
     V(refresh_inventory) renews them.
 options:
   _terms:
-    description: Names of the zones to look at. All if none is named. One that the inventory left out has no room.
+    description: Names of the zones to consider, by default all. A zone that the inventory left out has no capacity.
     type: list
     elements: str
   servers:
-    description: Number of servers that are to come.
+    description: Number of new servers.
     type: float
     default: 1
   cores:
@@ -57,6 +57,7 @@ EXAMPLES = r"""
   gather_facts: false
   vars:
     zones: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) }}"
+    accounts: "{{ vault_accounts }}" # name of a zone -> credentials
   tasks:
     - name: There is no room
       ansible.builtin.fail:
@@ -65,7 +66,8 @@ EXAMPLES = r"""
 
     - name: Three servers in the roomiest zone
       opennebula.elastichosts.server:
-        zone: "{{ zones | first }}"
+        endpoint: "{{ eh_capacity[zones | first].endpoint }}"
+        auth: "{{ accounts[zones | first] }}"
         name: "web-{{ item }}"
         cpu: 2000
         mem: 1024
@@ -74,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: Names of the zones with room, the roomiest first.
+  description: Names of the zones with enough capacity, the one with the most first.
   type: list
   elements: str
 """
@@ -84,31 +86,32 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.plugins.lookup import LookupBase  # type: ignore[import-untyped]
 
-from ..plugin_utils.capacity import KINDS, CapacityError, Number, amounts, times
+from ..module_utils.capacity import MEASURES, Number, amounts, times
+from ..module_utils.options import InvalidOption
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
-    """Names of zones, the roomiest first."""
+    """Returns the names of zones, the one with the most capacity first."""
 
     def run(self, terms: List[Any], variables: Optional[Mapping[str, Any]] = None, **kwargs: Any) -> List[str]:
         self.set_options(var_options=variables, direct=kwargs)
-        wish = self._wish(kwargs)
+        need = self._need(kwargs)
         known = self._known(variables or {})
         unreachable = self._templated(variables or {}, "eh_unreachable") or {}
         for term in terms:
             if term not in known and term not in unreachable:
                 zones = ", ".join(sorted(known)) or "none"
                 raise AnsibleError(f"burst_capacity: no zone {term!r} in the inventory, its zones are: {zones}")
-        room = {name: times(known[name]["left"], wish) for name in known if not terms or name in terms}
-        return sorted((name for name, fits in room.items() if fits >= 1), key=lambda name: (-room[name], name))
+        fitting = {name: times(known[name]["left"], need) for name in known if not terms or name in terms}
+        return sorted((name for name, fits in fitting.items() if fits >= 1), key=lambda name: (-fitting[name], name))
 
-    def _wish(self, given: Mapping[str, Any]) -> Dict[str, Number]:
-        unknown = sorted(set(given) - set(KINDS))
+    def _need(self, given: Mapping[str, Any]) -> Dict[str, Number]:
+        unknown = sorted(set(given) - set(MEASURES))
         if unknown:
-            raise AnsibleError(f"burst_capacity: {unknown[0]!r} is no option, choose from {', '.join(KINDS)}")
+            raise AnsibleError(f"burst_capacity: {unknown[0]!r} is no option, choose from {', '.join(MEASURES)}")
         try:
-            return amounts({kind: self.get_option(kind) for kind in KINDS}, "burst_capacity")
-        except CapacityError as error:
+            return amounts({kind: self.get_option(kind) for kind in MEASURES}, "burst_capacity")
+        except InvalidOption as error:
             raise AnsibleError(str(error)) from None
 
     def _known(self, variables: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,11 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible's side of the collection: connection options, the task, check and diff, the shape of a failure.
+"""What all modules share: connection options, the task, check mode and diff, the form of a failure.
 
-A module is an argument spec, its documentation and one function `perform(task) -> Outcome`; everything that must be
-the same in all modules is here, once. `perform` knows no AnsibleModule: a module calls it in a process of its own
-(`run`), an action plugin in the controller's process (plugin_utils/in_process.py).
+A module is its documentation, an argument spec and one function `perform(task) -> Outcome`. `perform` does not use
+AnsibleModule: `run` calls it in a module, an action plugin (plugin_utils/in_process.py) in the controller's process.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ from typing import Any, Callable, Collection, Dict, List, Mapping, NamedTuple, O
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback, missing_required_lib  # type: ignore[import-untyped]
 
-from .connection import connect
+from .client_from_options import connect
 from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
 from .elastichosts.plan import Plan
 from .elastichosts.transport import HAS_REQUESTS
-from .elastichosts.zones import ZONES
-from .forms import InvalidOption
+from .options import InvalidOption
 
 try:
     import jmespath  # type: ignore[import-untyped]
@@ -32,7 +30,6 @@ else:
 
 CONNECTION = {
     "endpoint": {"type": "str", "fallback": (env_fallback, ["EHURI"])},
-    "zone": {"type": "str", "choices": list(ZONES)},
     "auth": {"type": "str", "no_log": True, "fallback": (env_fallback, ["EHAUTH"])},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
@@ -42,17 +39,17 @@ CONNECTION = {
 
 
 WAIT_TIMEOUT = 300
-"""Seconds for everything a task does, in modules that have no option for it."""
+"""Seconds for all calls of a task, in modules without the option `wait_timeout`."""
 
 
 class MissingLibrary(ConfigurationError):
-    """A Python library that only this task needs is not there."""
+    """A Python library that only this task needs is missing."""
 
     code = "library"
 
 
 class Outcome(NamedTuple):
-    """What a task did, or in check mode would do. `before` and `after` are the diff; None in modules that only read."""
+    """What a task did, or would do in check mode. `before` and `after` are the diff, None in modules that only read."""
 
     result: Dict[str, Any]
     changed: bool = False
@@ -62,9 +59,10 @@ class Outcome(NamedTuple):
 
 
 class Task:
-    """One task: its options, which of them are in the task at all, the cloud, and the time that is left.
+    """One task: its options, the client, and the deadline for all its calls.
 
-    `wrote` is set before a file of the machine is written. `tell` takes a line of progress for whoever watches.
+    `given`: names of the options that the task has, null or not. `warn` takes a warning, `tell` a line of progress.
+    `wrote` is set before a local file is written.
     """
 
     def __init__(
@@ -88,17 +86,17 @@ class Task:
         if seconds <= 0:
             raise InvalidOption("wait_timeout", f"{seconds} is out of range, give seconds above 0")
         self.deadline = Deadline(float(seconds), self.clock)
-        self.client = client_for(connection_of(params, given))
+        self.client = client_for({name: params.get(name) for name in CONNECTION})
         self._effects_before = self.client.transport.effects
 
     @property
     def touched(self) -> bool:
-        """Whether something was changed, or may have been: so a failure half-way is reported as a change."""
+        """Whether something was, or may have been, changed. A failure after that is reported as a change."""
         return self.wrote or self.client.transport.effects > self._effects_before
 
 
 class Definition(NamedTuple):
-    """A module: what it does, its own options (those of the connection come by themselves), and their constraints."""
+    """A module: its function, its options without those of the connection, and their constraints."""
 
     perform: Callable[[Task], Outcome]
     arguments: Mapping[str, Any]
@@ -110,7 +108,7 @@ class Definition(NamedTuple):
 
 
 class PartlyDone(Exception):
-    """A task that did a part and then failed: `error` says why, `result` what there is now."""
+    """Raised by a task that failed half-way: `error` is the reason, `result` says what exists now."""
 
     def __init__(self, error: ElasticHostsError, result: Mapping[str, Any]) -> None:
         super().__init__(str(error))
@@ -118,16 +116,8 @@ class PartlyDone(Exception):
         self.result = result
 
 
-def connection_of(params: Mapping[str, Any], given: Collection[str]) -> Dict[str, Any]:
-    """The connection options; a zone in the task goes before an endpoint from the environment."""
-    options = {name: params.get(name) for name in CONNECTION}
-    if options["zone"] and "endpoint" not in given:
-        options["endpoint"] = None
-    return options
-
-
 def result_of(definition: Definition, make_task: Callable[[], Task]) -> Dict[str, Any]:
-    """What the task ends with, in the shape that Ansible wants: `failed` and `msg` when it did not work out."""
+    """Run the task and return its result as Ansible expects it, with `failed` and `msg` after an error."""
     task = None
     try:
         task = make_task()
@@ -144,7 +134,7 @@ def failure_values(error: ElasticHostsError, task: Optional[Task]) -> Dict[str, 
 
 
 def run(definition: Definition) -> None:
-    """A module's main(): exits with the outcome of `perform`, or fails with one sentence and `failure`."""
+    """Run a module: exit with the outcome of `perform`, or fail with one sentence and `failure`."""
     module = _Module(definition.argument_spec, supports_check_mode=True, **definition.constraints)
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"))
@@ -157,7 +147,7 @@ def run(definition: Definition) -> None:
 
 
 def predicted(plan: Plan, properties: Mapping[str, str]) -> Dict[str, str]:
-    """In check mode: the properties that the object would have after `plan`; none when it would be gone."""
+    """Return the properties that the object would have after `plan`, for check mode; {} if it would be gone."""
     if any(step.verb == "destroy" for step in plan.steps):
         return {}
     kept = {key: value for key, value in properties.items() if key not in plan.before}
@@ -165,7 +155,7 @@ def predicted(plan: Plan, properties: Mapping[str, str]) -> Dict[str, str]:
 
 
 def exit_values(outcome: Outcome) -> Dict[str, Any]:
-    """The result of a task as Ansible wants it. The diff is always there; Ansible shows it in diff mode."""
+    """Return the result of a task as Ansible expects it. It always has the diff; Ansible shows it in diff mode."""
     values: Dict[str, Any] = {"changed": outcome.changed, **outcome.result}
     if outcome.before is not None or outcome.after is not None:
         values["diff"] = {
@@ -182,7 +172,7 @@ def _ordered(properties: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
 
 
 def listing(task: Task, key: str, views: List[Dict[str, Any]], identity: str = "uuid") -> Outcome:
-    """The outcome of an _info module: `views` narrowed to the `name` option, sorted, through the `query` option."""
+    """Return the outcome of an _info module: `views` with the name of the option `name`, sorted, after `query`."""
     name = task.params.get("name")
     found = [view for view in views if name is None or view["name"] == name]
     found.sort(key=lambda view: (view["name"], view[identity]))
@@ -190,7 +180,7 @@ def listing(task: Task, key: str, views: List[Dict[str, Any]], identity: str = "
 
 
 def query(expression: Optional[str], found: List[Dict[str, Any]]) -> List[Any]:
-    """`found` through a JMESPath expression; what comes out is a list, whatever the expression makes.
+    """Apply a JMESPath expression to `found`; a result that is not a list is put into one.
 
     Raises InvalidOption for an expression that does not parse or fit the data, MissingLibrary without jmespath.
     """
@@ -209,7 +199,7 @@ def query(expression: Optional[str], found: List[Dict[str, Any]]) -> List[Any]:
 
 
 class _Module(AnsibleModule):  # type: ignore[misc]
-    """Remembers which options are in the task: AnsibleModule makes no difference between absent and null."""
+    """Keeps the names of the options that the task has: AnsibleModule does not tell absent from null."""
 
     given: Collection[str] = ()
 

@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Makes and destroys servers until the group O(name) has as many members as the task says, several at a time.
+  - Creates and destroys servers, several at a time, until the group O(name) has the number of members that the task
+    asks for.
   - A member is a server with the key C(user:burst), which is the name of the group, and C(user:burst-number). It is
     called C(NAME-NUMBER), for example C(web-3). New members get the lowest numbers whose name no server has.
   - When members have to go, those that do not run go first, then the ones with the highest numbers. The drive and the
@@ -22,7 +23,6 @@ description:
     destroyed by the next run.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.server_options
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
@@ -202,7 +202,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     run,
 )
 
-from ..module_utils.burst_forms import (
+from ..module_utils.burst_options import (
     group_desired,
     group_differences,
     group_name,
@@ -214,8 +214,11 @@ from ..module_utils.burst_forms import (
 )
 from ..module_utils.elastichosts.groups import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.members import Done, Recipe, apply_group, look
-from ..module_utils.server_forms import COMMON_ARGUMENTS
+from ..module_utils.elastichosts.properties import DRIVE
+from ..module_utils.options import arguments_of
+from ..module_utils.server_options import COMMON_ARGUMENTS
 
+_OF_DRIVE = arguments_of(DRIVE)
 ARGUMENTS: Dict[str, Any] = {
     **COMMON_ARGUMENTS,
     "name": {"type": "str", "required": True},
@@ -223,8 +226,8 @@ ARGUMENTS: Dict[str, Any] = {
     "count": {"type": "int"},
     "image": {"type": "str"},
     "device": {"type": "str", "default": "ide:0:0"},
-    "size": {"type": "str"},
-    "tier": {"type": "str", "choices": ["disk", "ssd"]},
+    "size": _OF_DRIVE["size"],
+    "tier": _OF_DRIVE["tier"],
     "address": {"type": "str", "choices": ["auto", "static", "none"], "default": "auto"},
     "concurrency": {"type": "int", "default": 50},
     "wait": {"type": "bool", "default": True},
@@ -257,7 +260,7 @@ def perform(task: Task) -> Outcome:
 
 
 def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict[str, Any]:
-    """Make the plan true. Raises PartlyDone, with what there is then, when a part of it failed."""
+    """Execute the plan. Raises PartlyDone with the members that exist then, if a part of the plan failed."""
     done = apply_group(
         task.client,
         plan,
@@ -275,7 +278,7 @@ def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict
 
 
 def partly_done(group: Group, done: Done, result: Mapping[str, Any]) -> PartlyDone:
-    """The first failure, with the others beside it."""
+    """Return the first failure; its sentence mentions the others."""
     failed: List[Dict[str, Any]] = [
         {"name": failure.name, "msg": str(failure.error), "left": list(failure.left)} for failure in done.failures
     ]

@@ -17,7 +17,6 @@ description:
     V(auto) counts as one core.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.info_module
@@ -124,47 +123,50 @@ failure:
       sample: GET /servers/info
 """
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Sequence
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import Definition, Outcome, Task, run
 
-from ..module_utils.capacity_forms import MEASURE_NAMES, capacity, checked_limits, share, tags_in_use
-from ..module_utils.forms import InvalidOption
+from ..module_utils.capacity import MEASURES, OF_SERVERS, Number, amounts, left, stated, used
+from ..module_utils.elastichosts.drives import Drive
+from ..module_utils.elastichosts.servers import Server
 
 ARGUMENTS: Dict[str, Any] = {
-    "limits": {"type": "dict", "options": {name: {"type": "int"} for name in MEASURE_NAMES}},
+    "limits": {"type": "dict", "options": {name: {"type": "int"} for name in MEASURES}},
     "tag_limits": {"type": "dict"},
     "tags": {"type": "list", "elements": "str"},
 }
 
 
 def perform(task: Task) -> Outcome:
-    limits = checked_limits(task.params["limits"], "limits")
-    by_tag = {tag: limits_of(tag, wanted) for tag, wanted in (task.params["tag_limits"] or {}).items()}
+    limits = amounts(task.params["limits"], "limits")
+    by_tag = {tag: amounts(wanted, f"tag_limits.{tag}") for tag, wanted in (task.params["tag_limits"] or {}).items()}
     servers, drives = task.client.servers.info(), task.client.drives.info()
     asked = task.params["tags"]
-    tags = {*(tags_in_use(servers, drives) if asked is None else asked), *by_tag}
+    if asked is None:
+        asked = [tag for thing in (*servers, *drives) for tag in thing.tags]
     result = capacity(servers, drives, limits)
     result["tags"] = {
-        tag: capacity(*share(tag, servers, drives), by_tag.get(tag) or checked_limits(None, "")) for tag in sorted(tags)
+        tag: capacity(
+            [server for server in servers if tag in server.tags],
+            [drive for drive in drives if tag in drive.tags],
+            by_tag.get(tag, {}),
+        )
+        for tag in sorted({*asked, *by_tag})
     }
     return Outcome(result)
 
 
-def limits_of(tag: str, wanted: Any) -> Dict[str, Any]:
-    """The limits of one tag, which the argument spec cannot check. Raises InvalidOption."""
-    where = f"tag_limits.{tag}"
-    if not isinstance(wanted, Mapping):
-        raise InvalidOption(where, f"must be a dictionary with some of {', '.join(MEASURE_NAMES)}")
-    limits: Dict[str, Any] = {}
-    for name, limit in wanted.items():
-        if name not in MEASURE_NAMES:
-            raise InvalidOption(f"{where}.{name}", f"there is no such limit, choose one of {', '.join(MEASURE_NAMES)}")
-        try:
-            limits[name] = None if limit is None else int(str(limit))
-        except ValueError:
-            raise InvalidOption(f"{where}.{name}", f"{str(limit)!r} is not a whole number") from None
-    return checked_limits(limits, where)
+def capacity(servers: Sequence[Server], drives: Sequence[Drive], limits: Mapping[str, Number]) -> Dict[str, Any]:
+    """Return what these take, how much of it is taken by running servers, and what is left of the limits."""
+    taken = used(servers, drives)
+    running = used([server for server in servers if server.status == "active"], [])
+    return {
+        "used": taken,
+        "running": {name: running[name] for name in OF_SERVERS},
+        "limits": stated(limits),
+        "left": left(limits, taken),
+    }
 
 
 DEFINITION = Definition(perform, ARGUMENTS)

@@ -11,12 +11,11 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Brings one drive of an ElasticHosts account into the form that the task describes, and uploads an image to it.
-  - Only what the task names is compared and changed. An option that is left out keeps its value, O(readers) and
-    O(tags) are unset by V(null) or an empty list.
+  - Creates, changes, fills or destroys one drive of an ElasticHosts account.
+  - Only options that are in the task are compared and changed. O(readers) and O(tags) are unset by V(null) or an empty
+    list.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -255,7 +254,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     run,
 )
 
-from ..module_utils.drive_forms import drive_desired, drive_view
+from ..module_utils.drive_options import drive_desired, drive_view
 from ..module_utils.elastichosts import downloads
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
@@ -263,22 +262,16 @@ from ..module_utils.elastichosts.image_files import Image, checksum, inspect
 from ..module_utils.elastichosts.images import holds, upload
 from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
-from ..module_utils.forms import must_exist, wanted
+from ..module_utils.elastichosts.properties import DRIVE
+from ..module_utils.options import arguments_of, must_exist, wanted
 from ..module_utils.progress import by_steps
 
 ARGUMENTS: Dict[str, Any] = {
-    "name": {"type": "str"},
+    **arguments_of(DRIVE),
     "uuid": {"type": "str"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "size": {"type": "str"},
     "allow_shrink": {"type": "bool", "default": False},
-    "tier": {"type": "str", "choices": ["disk", "ssd"]},
-    "encryption": {"type": "str", "choices": ["aes-xts-plain", "none"]},
-    "claim_type": {"type": "str", "choices": ["exclusive", "shared"]},
-    "readers": {"type": "list", "elements": "str"},
-    "tags": {"type": "list", "elements": "str"},
     "user_keys": {"type": "dict", "no_log": False},
-    "avoid": {"type": "list", "elements": "str"},
     "extra": {"type": "dict"},
     "src": {"type": "path"},
     "source": {"type": "str"},
@@ -291,7 +284,7 @@ CONTENT_OF_UPLOADS = (CHECKSUM_KEY, PROGRESS_KEY)
 
 
 class Content(NamedTuple):
-    """What is to be done with the content of a drive: an image to upload, a source to copy, a file to download to."""
+    """The transfers of a task: an image to upload, a source to copy, a file to download to."""
 
     image: Optional[Image] = None
     source: Optional[Source] = None
@@ -299,7 +292,7 @@ class Content(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes that the drive needs at least."""
+        """Minimum size of the drive in bytes."""
         return self.image.size if self.image else self.source.size if self.source else 0
 
 
@@ -322,7 +315,7 @@ def perform(task: Task) -> Outcome:
 
 
 def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
-    """`asked` without what the drive has already."""
+    """Return `asked` without the content that the drive already has."""
     if current is None:
         return asked
     image = None if asked.image is None or holds(current, asked.image) else asked.image
@@ -332,7 +325,7 @@ def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
 
 
 def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Outcome:
-    """Make `plan` true and fill the drive; in check mode only say what that would do."""
+    """Execute `plan` and fill the drive; in check mode only report what that would do."""
     expected = Drive(predicted(plan, current.properties if current else {}))
     must_take(expected, content)
     if task.check_mode:
@@ -358,7 +351,7 @@ def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -
 
 
 def content_marks(content: Content) -> Dict[str, str]:
-    """The keys by which the drive would say what it holds. Reads the whole image: a real run knows it afterwards."""
+    """Return the keys that would describe the content of the drive. Reads the whole image for its checksum."""
     marks = {}
     if content.image is not None:
         marks[CHECKSUM_KEY] = checksum(content.image)
@@ -368,7 +361,7 @@ def content_marks(content: Content) -> Dict[str, str]:
 
 
 def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Any:
-    """The drive as it is then, and the bytes that were sent and received."""
+    """Return the drive after the transfers, and the numbers of bytes sent and received."""
     moved = {"sent": 0, "received": 0}
     drive = apply_drive(task.client, plan, current, task.deadline)
     if drive is None:
@@ -393,7 +386,7 @@ def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content
 
 
 def copied(task: Task, drive: Drive, source: Source) -> Drive:
-    """The drive once it is a whole copy of `source`. Meanwhile it says so, and what it held before counts no more."""
+    """Copy `source` onto the drive and return the drive. During the copy, a key marks its content as incomplete."""
     begun: Dict[str, Optional[str]] = {COPYING_KEY: source.drive.uuid}
     begun.update({key: None for key in (SOURCE_KEY, *CONTENT_OF_UPLOADS) if key in drive.properties})
     task.client.drives.set(drive.uuid, begun)
@@ -409,12 +402,12 @@ def copied(task: Task, drive: Drive, source: Source) -> Drive:
 
 
 def teller(task: Task, drive: Drive) -> Callable[[str], Callable[[int, int], None]]:
-    """A line per 5 % for whoever watches."""
+    """Return a function that makes a progress callback: one line for each 5 % (shown with -v)."""
     return lambda what: by_steps(lambda percent: task.tell(f"{drive.name or drive.uuid}: {what} {percent}%"))
 
 
 def must_take(drive: Drive, content: Content) -> None:
-    """Raises Refused, before anything is changed, when the drive (as it will be) cannot take the content or give it."""
+    """Raise Refused, before any change, if the drive as planned cannot take the content, or be downloaded."""
     label = f"drive {drive.name or drive.uuid!r}"
     what = "src" if content.image else "source"
     if content.size > drive.size:

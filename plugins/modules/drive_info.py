@@ -14,7 +14,6 @@ description:
   - Lists all drives, or the ones with a given name or UUID. A list without entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
@@ -96,10 +95,10 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     run,
 )
 
-from ..module_utils.drive_forms import drive_view
+from ..module_utils.drive_options import drive_view
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import MissingError
-from ..module_utils.forms import wanted
+from ..module_utils.options import wanted
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},

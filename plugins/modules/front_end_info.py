@@ -138,7 +138,7 @@ settings:
   description: What C(vmm_ehrc) and C(im_ehrc) say, without the key of the account.
   returned: success
   type: dict
-  sample: {EHURI: https://api-lon-p.elastichosts.com, EHCLOUD: 3f9c1b2a70de}
+  sample: {EHURI: https://eh.example.org, EHCLOUD: 3f9c1b2a70de}
 auth_is_set:
   description: Whether C(vmm_ehrc) holds the key of an account.
   returned: success
@@ -518,7 +518,7 @@ def account_problem(zone: Mapping[str, str]) -> str:
     if not ENDPOINT.fullmatch(zone["endpoint"]):
         return (
             f"The address{where} of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint,"
-            " for example to https://api-lon-p.elastichosts.com."
+            " for example to https://eh.example.org."
         )
     if not ACCOUNT.fullmatch(zone["auth"]):
         return (

@@ -15,7 +15,6 @@ description:
     entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
@@ -93,7 +92,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     run,
 )
 
-from ..module_utils.resource_forms import resource_view
+from ..module_utils.resource_options import resource_view
 
 ARGUMENTS: Dict[str, Any] = {
     "type": {"type": "str", "choices": ["ip", "vlan"]},

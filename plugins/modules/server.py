@@ -11,12 +11,11 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Brings one server of an ElasticHosts account into the state and form that the task describes.
-  - Only what the task names is compared and changed. An option that is left out keeps its value, an option that is
-    V(null) unsets the property, where the API can do without it.
+  - Creates, changes, starts, stops or destroys one server of an ElasticHosts account.
+  - Only options that are in the task are compared and changed. An option that is V(null) unsets the property, where the
+    API allows that.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.server_options
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
@@ -43,8 +42,8 @@ options:
       - V(present) makes sure that the server exists and has the given properties. A new server is started, an existing
         one is left running or stopped as it is.
       - V(started) and V(stopped) do the same and bring the server into that state. Stopping cuts the power.
-      - V(shutdown) is V(stopped) by way of the power button (ACPI), with the guest's cooperation. A server that does
-        not exist is created stopped.
+      - V(shutdown) is like V(stopped), but presses the power button (ACPI), which the guest has to react to. A server
+        that does not exist is created stopped.
       - V(restarted) shuts the server down and starts it again, V(reset) presses its reset button. A server that is not
         running is started.
       - V(absent) stops and destroys the server. Its drives are kept unless O(delete_drives) is set.
@@ -58,12 +57,13 @@ options:
     choices: [vm, container]
   persistent:
     description:
-      - Whether the server is kept when it stops. One that is not persistent vanishes then, its drives stay.
+      - Whether the server is kept when it stops. A server that is not persistent is destroyed when it stops, without
+        its drives.
       - A new server is persistent.
     type: bool
   drives:
     description:
-      - All drives of the server. Drives that it has beyond this list are detached, an empty list detaches all.
+      - All drives of the server. Drives that are not in this list are detached; an empty list detaches all.
     type: list
     elements: dict
     suboptions:
@@ -80,7 +80,7 @@ options:
         required: true
       media:
         description:
-          - What the guest sees.
+          - Whether the guest sees a disk or a CD-ROM drive.
         type: str
         choices: [disk, cdrom]
         default: disk
@@ -91,11 +91,11 @@ options:
     elements: str
   vnc_ip:
     description:
-      - V(auto) makes the console reachable by VNC on the old platform, which has this in place of O(vnc).
+      - V(auto) enables VNC on the old platform, which has this property instead of O(vnc).
     type: str
   folders:
     description:
-      - All folders of a container. Folders that it has beyond this list are taken away.
+      - All folders of a container. Folders that are not in this list are removed.
     type: list
     elements: dict
     suboptions:
@@ -106,18 +106,18 @@ options:
         required: true
       mount:
         description:
-          - Where the container sees it, V(/) for its root.
+          - Mount point in the container, V(/) for its root.
         type: str
         required: true
   ssh_key:
     description:
-      - Public key with which O(type=container) lets its root user in.
+      - Public SSH key of the root user of a O(type=container).
     type: str
   delete_drives:
     description:
       - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server names and
         drives of others are kept.
-      - The drives are destroyed before the server, so that a run that was cut off can be repeated.
+      - The drives are destroyed before the server, so that an interrupted run can be repeated.
     type: bool
     default: false
   wait:
@@ -127,8 +127,7 @@ options:
     default: true
   wait_timeout:
     description:
-      - Seconds that all waiting of the task may take together. When they are over the task fails and names the state
-        that was seen last.
+      - Time limit in seconds for the whole task. When it is exceeded, the task fails and names the last state.
     type: int
     default: 300
 seealso:
@@ -167,14 +166,14 @@ EXAMPLES = r"""
     mem: 2048
     restart: true
 
-- name: Take the console password and a key away, leave everything else
+- name: Remove the console password and a key, leave everything else
   opennebula.elastichosts.server:
     name: web
     password:
     user_keys:
       role:
 
-- name: Switch it off by the power button
+- name: Shut it down by the power button
   opennebula.elastichosts.server:
     name: web
     state: shutdown
@@ -190,7 +189,7 @@ EXAMPLES = r"""
 RETURN = r"""
 server:
   description:
-    - The server after the task, or in check mode as it would be. Empty when it is gone. Passwords are left out.
+    - The server after the task, in check mode as it would be; empty if it does not exist. Without passwords.
   returned: success
   type: dict
   contains:
@@ -264,7 +263,7 @@ server:
       type: dict
       sample: {"cpu": "2000", "name": "web", "status": "active"}
 actions:
-  description: What was done to the server, in this order, or in check mode would be done.
+  description: The actions on the server in their order, in check mode those that would be done.
   returned: success
   type: list
   elements: str
@@ -309,9 +308,10 @@ from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, plan_drive, plan_server, wait_address
 from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.names import is_uuid
+from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.forms import InvalidOption, must_exist, wanted
-from ..module_utils.server_forms import (
+from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
+from ..module_utils.server_options import (
     COMMON_ARGUMENTS,
     check_console,
     check_server,
@@ -324,11 +324,9 @@ from ..module_utils.server_forms import (
 STATES = ["present", "started", "stopped", "shutdown", "restarted", "reset", "absent"]
 ARGUMENTS: Dict[str, Any] = {
     **COMMON_ARGUMENTS,
-    "name": {"type": "str"},
+    **arguments_of(SERVER),
     "uuid": {"type": "str"},
     "state": {"type": "str", "choices": STATES, "default": "present"},
-    "type": {"type": "str", "choices": ["vm", "container"]},
-    "persistent": {"type": "bool"},
     "drives": {
         "type": "list",
         "elements": "dict",
@@ -338,8 +336,6 @@ ARGUMENTS: Dict[str, Any] = {
             "media": {"type": "str", "choices": ["disk", "cdrom"], "default": "disk"},
         },
     },
-    "boot": {"type": "list", "elements": "str"},
-    "vnc_ip": {"type": "str"},
     "folders": {
         "type": "list",
         "elements": "dict",
@@ -348,7 +344,6 @@ ARGUMENTS: Dict[str, Any] = {
             "mount": {"type": "str", "required": True},
         },
     },
-    "ssh_key": {"type": "str", "no_log": False},
     "delete_drives": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 300},
@@ -373,7 +368,7 @@ def perform(task: Task) -> Outcome:
 
 
 def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
-    """The wanted properties in the API's keys."""
+    """Return the properties that the server is to have, by the API's keys."""
     uuids = drive_uuids(task, named_drives(task.params))
     have = current.properties if current else {}
     desired = server_desired(task.params, task.given, have, uuids)
@@ -382,7 +377,7 @@ def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
 
 
 def drive_uuids(task: Task, drives: Iterable[str]) -> Dict[str, str]:
-    """UUID or name of drives -> UUID; own drives go before standard drives. One listing for all names."""
+    """Return the UUIDs of drives by UUID or name. Own drives come before standard drives; one listing for all names."""
     found = {drive: drive.lower() for drive in drives if is_uuid(drive)}
     missing = [drive for drive in drives if not is_uuid(drive)]
     for room in (task.client.drives, task.client.standard_drives):
@@ -396,7 +391,7 @@ def drive_uuids(task: Task, drives: Iterable[str]) -> Dict[str, str]:
     for name in missing:
         if not task.check_mode:
             raise InvalidOption("drives", f"no drive is called {name!r}; create it first, or correct the name")
-        # An earlier task of this play may be what creates it.
+        # In check mode, an earlier task of this play may be the one that would create the drive.
         task.warn(f"no drive is called {name!r} yet, the real run needs it")
         found[name] = name
     return found
@@ -410,7 +405,7 @@ def one_of(name: str, uuids: List[str]) -> str:
 
 
 def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
-    """The account's own disks of the server that no other server names."""
+    """Return the account's own disks of the server, without those that another server names."""
     if current is None:
         return []
     disks = {uuid for device, uuid in current.drives.items() if current.properties.get(device + ":media") != "cdrom"}
@@ -422,7 +417,7 @@ def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
 
 
 def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive]) -> Optional[Server]:
-    """Make the plan true. Drives go between the stop and the end of their server, so that a cut run can be repeated."""
+    """Execute the plan. Destroys drives after the stop and before their server: an interrupted run can be repeated."""
     if not plan.changed:
         return current
     server = current
@@ -437,7 +432,7 @@ def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Dr
 
 
 def with_address(task: Task, plan: Plan, server: Server) -> Server:
-    """The server once it has the address that DHCP gives it, which may come later than its start."""
+    """Wait for the address from DHCP, which may come later than the start, and return the server with it."""
     if server.address or plan.steps[-1].verb not in ("create", "start") or not server.properties.get("nic:0:dhcp"):
         return server
     return wait_address(task.client, server.uuid, task.deadline)

@@ -14,7 +14,6 @@ description:
   - Lists all servers, or the ones with a given name or UUID. A list without entries is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.query
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
@@ -98,8 +97,8 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
 
 from ..module_utils.elastichosts.errors import MissingError
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.forms import wanted
-from ..module_utils.server_forms import server_view
+from ..module_utils.options import wanted
+from ..module_utils.server_options import server_view
 
 ARGUMENTS: Dict[str, Any] = {
     "name": {"type": "str"},

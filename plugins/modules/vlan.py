@@ -11,11 +11,10 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Brings one VLAN of an ElasticHosts account into the state and form that the task describes.
+  - Brings one VLAN of an ElasticHosts account into the state that the task describes.
   - It is not destroyed as long as a server names it, running or not.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
-  - opennebula.elastichosts.connection.zone
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
@@ -121,7 +120,7 @@ failure:
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import Definition, Outcome, Task, run
 
-from ..module_utils.resource_forms import RESOURCE_ARGUMENTS, VLAN, perform_resource
+from ..module_utils.resource_options import RESOURCE_ARGUMENTS, VLAN, perform_resource
 
 ARGUMENTS = {**RESOURCE_ARGUMENTS, "uuid": {"type": "str"}}
 

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server as a host: its name, variables and groups. Pure functions, plain JSON, no secrets."""
+"""Converts a server to a host: name, variables and groups. Pure functions; plain JSON without secrets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Opt
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.names import is_address, is_uuid
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.server_forms import server_view
+from ..module_utils.server_options import server_view
 
 Identity = Tuple[str, str]
 """Zone and UUID."""
@@ -20,7 +20,7 @@ Identity = Tuple[str, str]
 ALL_SERVERS = "elastichosts"
 BURST = "opennebula_burst"
 OWN_GROUPS = (ALL_SERVERS, ALL_SERVERS + "_active", ALL_SERVERS + "_stopped", BURST)
-# A server of this name would take the place of the controller, or of a variable scope, in every play.
+# A host of this name would replace the controller, or a group that every play has.
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "all", "ungrouped"})
 VLAN_ADDRESS = "vlan-address"
 _NOT_IN_HOST = re.compile(r"[^\w.-]")
@@ -29,7 +29,10 @@ _NOT_IN_GROUP = re.compile(r"\W")
 
 
 def host_names(wishes: Mapping[Identity, str], taken: Collection[str]) -> Dict[Identity, str]:
-    """A name of its own for each server, the same in every run whatever the order of the listing."""
+    """Return a unique name for each server, independent of the order of the listing.
+
+    `wishes`: the names that the servers should have. `taken`: names that no host may have.
+    """
     plain = {identity: _NOT_IN_HOST.sub("_", wish) for identity, wish in wishes.items()}
     names = dict(plain)
     longer: Sequence[Callable[[Identity], str]] = (
@@ -46,7 +49,7 @@ def host_names(wishes: Mapping[Identity, str], taken: Collection[str]) -> Dict[I
 
 
 def server_facts(server: Server, zone: str, drives: Optional[Mapping[str, Drive]]) -> Dict[str, Any]:
-    """What is known of a server, in the form of the server_info module, with its zone; `drives` by UUID, if asked."""
+    """Return a server in the form of the module server_info, with its zone, and details of its drives if given."""
     view = server_view(server)
     view["zone"] = zone
     if drives is not None:
@@ -58,7 +61,7 @@ def server_facts(server: Server, zone: str, drives: Optional[Mapping[str, Drive]
 
 
 def host_variables(view: Mapping[str, Any], connect_with: Iterable[str] = ("public",)) -> Dict[str, Any]:
-    """All variables of a host, from its facts. `connect_with`: kinds of address for ansible_host, the best first."""
+    """Return the variables of a host. `view`: its facts; `connect_with`: kinds of ansible_host, the best first."""
     properties: Mapping[str, str] = view["properties"]
     variables: Dict[str, Any] = {_variable(key): properties[key] for key in sorted(properties)}
     variables.update(("eh_" + key, value) for key, value in view.items() if key != "properties")
@@ -80,13 +83,13 @@ def _public(view: Mapping[str, Any]) -> Optional[str]:
 
 
 def _static(view: Mapping[str, Any]) -> Optional[str]:
-    """The address that the first interface is bound to, which it keeps over a restart."""
+    """Return the static address of the first interface."""
     bound = view["properties"].get("nic:0:dhcp", "")
     return bound if is_address(bound) else None
 
 
 def _vlan(view: Mapping[str, Any]) -> Optional[str]:
-    """The API gives out no addresses on VLANs: one it shows all the same, or the one noted in a user key."""
+    """Return the address on a VLAN. The API assigns none there: a user key has it, or the API shows it anyway."""
     for nic in view["nics"]:
         address = nic.get("ip", "")
         if "vlan" in nic and is_address(address):
@@ -103,7 +106,7 @@ ADDRESSES: Mapping[str, Callable[[Mapping[str, Any]], Optional[str]]] = {
 
 
 def host_groups(variables: Mapping[str, Any]) -> Tuple[str, ...]:
-    """Groups by status, tag and owner; that of the zone is the zone's."""
+    """Return the groups by status, tag and owner. The caller adds the group of the zone."""
     groups: List[str] = [ALL_SERVERS, f"{ALL_SERVERS}_{_word(variables['eh_status'])}"]
     groups += [f"{ALL_SERVERS}_tag_{_word(tag)}" for tag in variables["eh_tags"]]
     if variables["eh_one_vm"] is not None:

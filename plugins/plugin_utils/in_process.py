@@ -1,16 +1,17 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The second door to every module: the same work, done in the controller's process.
+"""The base of the action plugins: runs the work of a module in the controller's process.
 
-A module costs some 300 ms before it makes its first call: shells, a temporary folder, a new Python, its imports. Where
-the connection is local none of that is needed. The items of a loop share one process, so they share the connections to
-the cloud as well. Everywhere else (a remote host, become, async, a changed environment) the module itself is run; both
-give the same result, because both call the same function.
+A module needs some 300 ms before its first call: shells, a temporary folder, a new Python, its imports. On a local
+connection this plugin does the same work without them, and all items of a loop share their connections to the cloud.
+In all other cases (a remote host, become, async, a changed environment) Ansible runs the module itself. Both ways give
+the same result: they call the same function with the same options.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,22 +20,29 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 from ansible import constants  # type: ignore[import-untyped]
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator  # type: ignore[import-untyped]
+from ansible.module_utils.common.json import (  # type: ignore[import-untyped]
+    Direction,
+    get_module_decoder,
+    get_module_encoder,
+)
 from ansible.module_utils.common.parameters import remove_values  # type: ignore[import-untyped]
 from ansible.module_utils.errors import UnsupportedError  # type: ignore[import-untyped]
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]
 from ansible.utils.display import Display  # type: ignore[import-untyped]
 
-from ..module_utils.connection import connect
+from ..module_utils.client_from_options import connect
 from ..module_utils.elastichosts.client import ElasticHosts
 from ..module_utils.elastichosts.transport import HAS_REQUESTS
 from ..module_utils.module import Definition, Task, result_of
 
 OWN_ENVIRONMENT = frozenset({"EHURI", "EHAUTH"})
-"""Variables that a task's `environment` may set without a process of its own."""
+"""Variables that a task's `environment` may set here; any other variable needs a process of its own."""
+PROFILE = "legacy"
+"""How options are encoded for a module that asks for nothing else, as those of this collection."""
 
 
 class InProcess(ActionBase):  # type: ignore[misc]
-    """The base of this collection's action plugins; each says only which module it is."""
+    """Each action plugin of this collection is a subclass that only names the `definition` of its module."""
 
     definition: Definition
     _supports_async = True
@@ -43,17 +51,17 @@ class InProcess(ActionBase):  # type: ignore[misc]
     def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         super().run(None, task_vars)
         environment = self._environment()
-        if not self._can_be_here(environment):
-            return self._module(task_vars)
+        if not self._can_run_here(environment):
+            return self._run_module(task_vars)
         with overlaid(environment):
-            return self._here(task_vars or {})
+            return self._run_here(task_vars or {})
 
     def _environment(self) -> Dict[str, str]:
         found: Dict[str, str] = {}
         self._compute_environment_string(found)
         return {str(name): str(value) for name, value in found.items()}
 
-    def _can_be_here(self, environment: Mapping[str, str]) -> bool:
+    def _can_run_here(self, environment: Mapping[str, str]) -> bool:
         connection = self._connection
         return (
             HAS_REQUESTS
@@ -63,7 +71,7 @@ class InProcess(ActionBase):  # type: ignore[misc]
             and OWN_ENVIRONMENT.issuperset(environment)
         )
 
-    def _module(self, task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
+    def _run_module(self, task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
         wrap_async = bool(self._task.async_val) and not self._connection.has_native_async
         try:
             return dict(self._execute_module(task_vars=task_vars, wrap_async=wrap_async))
@@ -71,8 +79,8 @@ class InProcess(ActionBase):  # type: ignore[misc]
             if not wrap_async:
                 self._remove_tmp_path(self._connection._shell.tmpdir)
 
-    def _here(self, task_vars: Mapping[str, Any]) -> Dict[str, Any]:
-        given = plain(self._task.args)
+    def _run_here(self, task_vars: Mapping[str, Any]) -> Dict[str, Any]:
+        given = self._options()
         constraints = self.definition.constraints
         validated = ArgumentSpecValidator(self.definition.argument_spec, **constraints).validate(given)
         secrets = validated._no_log_values
@@ -92,9 +100,20 @@ class InProcess(ActionBase):  # type: ignore[misc]
                     client_for=pooled,
                 ),
             )
-        if tells_options(task_vars):
+        if returns_options(task_vars):
             result["invocation"] = {"module_args": params}
         return public(result, secrets, warnings)
+
+    def _options(self) -> Dict[str, Any]:
+        """Return the options as the module would read them, after Ansible has sent them as JSON."""
+        try:
+            sent = json.dumps(self._task.args, cls=get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE))
+        except TypeError as error:
+            raise AnsibleError(
+                f"Failed to serialize arguments for the {self._task.resolved_action!r} module."
+            ) from error
+        options: Dict[str, Any] = json.loads(sent, cls=get_module_decoder(PROFILE, Direction.CONTROLLER_TO_MODULE))
+        return options
 
     def _sentence(self, validated: Any) -> str:
         message = str(validated.errors.msg)
@@ -103,8 +122,8 @@ class InProcess(ActionBase):  # type: ignore[misc]
         return message
 
 
-def tells_options(task_vars: Mapping[str, Any]) -> bool:
-    """Are the options part of the result? Since ansible-core 2.20 that is a setting, before it they always were."""
+def returns_options(task_vars: Mapping[str, Any]) -> bool:
+    """Return whether the result has the options: always before ansible-core 2.20, since then a setting decides."""
     try:
         return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
     except AnsibleError:
@@ -112,7 +131,7 @@ def tells_options(task_vars: Mapping[str, Any]) -> bool:
 
 
 def public(result: Dict[str, Any], secrets: Any, warnings: List[str]) -> Dict[str, Any]:
-    """`result` as a module would print it: without the values of no_log options, truth values and null untouched."""
+    """Return `result` without the values of no_log options. As in a module, booleans and null at the top stay."""
     kept = {key: value for key, value in result.items() if value is None or isinstance(value, bool)}
     cleaned: Dict[str, Any] = {**remove_values(result, secrets), **kept}
     if warnings:
@@ -120,21 +139,9 @@ def public(result: Dict[str, Any], secrets: Any, warnings: List[str]) -> Dict[st
     return cleaned
 
 
-def plain(value: Any) -> Any:
-    """A task's options as a module gets them: only the types of JSON, without Ansible's tags and lazy containers."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set)):
-        return [plain(item) for item in value]
-    for kind in (bool, int, float):
-        if isinstance(value, kind):
-            return kind(value)
-    return value if value is None else str(value)
-
-
 @contextmanager
 def overlaid(environment: Mapping[str, str]) -> Iterator[None]:
-    """The process's environment with `environment` over it: a worker does one task at a time."""
+    """Add `environment` to the process's environment. A worker of Ansible runs one task at a time."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
@@ -148,11 +155,11 @@ def overlaid(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def pooled(options: Mapping[str, Any]) -> ElasticHosts:
-    """One client, with its open connections, for all tasks of this process that call the same account the same way."""
+    """Return one client, with its open connections, for all tasks of this process with the same connection options."""
     return _client(os.getpid(), tuple(sorted(options.items())))
 
 
 @lru_cache(maxsize=8)
 def _client(process: int, options: Tuple[Tuple[str, Any], ...]) -> ElasticHosts:
-    """`process` keeps a fork from sharing the sockets of its parent."""
+    """`process` keeps a forked process from using the sockets of its parent."""
     return connect(dict(options))

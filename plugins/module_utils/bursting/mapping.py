@@ -14,7 +14,8 @@ from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
 
 from ..elastichosts.drives import Drive
 from ..elastichosts.ensure import plan_server
-from ..elastichosts.servers import DEVICE, Server, number
+from ..elastichosts.servers import Server, number
+from ..elastichosts.values import DEVICE
 from ..elastichosts.wire import Properties
 from ..opennebula.conf import ConfError, parse
 from ..opennebula.errors import TemplateError

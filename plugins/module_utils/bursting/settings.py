@@ -202,7 +202,7 @@ class HostSettings:
 
     @property
     def endpoint(self) -> str:
-        return self.text("EHURI", "https://api-lon-p.elastichosts.com")
+        return self.text("EHURI", "https://eh.example.org")
 
     @property
     def zone(self) -> str:

@@ -9,11 +9,11 @@ from typing import Callable, List, Mapping, Optional, TypeVar
 
 from .client import ElasticHosts
 from .clock import Deadline
-from .compare import drive_changes, resource_changes, server_changes
 from .drives import Drive
 from .errors import AnswerLost, MissingError, WaitTimeout
 from .once import change_once, create_once
 from .plan import Plan, Step
+from .properties import drive_changes, resource_changes, server_changes
 from .resources import Resource
 from .servers import Server
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from .apply import apply_drive, apply_resource, apply_server, wait_address, wait_for, wait_imaged, wait_status
 from .clock import Deadline
-from .compare import parse_size, rounded
 from .errors import Refused
 from .once import change_once, create_once
 from .plan import DRIVE_STATES, SERVER_STATES, Plan, Step, plan_drive, plan_resource, plan_server
+from .values import parse_size, rounded
 
 __all__ = [
     "DRIVE_STATES",

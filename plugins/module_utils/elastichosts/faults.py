@@ -25,7 +25,7 @@ from .errors import (
     ThrottledError,
     TransportError,
 )
-from .names import SECRET_KEYS
+from .properties import SECRET_KEYS
 
 TEXT_LIMIT = 300
 NEVER_BEFORE_ANSWER = (

@@ -13,8 +13,6 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple, TypeVar
 from .errors import ConfigurationError, MissingError, NotUnique
 
 T = TypeVar("T")
-SECRET_KEYS = frozenset({"password", "vnc:password"})
-"""Properties whose values reach no log, no text and no result."""
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _SEGMENT = re.compile(r"[0-9A-Za-z:_-][0-9A-Za-z.:_-]*")
 

@@ -6,25 +6,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
-from .compare import Wanted, drive_changes, is_off, parse_size, resource_changes, rounded, server_changes
 from .drives import Drive
 from .endpoint import HIDDEN
 from .errors import Refused
-from .names import SECRET_KEYS
+from .properties import (
+    DRIVE,
+    SECRET_KEYS,
+    SERVER,
+    Changes,
+    Wanted,
+    drive_changes,
+    hidden,
+    is_live,
+    property_of,
+    resource_changes,
+    server_changes,
+)
 from .resources import Resource
 from .servers import Server
+from .values import is_off, parse_size, rounded
 
 SERVER_STATES = ("present", "started", "stopped", "shutdown", "restarted", "reset", "absent")
 DRIVE_STATES = RESOURCE_STATES = ("present", "absent")
-LIVE_KEYS = frozenset({"name", "cpu", "persistent", "tags", *SECRET_KEYS})
-"""What an active server lets itself be told, beside user:* (elastichosts-api 2.2)."""
 NEEDED = ("cpu", "mem")
-FIXED_DRIVE_KEYS = {
-    "tier": "make a new drive in the other tier and image this one onto it",
-    "encryption:cipher": "make a new drive with the other cipher and image this one onto it",
-}
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,6 @@ class Plan:
         return bool(self.steps)
 
 
-def hidden(properties: Mapping[str, Any]) -> Dict[str, Any]:
-    """`properties` with the values of secret keys hidden."""
-    return {key: HIDDEN if key in SECRET_KEYS and value else value for key, value in properties.items()}
-
-
 def plan_server(
     desired: Wanted, state: str, current: Optional[Server], *, restart: bool = False, force: bool = False
 ) -> Plan:
@@ -72,8 +73,7 @@ def plan_server(
     if state == "absent":
         return _gone(_stop_first(current), current.properties)
     changes = server_changes(desired, current.properties)
-    if "type" in changes:
-        raise Refused(f"{_label(current)}: the type cannot be changed: destroy it and create it anew")
+    _check_fixed(SERVER, changes, _label(current))
     cold = sorted(key for key in changes if not is_live(key))
     down = "stop" if force or current.status != "active" else "shutdown"
     route = ROUTES[state].get(current.status, ROUTES[state]["other"])
@@ -100,14 +100,16 @@ ROUTES: Dict[str, Dict[str, Tuple[str, ...]]] = {
 """Wanted state -> status found -> verbs; "down" is a shutdown, or a stop where there is no guest to ask."""
 
 
-def is_live(key: str) -> bool:
-    """May it be changed while the server runs?"""
-    return key in LIVE_KEYS or key.startswith("user:")
-
-
 def _known(state: str, states: Tuple[str, ...], kind: str) -> None:
     if state not in states:
         raise Refused(f"a {kind} has no state {state!r}: choose one of {', '.join(states)}")
+
+
+def _check_fixed(kind: str, changes: Changes, label: str) -> None:
+    for key in changes:
+        advice = property_of(kind, key).fixed
+        if advice:
+            raise Refused(f"{label}: {key} cannot be changed after creation: {advice}")
 
 
 def _label(current: Server) -> str:
@@ -193,9 +195,7 @@ def plan_drive(desired: Wanted, state: str, current: Optional[Drive], *, allow_s
             raise Refused(f"{label} is in use by {' '.join(current.claimed)}: stop or destroy that server first")
         return _gone([], current.properties)
     changes = drive_changes(desired, current.properties)
-    for key, advice in FIXED_DRIVE_KEYS.items():
-        if key in changes:
-            raise Refused(f"{label}: {key} cannot be changed after creation: {advice}")
+    _check_fixed(DRIVE, changes, label)
     size = changes.get("size")
     if size is not None:
         _check_size(int(size), current, label, allow_shrink)

@@ -11,16 +11,15 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import names
 from .errors import ProtocolError
-from .names import SECRET_KEYS
+from .properties import SECRET_KEYS
 from .transport import Reply, Transport
+from .values import DEVICE, is_off
 
-DEVICE = re.compile(r"ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7]")
 _ADDRESS_KEYS = tuple((f"nic:{nic}:dhcp:ip", f"nic:{nic}:ip", f"nic:{nic}:dhcp") for nic in range(4))
 """by interface: what tells its address, the newest platform's key first (elastichosts-api 8)"""
 NIC = re.compile(r"nic:([0-3]):(.+)")
 SERVER_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 """a UUID, or nearly: it goes into paths, and as one word to others"""
-FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +62,7 @@ class Server:
     @property
     def persistent(self) -> bool:
         """Does it survive its own stop? If not, the cloud destroys it then."""
-        return self.properties.get("persistent", "").lower() not in FALSE
+        return not is_off(self.properties.get("persistent"))
 
     @property
     def started(self) -> Optional[int]:

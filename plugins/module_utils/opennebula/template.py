@@ -13,10 +13,11 @@ import re
 from functools import partial
 from typing import Callable, Dict, List, Mapping, NamedTuple, Set, Tuple
 
+from ..elastichosts.properties import SECRET_KEYS
+from ..elastichosts.values import DEVICE
 from .errors import TemplateError
 
-# Numbers of buses and units: elastichosts-api 3.
-_DEVICE = re.compile(r"(ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7])\Z")
+_DEVICE = re.compile(rf"({DEVICE.pattern})\Z")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\Z")
 _MODEL_KEY = re.compile(r"nic:[0-3]:model\Z")
 _DHCP_KEY = re.compile(r"nic:[0-3]:dhcp\Z")
@@ -149,7 +150,7 @@ ATTRIBUTES: Mapping[str, Attribute] = {
     "VNCPASSWORD": Attribute(
         partial(_prefixed, "vnc:password", re.compile(r"\S+\Z")),
         '"vnc:password SECRET", a secret without blanks',
-        secret=True,
+        secret="vnc:password" in SECRET_KEYS,
     ),
     "SMP": Attribute(_smp, "a number of cores, or auto"),
     "PERSISTENT": Attribute(_persistent, "YES or NO"),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs tasks with ansible-playbook, through one door or the other, and reads their results back."""
+"""Runs tasks with ansible-playbook, in the controller or as modules, and reads their results back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 
 from tests.support.collection import COLLECTIONS
 
@@ -20,6 +21,25 @@ Result = dict[str, Any]
 PREFIX = "opennebula.elastichosts."
 NO_INTERPRETER = "/no/such/python"
 """With this a module cannot run at all: what works all the same was done in the controller's process."""
+
+
+VAULT_PASSWORD = "of the vault"
+
+
+class Vault(str):
+    """A text that the play holds encrypted, as `!vault`."""
+
+
+class Dumper(yaml.SafeDumper):
+    pass
+
+
+def _encrypted(dumper: Dumper, text: Vault) -> yaml.Node:
+    vault = VaultLib([("default", VaultSecret(VAULT_PASSWORD.encode()))])
+    return dumper.represent_scalar("!vault", vault.encrypt(str(text)).decode(), style="|")
+
+
+Dumper.add_representer(Vault, _encrypted)
 
 
 class Play:
@@ -52,14 +72,18 @@ class Play:
         )
         book = self.folder / "play.yml"
         play = {"hosts": "localhost", "gather_facts": False, "vars": {"ansible_python_interpreter": interpreter}}
-        book.write_text(yaml.safe_dump([{**play, **self.play, "tasks": steps}]))
+        book.write_text(yaml.dump([{**play, **self.play, "tasks": steps}], Dumper=Dumper))
+        password = self.folder / "password"
+        password.write_text(VAULT_PASSWORD)
         command = [str(Path(sys.executable).parent / "ansible-playbook"), str(book), "-e", json.dumps(variables)]
+        command += ["--vault-password-file", str(password)]
         done = subprocess.run(
             [*command, *arguments],
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith(("EH", "ANSIBLE_"))},
                 "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
                 "ANSIBLE_LOCALHOST_WARNING": "0",
+                "ANSIBLE_PIPELINING": "1",
                 "ANSIBLE_NOCOLOR": "1",
                 "ANSIBLE_HOME": str(self.folder / "home"),
             },

@@ -14,8 +14,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
 @pytest.mark.parametrize(
     ("given", "base"),
     [
-        ("https://api-lon-p.elastichosts.com/", "https://api-lon-p.elastichosts.com"),
-        ("https://api.lon-p.elastichosts.com", "https://api.lon-p.elastichosts.com"),
+        ("https://eh.example.org/", "https://eh.example.org"),
         (" HTTP://127.0.0.1:8099/ ", "http://127.0.0.1:8099"),
         ("https://us-east.crosspeer.com/api/", "https://us-east.crosspeer.com/api"),
         ("http://[::1]:8099", "http://[::1]:8099"),

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.compare import server_changes
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import Refused
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.plan import (
     DRIVE_STATES,
     SERVER_STATES,
     Plan,
-    is_live,
     plan_drive,
     plan_server,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.properties import (
+    is_live,
+    server_changes,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 
@@ -257,7 +259,7 @@ def test_a_server_that_shall_become_persistent_is_made_so_before_it_goes_down() 
 
 
 def test_the_type_of_a_server_is_for_ever() -> None:
-    with pytest.raises(Refused, match="the type cannot be changed"):
+    with pytest.raises(Refused, match="type cannot be changed after creation"):
         plan_server({"type": "container"}, "present", server())
 
 

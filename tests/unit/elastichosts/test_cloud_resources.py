@@ -8,10 +8,9 @@ import threading
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import ensure, errors, zones
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import ensure, errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.endpoint import parse_endpoint
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.once import is_late
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.resources import Resource
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
@@ -126,12 +125,3 @@ def test_a_read_time_out_counts_as_late(relay: Relay) -> None:
         hasty.drives.create({"size": "4M"})
     assert is_late(caught.value)
     assert not is_late(errors.AnswerLost("the connection broke"))
-
-
-def test_every_zone_is_an_address_of_its_own() -> None:
-    addresses = {zones.zone_endpoint(zone) for zone in zones.ZONES}
-    assert len(addresses) == len(zones.ZONES) == 11
-    assert zones.zone_endpoint("lon-p") == "https://api-lon-p.elastichosts.com"
-    assert all(parse_endpoint(address) == address for address in addresses)
-    with pytest.raises(errors.ConfigurationError, match="'mars' is no zone: choose one of ams-e, "):
-        zones.zone_endpoint("mars")

@@ -1,84 +1,61 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The constructed options: the same as Ansible's own, whatever the expressions and the data, and asked less often."""
+"""The constructed options give what Ansible's own plugin `constructed` gives, and compile each expression once."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+import yaml
+from ansible.template import Templar, trust_as_template
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.plugin_utils import constructing, expressions
-from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.compiling import Compiler
-from tests.unit.inventory.stock import Hosts, Plugin, constructed
+from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.constructing import compiled_once
+from tests.support.endpoint import Endpoint
+from tests.unit.inventory.parse import Parsed, parse, write
 
-# --- Data: few values, so that hosts are alike, and among them those that only look alike ---
-
-SCALARS = st.sampled_from(
-    ["", "a", "b", "web", "1", 1, True, 0, False, 1.0, None, "{{ 6 * 7 }}", "{% x %}", "#jinja2: x", "Ünï", "a-b", 12]
-)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "x", "keys", "a b"]), inner, max_size=3)
-    ),
-    max_leaves=4,
-)
-VARIABLES = st.fixed_dictionaries(
-    {"eh_mem": st.sampled_from([512, 1024, 2048]), "eh_status": st.sampled_from(["active", "stopped"])},
-    optional={
-        "eh_tags": st.lists(st.sampled_from(["front", "test", "{{ x }}", "a-b"]), max_size=2),
-        "eh_user_keys": st.dictionaries(st.sampled_from(["role", "one-vm", "items"]), SCALARS, max_size=2),
-        "eh_nics": st.lists(st.fixed_dictionaries({"model": st.sampled_from(["e1000", "virtio"])}), max_size=2),
-        "v": VALUES,
-        "w": SCALARS,
-    },
-)
-FLEETS: st.SearchStrategy[Hosts] = st.lists(VARIABLES, min_size=1, max_size=6).map(
-    lambda several: {f"host{number}": variables for number, variables in enumerate(several)}
-)
+SERVERS: list[dict[str, str]] = [
+    {"name": "web-1", "tags": "front test", "user:role": "web"},
+    {"name": "web-2", "tags": "front", "user:role": "web", "nic:0:model": "virtio", "mem": "2048"},
+    {"name": "db-1", "tags": "{{x}} a-b", "user:role": "{{ 6 * 7 }}", "mem": "1024"},
+    {"name": "zeta", "user:one-cloud": "c1", "user:one-vm": "7", "user:role": "{% x %}", "user:items": "1"},
+    {"name": "Übel", "user:role": "#jinja2: x", "user:port": "12", "user:yes": "true"},
+]
 
 # --- Expressions: whole ones, and some that are put together ---
 
 WHOLE = st.sampled_from(
     """
-    eh_mem;v;w;eh_tags;eh_user_keys.role;eh_user_keys['one-vm'];eh_user_keys.items;eh_nics[0].model
-    eh_nics[-1]['model'];v.x.y;v[0];v.role;v.keys;v['keys'];no_such;no_such.deeper;omit;None;true;'text';-eh_mem
-    inventory_hostname;inventory_hostname ~ '.example.com';group_names;group_names | length;vars['eh_mem'];eh_mem * 2
-    eh_mem // 512;eh_status ~ '-' ~ w;eh_tags | join(',');eh_tags | map('upper') | list
-    eh_tags | select('match', 'f') | list;v | default('none');v | default(omit);w | string;w | type_debug;v | to_json
-    eh_user_keys.get('role', 'x');eh_user_keys.items() | list;eh_user_keys | dict2items;eh_status.upper()
-    eh_status.split('t');w == 1;w is defined;w is none;'front' in eh_tags;'front' in (eh_tags | default([]))
-    eh_mem > 600 and eh_status == 'active';[w, eh_mem];{'a': w, eh_status: v};(w, 1);w if eh_mem > 600 else v
-    range(eh_mem // 512) | list;dict(a=w);eh_mem | bool;lookup('ansible.builtin.vars', 'eh_mem')
-    query('ansible.builtin.items', [1, w]);eh_nics | map(attribute='model') | list
-    eh_nics | selectattr('model', 'equalto', 'e1000') | list;w | ansible.builtin.bool;eh_tags[:1];eh_tags | first
-    {{ w }};{{ eh_mem > 600 }};w ~;);no_filter | nothing;1 / 0;eh_mem is no_test;composed;composed2.x
-    eh_mem }} x {{ w;'{' ~ '{ w }' ~ '}';"a\\tb";'a\\\\b';extra;extra.x;eh_tags + [w];eh_tags.append('x');not w
-    eh_tags | sort | first
+    eh_mem;eh_tags;eh_user_keys.role;eh_user_keys['one-vm'];eh_user_keys.items;eh_nics[0].model
+    eh_nics[-1]['model'];eh_tags[0];no_such;no_such.deeper;omit;None;true;'text';-eh_mem
+    inventory_hostname;inventory_hostname ~ '.example.com';group_names;group_names | length;eh_mem * 2
+    eh_mem // 512;eh_status ~ '-' ~ eh_mem;eh_tags | join(',');eh_tags | map('upper') | list
+    eh_tags | select('match', 'f') | list;eh_user_keys.port | default('none');eh_user_keys.port | default(omit)
+    eh_mem | type_debug;eh_user_keys | to_json;eh_user_keys.get('role', 'x');eh_user_keys.items() | list
+    eh_user_keys | dict2items;eh_status.upper();eh_mem == 512;eh_user_keys.port is defined;eh_one_vm is none
+    'front' in eh_tags;eh_mem > 600 and eh_status == 'active';[eh_one_vm, eh_mem];{'a': eh_mem, eh_status: 1}
+    range(eh_mem // 512) | list;dict(a=eh_mem);eh_mem | bool;lookup('ansible.builtin.vars', 'eh_mem')
+    query('ansible.builtin.items', [1, eh_name]);{{ eh_mem }};{{ eh_mem > 600 }};eh_mem ~;);no_filter | nothing
+    1 / 0;eh_mem is no_test;composed;composed2.x;eh_mem }} x {{ eh_name;'{' ~ '{ eh_mem }' ~ '}';"a\\tb";'a\\\\b'
+    eh_tags + [eh_mem];not eh_mem;eh_tags | sort | first;  eh_mem  ;eh_name | regex_replace('-(\\\\d)', '_\\\\1')
     """.replace("\n", ";").split(";")
-).map(str.strip)
-PIECES = st.sampled_from(
-    ["eh_mem", "eh_status", "w", "v", "eh_tags", "eh_user_keys.role", "1", "'a'", "v.x", "composed"]
 )
+PIECES = st.sampled_from(["eh_mem", "eh_status", "eh_tags", "eh_user_keys.role", "1", "'a'", "composed"])
 MADE = st.one_of(
     st.builds("{} {} {}".format, PIECES, st.sampled_from(["~", "+", "==", "in", "and", "or", ">", "!="]), PIECES),
     st.builds("{} | {}".format, PIECES, st.sampled_from(["default('d')", "string", "length", "int", "list", "first"])),
-    st.builds("{} is {}".format, PIECES, st.sampled_from(["defined", "string", "number", "mapping", "none", "truthy"])),
     st.builds("{} if {} else {}".format, PIECES, PIECES, PIECES),
-    st.builds("({})[{}]".format, PIECES, st.sampled_from(["0", "'x'", "-1", "eh_mem"])),
 )
 EXPRESSIONS = WHOLE | MADE
 KEYED = st.fixed_dictionaries(
-    {"key": EXPRESSIONS},
+    {"key": EXPRESSIONS, "prefix": st.sampled_from(["p", "p-q"])},
     optional={
-        "prefix": st.sampled_from(["", "p", "p-q"]),
         "separator": st.sampled_from(["", "_", "-"]),
-        "parent_group": st.sampled_from(
-            ["parents", "{{ eh_status }}_parent", "{{ no_such }}", "{{ w }}", "{{ omit }}"]
-        ),
+        "parent_group": st.sampled_from(["parents", "{{ eh_status }}_parent", "{{ no_such }}", "{{ omit }}"]),
     },
 ).flatmap(
     lambda entry: st.sampled_from(
@@ -88,166 +65,121 @@ KEYED = st.fixed_dictionaries(
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
-        "compose": st.dictionaries(
-            st.sampled_from(["composed", "composed2", "eh_status", "v"]), EXPRESSIONS, max_size=3
-        ),
-        "groups": st.dictionaries(
-            st.sampled_from(["large", "a-b", "all", "other"]), EXPRESSIONS | st.booleans(), max_size=2
-        ),
+        "compose": st.dictionaries(st.sampled_from(["composed", "composed2", "eh_status"]), EXPRESSIONS, max_size=3),
+        "groups": st.dictionaries(st.sampled_from(["large", "a-b", "all"]), EXPRESSIONS | st.booleans(), max_size=2),
         "keyed_groups": st.lists(KEYED, max_size=3),
         "strict": st.booleans(),
         "leading_separator": st.booleans(),
-        "use_extra_vars": st.booleans(),
     },
 )
-EXTRA = st.sampled_from([{}, {"extra": "x"}, {"extra": {"x": 1}, "w": "from outside"}, {"w": "{{ eh_mem }}"}])
 
 
-@settings(max_examples=400)
-@given(FLEETS, OPTIONS, EXTRA)
-@example({"a": {"eh_mem": 1}}, {"compose": {"x": "no_such"}, "strict": True}, {})
-@example({"a": {"w": True}, "b": {"w": 1}}, {"compose": {"x": "w | string"}}, {})
-@example({"a": {"w": "{{ eh_mem }}", "eh_mem": 1}}, {"compose": {"x": "w"}, "use_extra_vars": True}, {"w": "{{ 1 }}"})
-def test_the_result_is_that_of_ansible_s_own_code(hosts: Hosts, options: dict[str, Any], extra: dict[str, Any]) -> None:
-    assert constructed("ours", hosts, options, extra) == constructed("stock", hosts, options, extra)
+class Account:
+    """An account, and its inventory with the constructed options in our file or in one of Ansible's own plugin."""
+
+    def __init__(self, endpoint: Endpoint, folder: Path) -> None:
+        self.endpoint = endpoint
+        self.folder = folder
+
+    def ours(self, **options: Any) -> Parsed:
+        return parse(write(self.folder / "both.eh.yml", **options), environment=self.endpoint.env)
+
+    def ansibles(self, **options: Any) -> Parsed:
+        plain = write(self.folder / "plain.eh.yml")
+        constructed = self.folder / "constructed.yml"
+        constructed.write_text(yaml.safe_dump({"plugin": "ansible.builtin.constructed", **options}))
+        return parse(plain, constructed, environment=self.endpoint.env)
 
 
-# --- One by one ---
-
-ALIKE: Hosts = {f"host{n}": {"eh_mem": 512, "eh_tags": ["a", "b"], "eh_name": f"web{n}"} for n in range(20)}
-
-
-class Counting(Plugin):
-    asked = 0
-
-    def _compose(self, template: Any, variables: Any, disable_lookups: Any = ...) -> Any:
-        Counting.asked += 1
-        return super()._compose(template, variables)
-
-
-def asked(monkeypatch: pytest.MonkeyPatch, hosts: Hosts, expression: str) -> int:
-    Counting.asked = 0
-    monkeypatch.setattr("tests.unit.inventory.stock.Plugin", Counting)
-    constructed("ours", hosts, {"compose": {"x": expression}, "strict": True})
-    return Counting.asked
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    folder = tmp_path_factory.mktemp("account")
+    with Endpoint(folder / "state") as endpoint:
+        for properties in SERVERS:
+            # A running server with an interface would have counters that grow between the two readings.
+            path = "/servers/create/stopped" if "nic:0:model" in properties else "/servers/create"
+            reply = endpoint.call(path, {"cpu": "500", "mem": "512", "persistent": "true", **properties})
+            assert reply.ok, reply.text
+        yield Account(endpoint, folder)
 
 
-@pytest.mark.parametrize(
-    ("expression", "evaluations"),
-    [
-        ("eh_mem // 256", 1),
-        ("eh_tags | map('upper') | list", 1),
-        ("eh_name", 0),
-        ("eh_name ~ '.example.com'", 20),
-        ("lookup('ansible.builtin.env', 'HOME')", 20),
-        ("now()", 20),
-        ("eh_mem | random", 20),
-        ("eh_tags | map('random') | list", 20),
-    ],
-)
-def test_ansible_is_asked_once_for_all_hosts_that_look_the_same(
-    monkeypatch: pytest.MonkeyPatch, expression: str, evaluations: int
-) -> None:
-    assert asked(monkeypatch, ALIKE, expression) == evaluations
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(OPTIONS)
+@example({"compose": {"x": "no_such"}, "strict": True})
+@example({"keyed_groups": [{"key": "eh_user_keys.role", "separator": ""}], "leading_separator": False})
+@example({"keyed_groups": [{"key": "eh_tags", "prefix": "p"}, {"key": "group_names", "prefix": "q"}]})
+@example({"compose": {"composed": "eh_mem * 2"}, "groups": {"large": "composed > 2000"}})
+def test_the_result_is_that_of_ansible_s_own_plugin(account: Account, options: dict[str, Any]) -> None:
+    ours, ansibles = account.ours(**options), account.ansibles(**options)
+    assert ours.found == ansibles.found
+    assert bool(ours.error) == bool(ansibles.error)
 
 
-def test_an_expression_is_compiled_once_though_each_host_looks_different(monkeypatch: pytest.MonkeyPatch) -> None:
-    plugin = Plugin({"compose": {"x": "eh_name ~ '.example.com'"}}, {})
-    compiled = []
-    kind = type(plugin.templar._engine.environment)
+def test_a_group_with_the_name_of_a_host_takes_no_host_and_no_variable_away(account: Account) -> None:
+    """`zeta` is a host, and the key makes a group `zeta` before that host's turn."""
+    key = {"key": "'zeta' if eh_user_keys.role == 'web' else 'rest'", "separator": ""}
+    found = account.ours(compose={"double": "eh_mem * 2"}, groups={"big": "eh_mem > 0"}, keyed_groups=[key]).found
+    assert found["groups"]["zeta"] == ["web-1", "web-2"]
+    assert "zeta" in found["groups"]["rest"]
+    assert all(host["double"] == 2 * host["eh_mem"] for host in found["hosts"].values())
+    assert "zeta" not in found["group_vars"]
+    assert found["groups"]["big"] == sorted(found["hosts"])
+
+
+def test_extra_variables_are_used_only_when_the_file_says_so(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ansible.utils.vars.load_extra_vars.extra_vars", {"eh_mem": 7}, raising=False)
+    for use, mem in ((False, 512), (True, 7)):
+        options = {"compose": {"seen": "eh_mem"}, "use_extra_vars": use, "hostnames": ["eh_name ~ eh_mem"]}
+        found = account.ours(**options).found
+        assert found["hosts"][f"web-1{mem}"]["seen"] == mem
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The expressions that Jinja compiles."""
+    expressions: list[str] = []
+    kind = type(Templar()._engine.environment)
     real = kind.compile_expression
-    monkeypatch.setattr(
-        kind, "compile_expression", lambda self, source, *rest: compiled.append(source) or real(self, source, *rest)
-    )
-    constructs = constructing.Constructs(plugin, {})
-    for name, variables in ALIKE.items():
-        plugin.inventory.add_host(name)
-        host = plugin.inventory.get_host(name)
-        host.vars.update(variables)
-        constructs.apply(host)
-    assert plugin.inventory.get_host("host7").vars["x"] == "web7.example.com"
-    assert compiled == ["eh_name ~ '.example.com'"]
+
+    def compile_expression(self: Any, source: str, *rest: Any) -> Any:
+        expressions.append(source)
+        return real(self, source, *rest)
+
+    monkeypatch.setattr(kind, "compile_expression", compile_expression)
+    return expressions
+
+
+def test_an_expression_is_compiled_once_for_all_hosts(account: Account, compiled: list[str]) -> None:
+    found = account.ours(
+        hostnames=["eh_name"],
+        filters=[{"include": "eh_mem > 0"}],
+        compose={"fqdn": "eh_name ~ '.example.com'"},
+        groups={"large": "eh_mem > 600"},
+        keyed_groups=[{"key": "eh_status"}],
+    ).found
+    assert found["hosts"]["web-2"]["fqdn"] == "web-2.example.com"
+    expected = ["eh_mem > 0", "eh_name", "eh_name ~ '.example.com'", "eh_mem > 600", "eh_status"]
+    assert compiled == expected
+
+
+def test_what_is_compiled_is_kept_no_longer_than_asked_for(compiled: list[str]) -> None:
+    templar = Templar(variables={"x": 1})
+    for _ in range(2):
+        with compiled_once(templar), compiled_once(templar):
+            assert [templar.evaluate_expression(trust_as_template("x + 1")) for _ in range(3)] == [2, 2, 2]
+    assert templar.evaluate_expression(trust_as_template("x + 1")) == 2
+    assert compiled == ["x + 1"] * 3
+
+
+def test_an_expression_that_is_not_trusted_is_not_evaluated() -> None:
+    templar = Templar(variables={"x": 1})
+    with compiled_once(templar):
+        assert templar.evaluate_expression(trust_as_template("x + 1")) == 2
+        with pytest.raises(Exception, match="untrusted"):
+            templar.evaluate_expression("x + 1")
 
 
 @pytest.mark.parametrize("templar", [object(), type("Templar", (), {"_engine": object()})()])
-def test_without_the_name_it_needs_the_compiler_does_nothing(templar: object) -> None:
-    with Compiler(templar, "x").once():
+def test_without_the_private_name_nothing_is_kept_and_everything_works(templar: object) -> None:
+    with compiled_once(templar):
         pass
-
-
-def test_no_host_can_change_what_another_one_has() -> None:
-    hosts: Hosts = {"a": {"eh_tags": ["x"], "n": 1}, "b": {"eh_tags": ["x"], "n": 2}}
-    plugin = Plugin({"compose": {"plain": "eh_tags", "made": "eh_tags + ['y']"}}, {})
-    constructs = constructing.Constructs(plugin, {})
-    for name, variables in hosts.items():
-        plugin.inventory.add_host(name)
-        plugin.inventory.get_host(name).vars.update(variables)
-        constructs.apply(plugin.inventory.get_host(name))
-    first, second = (plugin.inventory.get_host(name).vars for name in hosts)
-    first["plain"].append("changed")
-    first["made"].append("changed")
-    assert (second["plain"], second["made"], first["eh_tags"]) == (["x"], ["x", "y"], ["x"])
-
-
-def test_a_group_of_the_name_of_a_host_takes_no_host_away() -> None:
-    hosts: Hosts = {"a": {"role": "b"}, "b": {"role": "b"}, "c": {"role": "b"}}
-    options = {"groups": {"b": "true", "c": "true"}, "compose": {"x": "role ~ role"}}
-    found = constructed("ours", hosts, options)
-    assert found["groups"]["b"]["hosts"] == found["groups"]["c"]["hosts"] == ["a", "b", "c"]
-    assert {host["x"] for host in found["hosts"].values()} == {"bb"}
-
-
-@pytest.mark.parametrize(
-    ("expression", "reads", "plain"),
-    [
-        ("eh_mem", [("eh_mem", ())], True),
-        ("eh_user_keys.role", [("eh_user_keys", ("role",))], True),
-        ("eh_user_keys['one-vm']", [("eh_user_keys", ("one-vm",))], True),
-        ("eh_nics[0].model ~ eh_mem", [("eh_nics", (0, "model")), ("eh_mem", ())], False),
-        ("eh_user_keys.items()", [("eh_user_keys", ())], False),
-        ("eh_tags.count", [("eh_tags", ())], False),
-        ("a.b[c.d].e", [("a", ("b",)), ("c", ("d",))], False),
-        ("-eh_mem", [("eh_mem", ())], False),
-    ],
-)
-def test_what_an_expression_reads(expression: str, reads: list[Any], plain: bool) -> None:
-    found = expressions.expression_reads(expression)
-    assert found is not None
-    assert ([tuple(read) for read in found.reads], found.plain) == (reads, plain)
-
-
-@pytest.mark.parametrize(
-    "expression",
-    [
-        "lookup('pipe', 'date')",
-        "now()",
-        "x | random",
-        "x | shuffle",
-        "x | community.general.random_mac",
-        "x | map(f) | list",
-        "x | map('random') | list",
-        "x | select('exists') | list",
-        "x is exists",
-        "vars.x",
-        "x.append(1)",
-        "x()",
-        "{{ x }}",
-        "x }} {{ y",
-        "x +",
-        "",
-        None,
-        3,
-        ["x"],
-    ],
-)
-def test_what_cannot_be_told_is_left_to_ansible(expression: Any) -> None:
-    assert expressions.expression_reads(expression) is None
-
-
-@given(VALUES, VALUES)
-def test_different_values_have_different_keys(one: Any, other: Any) -> None:
-    try:
-        keys = expressions.frozen(one), expressions.frozen(other)
-    except expressions.Uncertain:
-        return
-    assert (keys[0] == keys[1]) == (repr(one) == repr(other))

@@ -101,10 +101,10 @@ def test_capacity_costs_two_calls(busy: Cloud) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"limits": {"mem": -5}}, "limits.mem: -5 is out of range"),
-        ({"tag_limits": {"web": {"nem": 5}}}, "tag_limits.web.nem: there is no such limit, choose one of servers,"),
-        ({"tag_limits": {"web": {"mem": "lots"}}}, "tag_limits.web.mem: 'lots' is not a whole number"),
-        ({"tag_limits": {"web": 5}}, "tag_limits.web: must be a dictionary with some of servers,"),
+        ({"limits": {"mem": -5}}, "limits.mem: -5 is no amount, give a number of 0 or more"),
+        ({"tag_limits": {"web": {"nem": 5}}}, "tag_limits.web: 'nem' is no kind of capacity, choose from servers,"),
+        ({"tag_limits": {"web": {"mem": "lots"}}}, "tag_limits.web.mem: 'lots' is no amount"),
+        ({"tag_limits": {"web": 5}}, "tag_limits.web: must be a dictionary with the keys servers,"),
         ({"limits": {"nem": 5}}, "Unsupported parameters"),
     ],
 )

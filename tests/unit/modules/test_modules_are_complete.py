@@ -115,7 +115,7 @@ def test_every_option_of_a_module_is_documented_and_every_documented_one_is_ther
 
 
 @every_module
-def test_a_module_that_calls_the_cloud_has_both_doors(path: Path) -> None:
+def test_a_module_that_calls_the_cloud_has_an_action_plugin_of_the_same_definition(path: Path) -> None:
     action = ROOT / "plugins" / "action" / path.name
     assert action.exists() == calls_the_cloud(path)
     if action.exists():

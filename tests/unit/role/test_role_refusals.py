@@ -23,7 +23,7 @@ BROKEN: dict[str, dict[str, object]] = {
     "account": {"one_eh_driver_auth": ""},
     "form": {"one_eh_driver_auth": "user:Geheimnis23"},
     "stranger": {"one_eh_driver_auth": STRANGER},
-    "endpoint": {"one_eh_driver_endpoint": "api-lon-p"},
+    "endpoint": {"one_eh_driver_endpoint": "eh.example.org"},
     "silent": {"one_eh_driver_endpoint": "http://127.0.0.1:9"},
     "zone": {"one_eh_driver_hosts": [{"name": "eh-london"}, {"name": "eh-sanjose", "auth": STRANGER}]},
     "zone-name": {"one_eh_driver_hosts": [{"name": "../eh"}]},

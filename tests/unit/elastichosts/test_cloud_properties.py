@@ -1,18 +1,25 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Is a property already as wanted? The cloud answers in other words than it is asked in."""
+"""The table of properties: what differs, although the API returns values in another form than it accepts."""
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.compare import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import properties, values
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import Refused
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.properties import (
+    DRIVE,
+    SERVER,
     drive_changes,
-    parse_size,
-    rounded,
+    is_live,
     server_changes,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import Refused
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.values import parse_size, rounded
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.options import arguments_of, fields_of
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_options import server_desired
 
 ACTIVE_NEW = {"status": "active", "smp": "auto", "smp:cores": "1", "nic:0:dhcp": "auto", "nic:0:dhcp:ip": "192.0.2.1"}
 ACTIVE_OLD = {"status": "active", "smp": "1", "nic:0:dhcp": "192.0.2.1", "vnc:ip": "192.0.2.1", "rx": "0"}
@@ -115,3 +122,43 @@ def test_drives_are_compared_as_the_cloud_keeps_them(
     wanted: dict[str, str], current: dict[str, str], changes: dict[str, str]
 ) -> None:
     assert drive_changes(wanted, current) == changes
+
+
+def test_every_row_of_the_table_is_in_use() -> None:
+    """No row stands behind another one that has its keys already."""
+    for row in properties.PROPERTIES:
+        if re.escape(row.key) == row.key:
+            assert all(properties.property_of(kind, row.key) is row for kind in row.of), row.key
+
+
+def test_what_a_running_server_lets_be_changed_and_what_is_secret() -> None:
+    live = {"name", "cpu", "persistent", "tags", "password", "vnc:password"}
+    assert {row.key for row in properties.PROPERTIES if SERVER in row.of and row.live} == live | {"user:.+"}
+    assert is_live("user:role") and not any(map(is_live, ("mem", "smp", "ide:0:0", "nic:0:model", "unheard:of")))
+    assert {"password", "vnc:password"} == properties.SECRET_KEYS
+
+
+def test_a_new_property_is_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its option, its type, its text, what differs, what is live and secret: all come from the row."""
+    row = properties.Property("colour", kind=values.words(), option="colours", live=True, default="blue")
+    monkeypatch.setattr(properties, "PROPERTIES", (*properties.PROPERTIES, row))
+    properties.property_of.cache_clear()
+    assert arguments_of(SERVER)["colours"] == {"type": "list", "elements": "str", "no_log": False}
+    assert "colours" not in arguments_of(DRIVE)
+    assert [field.encode(["a", "b"]) for field in fields_of(SERVER) if field.key == "colour"] == ["a b"]
+    assert is_live("colour")
+    assert server_changes({"colour": "a b"}, {"colour": "b a"}) == {}
+    assert server_changes({"colour": "a b"}, {"colour": "b"}) == {"colour": "a b"}
+    properties.property_of.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("options", "desired"),
+    [
+        ({"vnc_tls": False, "smp": "2", "boot": ["ide:0:0", "block:1"]}, {"smp": "2", "boot": "ide:0:0 block:1"}),
+        ({"ssh_key": "ssh-ed25519 AAAA", "vnc_ip": "auto"}, {"ssh:0:key": "ssh-ed25519 AAAA", "vnc:ip": "auto"}),
+    ],
+)
+def test_options_of_a_server_are_those_of_the_table(options: dict[str, object], desired: dict[str, str]) -> None:
+    found = server_desired(options, options, None, {})
+    assert {key: value for key, value in found.items() if value is not None} == desired

@@ -1,29 +1,30 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Options of the modules -> properties of the API: what servers and drives have in common.
+"""Converts options of the modules to properties of the API: what servers, drives and resources have in common.
 
-Pure functions. A value that cannot be right raises InvalidOption before any call is made. What `null` means: an
-option that is not in the task leaves the property alone, an option that is there with `null` unsets it.
+Pure functions. A wrong value raises InvalidOption before any call is made. An option that is not in the task leaves its
+property as it is; an option that is null unsets the property.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any, Callable, Collection, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Collection, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .elastichosts.errors import ConfigurationError
 from .elastichosts.names import is_uuid
+from .elastichosts.properties import options_of
+from .elastichosts.values import Encoder, uuid
 
 Desired = Dict[str, Optional[str]]
-Encoder = Callable[[Any], Optional[str]]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPACE = re.compile(r"\s")
 
 
 class InvalidOption(ConfigurationError):
-    """An option that no call could make right: the sentence names the option, the value and the range."""
+    """An option with a wrong value. The sentence names the option, the value and the possible values."""
 
     code = "option"
 
@@ -33,7 +34,7 @@ class InvalidOption(ConfigurationError):
 
 
 class Field(NamedTuple):
-    """One option that is one property. `removable`: whether `null` may unset it."""
+    """An option that stands for one property. `removable`: null unsets the property."""
 
     option: str
     key: str
@@ -41,58 +42,27 @@ class Field(NamedTuple):
     removable: bool = True
 
 
-def number(low: int, high: int, unit: str) -> Encoder:
-    def encode(value: Any) -> str:
-        if not low <= int(value) <= high:
-            raise ValueError(f"{value} is out of range, give {low} to {high} {unit}")
-        return str(int(value))
-
-    return encode
+def fields_of(kind: str) -> Tuple[Field, ...]:
+    """Return the fields of servers, drives or resources in the table of properties."""
+    return tuple(Field(row.option, row.key, row.kind.encode, row.removable) for row in options_of(kind))
 
 
-def text(shortest: int, longest: int) -> Encoder:
-    """A line of text. The value is not repeated in the error, it may be a secret."""
-
-    def encode(value: Any) -> str:
-        line = str(value)
-        if not shortest <= len(line) <= longest:
-            raise ValueError(f"{len(line)} characters given, {shortest} to {longest} are possible")
-        if _CONTROL.search(line):
-            raise ValueError("contains a control character such as a line feed, give one line of text")
-        return line
-
-    return encode
-
-
-def flag(word: str) -> Encoder:
-    """true -> the word that the API knows; false -> the property is left out (elastichosts-api 2.2, persistent)."""
-    return lambda value: word if value else None
-
-
-def verbatim(value: Any) -> str:
-    return str(value)
-
-
-def uuid(value: Any) -> str:
-    if not is_uuid(str(value)):
-        raise ValueError(f"{str(value)!r} is not a UUID such as 0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34")
-    return str(value).lower()
-
-
-def words(each: Encoder = verbatim) -> Encoder:
-    """A list -> one space-separated value; an empty list unsets."""
-
-    def encode(value: Any) -> Optional[str]:
-        for word in value:
-            if not word or _SPACE.search(word):
-                raise ValueError(f"{word!r} must be one word, the API separates the list by spaces")
-        return " ".join(each(word) or "" for word in value) or None
-
-    return encode
+def arguments_of(kind: str, *, single: bool = True) -> Dict[str, Any]:
+    """Return the argument spec of the options in the table. `single`: with those that members of a group have not."""
+    arguments: Dict[str, Any] = {}
+    for row in options_of(kind):
+        if single or not row.single:
+            argument: Dict[str, Any] = {"type": row.kind.type, "no_log": row.secret}
+            if row.kind.type == "list":
+                argument["elements"] = "str"
+            if row.kind.choices:
+                argument["choices"] = list(row.kind.choices)
+            arguments[row.option] = argument
+    return arguments
 
 
 def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Collection[str], at: str = "") -> Desired:
-    """The properties for all options of `fields` that are given. `at` names the surrounding option in errors."""
+    """Return the properties for the options in `given`. `at`: prefix for the names of options in errors."""
     desired: Desired = {}
     for field in fields:
         value = params.get(field.option)
@@ -110,9 +80,9 @@ def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Col
 
 
 def encode_user_keys(keys: Optional[Mapping[str, Any]], reserved: Mapping[str, str]) -> Desired:
-    """`{role: web, old: null}` -> `user:role web`, and `user:old` unset; keys that are not named stay.
+    """Return the properties for the option `user_keys`: {"role": "web", "old": None} sets user:role, unsets user:old.
 
-    `reserved` maps the keys that this collection keeps for itself to the reason why.
+    `reserved`: keys that the collection uses itself -> the reason, for the error.
     """
     desired: Desired = {}
     for key, value in (keys or {}).items():
@@ -135,7 +105,10 @@ def _kind(value: Any) -> str:
 
 
 def encode_extra(extra: Optional[Mapping[str, Any]], elsewhere: Mapping[str, str], desired: Desired) -> Desired:
-    """API keys handed over as they are; one that has an option of its own, or is given twice, is refused."""
+    """Return the properties for the option `extra`. Raises InvalidOption for a key that another option stands for.
+
+    `elsewhere`: key -> that option. `desired`: properties that the other options have set.
+    """
     result: Desired = {}
     for key, value in (extra or {}).items():
         if not key or _SPACE.search(key):
@@ -152,7 +125,7 @@ def encode_extra(extra: Optional[Mapping[str, Any]], elsewhere: Mapping[str, str
 
 
 def wanted(params: Mapping[str, Any]) -> str:
-    """What to look up: `uuid` goes before `name`. Raises InvalidOption when one is in the place of the other."""
+    """Return the UUID, or else the name, to look up. Raises InvalidOption for a UUID given as name and vice versa."""
     if params.get("uuid") is not None:
         try:
             return uuid(params["uuid"])
@@ -165,7 +138,7 @@ def wanted(params: Mapping[str, Any]) -> str:
 
 
 def must_exist(params: Mapping[str, Any], current: Optional[object], kind: str) -> None:
-    """A UUID cannot be chosen: raises InvalidOption when `uuid` names nothing, so there is nothing to change."""
+    """Raise InvalidOption if `uuid` is given and nothing has it: the UUID of a new object cannot be chosen."""
     if current is None and params["uuid"] is not None:
         problem = f"no {kind} has the UUID {params['uuid']}; correct it, or give only a name to create one"
         raise InvalidOption("uuid", problem)

@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.connection import address
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.drive_forms import drive_desired
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.compare import server_changes
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.forms import InvalidOption, wanted
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.module import CONNECTION, connection_of
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drive_options import drive_desired
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.properties import server_changes
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.options import InvalidOption, wanted
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.progress import by_steps
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_forms import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.server_options import (
     named_drives,
     server_desired,
     with_creation_defaults,
@@ -289,18 +287,3 @@ def test_progress_is_a_line_per_five_per_cent(total: int) -> None:
     assert told == sorted(set(told))
     assert all(percent % 5 == 0 for percent in told)
     assert len(told) == (20 if total >= 20 else len(told)) <= 20
-
-
-def test_a_zone_is_an_endpoint_and_never_beside_another() -> None:
-    assert address({"zone": "lon-p"}) == "https://api-lon-p.elastichosts.com"
-    assert address({"endpoint": "http://x", "zone": None}) == "http://x"
-    with pytest.raises(InvalidOption, match=r"^zone: 'lon-p' is given beside endpoint 'http://x'; give one of the two"):
-        address({"endpoint": "http://x", "zone": "lon-p"})
-    with pytest.raises(InvalidOption, match=r"^endpoint: not given; .* or give a zone"):
-        address({})
-
-
-def test_a_zone_in_the_task_goes_before_an_endpoint_of_the_environment() -> None:
-    params = {**dict.fromkeys(CONNECTION), "zone": "lon-p", "endpoint": "http://from.environment"}
-    assert connection_of(params, ["zone"])["endpoint"] is None
-    assert connection_of(params, ["zone", "endpoint"])["endpoint"] == "http://from.environment"

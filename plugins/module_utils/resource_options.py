@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Static addresses and VLANs: the modules `ip` and `vlan` differ in words only, so their work is here, once."""
+"""The modules `ip` and `vlan`: options to API properties, the work, and the result."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optiona
 
 from .elastichosts.ensure import apply_resource, plan_resource
 from .elastichosts.names import is_address, is_uuid
+from .elastichosts.properties import RESOURCE
 from .elastichosts.resources import Resource
-from .forms import Desired, Encoder, Field, InvalidOption, encode_fields, encode_user_keys, text, uuid
+from .elastichosts.values import Encoder, uuid
 from .module import Outcome, Task, predicted
+from .options import Desired, InvalidOption, arguments_of, encode_fields, encode_user_keys, fields_of
 
 
 def address(value: Any) -> str:
@@ -23,7 +25,7 @@ def address(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """A type of resource, and by what option (besides `name`) a task tells which one it means."""
+    """A type of resource, and the option that identifies one besides `name`."""
 
     type: str
     option: str
@@ -34,23 +36,23 @@ class Kind(NamedTuple):
 IP = Kind("ip", "address", address, "static address")
 VLAN = Kind("vlan", "uuid", uuid, "VLAN")
 
-RESOURCE_FIELDS = (Field("name", "name", text(1, 80), removable=False),)
+RESOURCE_FIELDS = fields_of(RESOURCE)
 RESOURCE_ARGUMENTS: Dict[str, Any] = {
-    "name": {"type": "str"},
+    **arguments_of(RESOURCE),
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "user_keys": {"type": "dict", "no_log": False},
 }
 
 
 def resource_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """The properties that the options ask for; None unsets."""
+    """Return the properties for the options that are given; None unsets."""
     desired = encode_fields(RESOURCE_FIELDS, params, given)
     desired.update(encode_user_keys(params.get("user_keys"), {}))
     return desired
 
 
 def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
-    """What to look up: the identity goes before the name. Raises InvalidOption when one is in the other's place."""
+    """Return the address or UUID, or else the name, to look up. Raises InvalidOption if one is given as the other."""
     if params.get(kind.option) is not None:
         try:
             return str(kind.encode(params[kind.option]))
@@ -63,7 +65,7 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
 
 
 def perform_resource(task: Task, kind: Kind) -> Outcome:
-    """Bring one address or VLAN into the state and form that the task describes."""
+    """Bring one address or VLAN into the state that the task describes."""
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
     current = task.client.resources.find(kind.type, resource_wanted(kind, params))
@@ -84,7 +86,7 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
 
 
 def resource_view(resource: Resource, users: Iterable[str]) -> Dict[str, Any]:
-    """The one form in which modules and _info show an address or a VLAN: plain JSON types."""
+    """Return an address or a VLAN as all results show it, in plain JSON types. `users`: servers that name it."""
     return {
         "type": resource.type,
         "resource": resource.resource,

@@ -1,33 +1,34 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a group of servers -> how many, which properties, made of what; a group -> results and diff."""
+"""Converts the options of a group of servers to API properties and a plan's input, and a group to results and diff."""
 
 from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .drive_forms import drive_desired
+from .drive_options import drive_desired
 from .elastichosts.client import ElasticHosts
 from .elastichosts.drives import Drive
 from .elastichosts.groups import Group, GroupPlan, marks, member_name, number_of
 from .elastichosts.imaging import find_source
 from .elastichosts.members import Recipe
-from .elastichosts.plan import hidden
+from .elastichosts.properties import hidden
 from .elastichosts.servers import Server
-from .forms import Desired, InvalidOption, text
+from .elastichosts.values import device, line
 from .module import predicted
-from .server_forms import check_console, device, server_desired, server_view, with_creation_defaults
+from .options import Desired, InvalidOption
+from .server_options import check_console, server_desired, server_view, with_creation_defaults
 
 MOST_MEMBERS = 1000
 MOST_AT_A_TIME = 64
-_OWN = "the module tells the members of a group by it"
+_OWN = "the module recognises the members of a group by it"
 RESERVED = {"burst": _OWN, "burst-number": _OWN}
 _FIRST_DHCP = "nic:0:dhcp"
 
 
 def group_name(params: Mapping[str, Any]) -> str:
-    """The name of the group. Raises InvalidOption, for `concurrency` and `device` as well."""
+    """Check `name`, `device` and `concurrency`, and return the name of the group. Raises InvalidOption."""
     checks = (("name", _word), ("device", device), ("concurrency", _concurrency))
     for option, check in checks:
         try:
@@ -40,7 +41,7 @@ def group_name(params: Mapping[str, Any]) -> str:
 def _word(value: Any) -> Optional[str]:
     if not str(value) or str(value).split() != [str(value)]:
         raise ValueError(f"{str(value)!r} must be one word, the names of the members begin with it")
-    return text(1, 70)(value)
+    return line(1, 70)(value)
 
 
 def _concurrency(value: Any) -> None:
@@ -49,7 +50,7 @@ def _concurrency(value: Any) -> None:
 
 
 def wanted_count(params: Mapping[str, Any]) -> Tuple[int, bool]:
-    """How many members, and whether exactly so many."""
+    """Return (number of members, whether more are too many). Raises InvalidOption."""
     exact = params["exact_count"] is not None
     option = "exact_count" if exact else "count"
     count = int(params[option])
@@ -59,7 +60,7 @@ def wanted_count(params: Mapping[str, Any]) -> Tuple[int, bool]:
 
 
 def group_desired(params: Mapping[str, Any], given: Collection[str], current: Mapping[str, str]) -> Desired:
-    """The properties that all members have in common, and that an existing one, `current`, is compared with."""
+    """Return the properties that all members have. `current`: properties of the member to compare with."""
     own = {"nic:0:dhcp": "address", "boot": "device", "name": "name"}
     for key in params.get("extra") or {}:
         if key in own or key == params["device"]:
@@ -74,7 +75,7 @@ def group_desired(params: Mapping[str, Any], given: Collection[str], current: Ma
 
 
 def member_drive(params: Mapping[str, Any]) -> Desired:
-    """The properties of a member's own drive. Raises InvalidOption."""
+    """Return the properties of a member's own drive. Raises InvalidOption."""
     drive = drive_desired({"size": params["size"], "tier": params["tier"], "tags": params["tags"]}, ("tags",))
     return {key: value for key, value in drive.items() if value is not None}
 
@@ -88,9 +89,9 @@ def group_recipe(
     plan: GroupPlan,
     own_drives: Sequence[Drive],
 ) -> Recipe:
-    """What new members are made of. Looks for the image only when there are any.
+    """Return what new members are made of. Looks for the image only if there are new members.
 
-    Raises InvalidOption, Refused and NotUnique, before anything is made.
+    Raises InvalidOption, Refused and NotUnique, before anything is created.
     """
     properties = with_creation_defaults(desired, {}, given)
     if params["address"] != "auto" and _FIRST_DHCP not in desired:
@@ -115,25 +116,25 @@ def _must_have(params: Mapping[str, Any]) -> None:
 
 
 def member_view(server: Server) -> Dict[str, Any]:
-    """A member in results: the form of a server, and its number."""
+    """Return a member as results show it: a server with its number."""
     return {"number": number_of(server), **server_view(server)}
 
 
 def members_after(group: Group, plan: GroupPlan, recipe: Recipe) -> List[Dict[str, Any]]:
-    """The members as they would be after `plan`, for check mode."""
+    """Return the members as they would be after `plan`, for check mode."""
     staying = [Server(predicted(step, member.server.properties)) for member, step in plan.keep]
     coming = [Server(_coming(group.name, number, recipe)) for number in plan.make]
     return sorted(map(member_view, [*staying, *coming]), key=lambda view: (view["number"], view["uuid"]))
 
 
 def _coming(group: str, number: int, recipe: Recipe) -> Dict[str, str]:
-    """A new member as far as it is known before it is made."""
+    """Return the properties of a new member that are known before it is created."""
     properties = {key: value for key, value in recipe.properties.items() if value is not None}
     return {**hidden(properties), "name": member_name(group, number), **marks(group, number), "status": "active"}
 
 
 def group_differences(group: str, plan: GroupPlan, recipe: Recipe) -> Tuple[Dict[str, Any], Dict[str, Any]]:
-    """Before and after, by the names of the members that come, go or change."""
+    """Return (before, after) of the diff, by the names of the members that are new, destroyed or changed."""
     before: Dict[str, Any] = {}
     after: Dict[str, Any] = {}
     for member, step in plan.keep:

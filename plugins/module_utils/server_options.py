@@ -1,31 +1,28 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The options of a server -> its API properties, and a server -> the result of modules and inventory.
+"""Converts the options of a server to API properties, and a server to the result of modules and inventory.
 
 Pure functions; the keys and ranges are those of elastichosts-api 3.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from typing import Any, Collection, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from .elastichosts.servers import DEVICE, Server
-from .forms import (
+from .elastichosts.properties import SERVER
+from .elastichosts.servers import Server
+from .elastichosts.values import DEVICE, device, dhcp_address, joined, mac_address, uuid, verbatim
+from .options import (
     Desired,
     Field,
     InvalidOption,
+    arguments_of,
     encode_extra,
     encode_fields,
     encode_user_keys,
-    flag,
-    number,
-    text,
-    uuid,
-    verbatim,
-    words,
+    fields_of,
 )
 
 _NIC_KEY = re.compile(r"nic:(\d+):(model|dhcp|vlan|mac|firewall:policy|firewall:accept|firewall:reject)")
@@ -34,9 +31,7 @@ NICS = 4
 FOLDERS = 8
 
 COMMON_ARGUMENTS: Dict[str, Any] = {
-    "cpu": {"type": "int"},
-    "mem": {"type": "int"},
-    "smp": {"type": "str"},
+    **arguments_of(SERVER, single=False),
     "nics": {
         "type": "list",
         "elements": "dict",
@@ -50,10 +45,6 @@ COMMON_ARGUMENTS: Dict[str, Any] = {
             "firewall_reject": {"type": "list", "elements": "str"},
         },
     },
-    "vnc": {"type": "bool"},
-    "vnc_tls": {"type": "bool"},
-    "password": {"type": "str", "no_log": True},
-    "tags": {"type": "list", "elements": "str"},
     "user_keys": {"type": "dict", "no_log": False},
     "avoid": {
         "type": "dict",
@@ -66,15 +57,6 @@ COMMON_ARGUMENTS: Dict[str, Any] = {
     "restart": {"type": "bool", "default": False},
 }
 """The options that a single server and the servers of a group share (doc_fragments/server_options.py)."""
-
-
-def _smp(value: Any) -> Optional[str]:
-    if value == "auto":
-        return "auto"
-    try:
-        return number(1, 8, "cores")(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is neither auto nor a number of 1 to 8 cores") from None
 
 
 def _folder(value: Any) -> str:
@@ -90,78 +72,36 @@ def _mount(value: Any) -> str:
     return str(value)
 
 
-def _vnc_ip(value: Any) -> str:
-    if value != "auto":
-        raise ValueError(f"{str(value)!r} is not possible, the old platform knows auto only")
-    return "auto"
-
-
-def device(value: Any) -> str:
-    if not DEVICE.fullmatch(value):
-        choices = "ide:0:0 to ide:1:1, scsi:0:0 to scsi:0:7, ata:0:0 to ata:0:5, block:0 to block:7"
-        raise ValueError(f"{value!r} is not a device, the devices are {choices}")
-    return str(value)
-
-
-def _dhcp(value: Any) -> Optional[str]:
-    if value in ("auto", "none"):
-        return None if value == "none" else "auto"
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError(f"{value!r} is neither auto, none nor an IP address of the account") from None
-
-
-def _mac(value: Any) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value):
-        raise ValueError(f"{value!r} is not a MAC address such as 6a:00:00:12:34:56")
-    return str(value).lower()
-
-
-SERVER_FIELDS = (
-    Field("name", "name", text(1, 80), removable=False),
-    Field("type", "type", verbatim, removable=False),
-    Field("cpu", "cpu", number(500, 20000, "MHz"), removable=False),
-    Field("mem", "mem", number(256, 32768, "MB"), removable=False),
-    Field("smp", "smp", _smp),
-    Field("persistent", "persistent", flag("true")),
-    Field("boot", "boot", words(device)),
-    Field("vnc", "vnc", flag("auto")),
-    Field("vnc_tls", "vnc:tls", flag("on")),
-    Field("vnc_ip", "vnc:ip", _vnc_ip),
-    Field("ssh_key", "ssh:0:key", text(1, 65536)),
-    Field("password", "password", text(1, 8)),
-    Field("tags", "tags", words()),
-)
+SERVER_FIELDS = fields_of(SERVER)
 FOLDER_FIELDS = (
     Field("folder", "", _folder),
     Field("mount", ":mount", _mount),
 )
 AVOID_FIELDS = (
-    Field("drives", "avoid:drives", words(uuid)),
-    Field("servers", "avoid:servers", words(uuid)),
+    Field("drives", "avoid:drives", joined(uuid)),
+    Field("servers", "avoid:servers", joined(uuid)),
 )
 NIC_FIELDS = (
     Field("model", "model", verbatim),
-    Field("dhcp", "dhcp", _dhcp),
+    Field("dhcp", "dhcp", dhcp_address),
     Field("vlan", "vlan", uuid),
-    Field("mac", "mac", _mac),
+    Field("mac", "mac", mac_address),
     Field("firewall_policy", "firewall:policy", verbatim),
-    Field("firewall_accept", "firewall:accept", words()),
-    Field("firewall_reject", "firewall:reject", words()),
+    Field("firewall_accept", "firewall:accept", joined()),
+    Field("firewall_reject", "firewall:reject", joined()),
 )
-# On which interfaces a NIC option can stand (elastichosts-api 3); the others can stand on all.
+# NIC options that only the first interface has, or only the others (elastichosts-api 3).
 _ONLY_FIRST = ("dhcp", "firewall_policy", "firewall_accept", "firewall_reject")
 _NEVER_FIRST = ("vlan", "mac")
 
-# What a create call gets for options that are not given: the platform refused some servers without them.
+# Sent with a create call for options that are not given: the platform refused some servers without them.
 CREATION_DEFAULTS = {"smp": "auto", "persistent": "true"}
 CREATION_NIC = {"nic:0:model": "e1000", "nic:0:dhcp": "auto"}
 _OWN_OPTION = {**{field.key: field.option for field in SERVER_FIELDS + AVOID_FIELDS}, "vnc:password": "password"}
 
 
 def named_drives(params: Mapping[str, Any]) -> Tuple[str, ...]:
-    """The drives, by UUID or name, that the `drives` option mentions."""
+    """Return the UUIDs and names of drives in the option `drives`."""
     return tuple(str(item["drive"]) for item in params.get("drives") or ())
 
 
@@ -172,11 +112,11 @@ def server_desired(
     drive_uuids: Mapping[str, str],
     reserved: Optional[Mapping[str, str]] = None,
 ) -> Desired:
-    """The properties that the options ask for; None unsets. Options that are not given are not mentioned.
+    """Return the properties for the options that are given; None unsets.
 
-    `current`: properties of the existing server, None when there is none. `drive_uuids`: what `named_drives` named ->
-    UUID. `drives`, `nics` and `folders` are complete lists: what the server has beyond them is unset. `reserved`: user
-    keys that the task cannot set, and why.
+    `current`: properties of the existing server, or None. `drive_uuids`: UUIDs by the names from `named_drives`.
+    `drives`, `nics` and `folders` are complete lists: whatever else the server has of these is unset. `reserved`: user
+    keys that the task cannot set -> the reason.
     """
     have = current or {}
     desired = encode_fields(SERVER_FIELDS, params, given)
@@ -195,19 +135,19 @@ def server_desired(
 
 
 def check_server(params: Mapping[str, Any], given: Collection[str]) -> None:
-    """Raises InvalidOption for what is wrong whatever the cloud holds; to be called before the first call."""
+    """Raise InvalidOption for options that are wrong for any account. Used before the first call."""
     server_desired(params, given, None, {name: name for name in named_drives(params)})
 
 
 def check_console(params: Mapping[str, Any], desired: Desired, have: Mapping[str, str]) -> None:
-    """Raises InvalidOption for `vnc: true` without a password: VNC stays off then (elastichosts-api 3)."""
+    """Raise InvalidOption for `vnc: true` without a password, which leaves VNC off (elastichosts-api 3)."""
     known = have.get("password") or have.get("vnc:password")
     if params.get("vnc") and desired.get("password", known) is None:
         raise InvalidOption("vnc", "true needs a password, without one the console stays off; give password as well")
 
 
 def with_creation_defaults(desired: Desired, params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """`desired` completed for a server that is to be created: defaults for what the task leaves open."""
+    """Return `desired` with the defaults for a new server."""
     complete: Desired = dict(CREATION_DEFAULTS)
     if "nics" not in given:
         complete.update(CREATION_NIC)
@@ -232,7 +172,7 @@ def _drive_properties(
         if item.get("media") == "cdrom":
             desired[media] = "cdrom"
         elif have.get(media, "disk") != "disk":
-            desired[media] = None  # disk is what a device without the key is
+            desired[media] = None  # a device without the key is a disk
     for attached in filter(DEVICE.fullmatch, have):
         if attached not in desired:
             desired[attached] = None
@@ -275,7 +215,7 @@ def _nic_properties(wanted: Iterable[Mapping[str, Any]], have: Mapping[str, str]
 
 
 def server_view(server: Server, show_secrets: bool = False) -> Dict[str, Any]:
-    """The one form in which modules, _info and inventory show a server: plain JSON types, secrets only if asked."""
+    """Return a server as all results and the inventory show it, in plain JSON types."""
     properties = dict(sorted(server.properties.items())) if show_secrets else server.public()
     return {
         "uuid": server.uuid,

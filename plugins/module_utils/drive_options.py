@@ -1,0 +1,46 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Converts the options of a drive to API properties, and a drive to the result of the modules.
+
+Pure functions; the keys are those of elastichosts-api 2.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Collection, Dict, Mapping
+
+from .elastichosts.drives import Drive
+from .elastichosts.properties import DRIVE
+from .options import Desired, encode_extra, encode_fields, encode_user_keys, fields_of
+
+_UPLOAD = "the upload of src keeps its checksum and progress there"
+_COPY = "a copy of source keeps there what it is a copy of"
+RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD, "image": _COPY, "copying": _COPY}
+DRIVE_FIELDS = fields_of(DRIVE)
+_OWN_OPTION = {field.key: field.option for field in DRIVE_FIELDS}
+
+
+def drive_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
+    """Return the properties for the options that are given; None unsets."""
+    desired = encode_fields(DRIVE_FIELDS, params, given)
+    desired.update(encode_user_keys(params.get("user_keys"), RESERVED))
+    desired.update(encode_extra(params.get("extra"), _OWN_OPTION, desired))
+    return desired
+
+
+def drive_view(drive: Drive) -> Dict[str, Any]:
+    """Return a drive as all results show it: plain JSON types, sizes in bytes."""
+    return {
+        "uuid": drive.uuid,
+        "name": drive.name,
+        "size": drive.size,
+        "status": drive.status,
+        "tier": drive.tier,
+        "claimed": list(drive.claimed),
+        "imaging": drive.imaging,
+        "readers": list(drive.readers),
+        "tags": list(drive.tags),
+        "user_keys": dict(drive.user_keys),
+        "properties": drive.public(),
+    }
