@@ -68,9 +68,7 @@ class XmlRpc:
         def answered(session: str, *arguments: Any) -> Any:
             self.calls.append((name, *arguments))
             if session != self._session():
-                return self.answer(
-                    name, self._refused("User couldn't be authenticated, aborting call.", AUTHENTICATION)
-                )
+                return self._refused("User couldn't be authenticated, aborting call.", AUTHENTICATION)
             with self._core.changed:
                 told = work(*arguments)
             return self.answer(name, told)

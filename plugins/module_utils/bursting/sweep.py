@@ -45,6 +45,9 @@ ACTIVE_PERIOD = 10
 """looks after which the core is asked again about a VM whose server runs, and the drives are listed again"""
 GRACE: Mapping[Reason, int] = {Reason.ENDED: 1, Reason.MOVED: 4}
 """listing periods between the first and the last sighting"""
+HIGH_AVAILABILITY: Number = (5, 4)
+"""From this release on, a front-end that is cut off from its leader may believe for long what was so: that a VM has
+moved is then no reason to destroy anything, while no VM comes back from its end."""
 AT_MOST = 100
 """VMs that the core is asked about in one look; the others come next"""
 LISTING_WAIT = 60.0
@@ -54,13 +57,13 @@ ON = (RUNNING, 16)
 OFF = (4, 5, 8, 9)
 """VM states STOPPED, SUSPENDED, POWEROFF, UNDEPLOYED"""
 NOTICES: Mapping[Reason, str] = {
-    Reason.MOVED: "VM {vm} runs on host {host}, which has another VM driver. What it has left at ElasticHosts "
-    "({things}) is destroyed if that is still so in {seconds:g} s.",
+    Reason.MOVED: "VM {vm} runs on host {host}, which has another VM driver, and has left {things} at ElasticHosts. ",
     Reason.UNCLEAR: "{things} at ElasticHosts has the keys of VM {vm}, which has ended or runs on host {host}, but "
-    "OpenNebula's record of this VM names another server. Nothing was done: look whose it is, and destroy it if it is "
-    "nobody's.",
+    "OpenNebula's record of this VM names another server. ",
 }
 """what an administrator may want to prevent, or has to look at"""
+WARNING = "It is destroyed if that is still so in {seconds:g} s."
+KEPT = "Nothing was done: destroy it when nothing of it is needed."
 KNOWN = (*KNOWN_ERRORS, ListingLate, CoreSilent)
 
 
@@ -142,8 +145,9 @@ class Sweep:
             period = self._settings.host("").number("LISTING_PERIOD")
         except SettingsError:
             period = NUMBERS["LISTING_PERIOD"].default
+        waiting = self._destructive() if self._accounts else []
         seen = [sighting for account in self._accounts.values() for sighting in account.sightings.values()]
-        return period if any(sighting.evidence.reason in GRACE for sighting in seen) else PERIOD * period
+        return period if any(sighting.evidence.reason in waiting for sighting in seen) else PERIOD * period
 
     def look(self) -> None:
         """One look at every account."""
@@ -196,6 +200,7 @@ class Sweep:
         answers = self._ask(account, self._due(account, own, self._undoubted(account, servers), PERIOD * period))
         moving = any(is_elsewhere(own[vm_id], vm) for vm_id, vm in answers.items())
         drivers = self._core.vm_drivers() if moving else {}
+        grace = {reason: GRACE[reason] * period for reason in self._destructive()}
         findings = leftovers(
             things,
             account.cloud,
@@ -203,11 +208,11 @@ class Sweep:
             self._acted(),
             account.sightings,
             self._clock.monotonic(),
-            grace={reason: periods * period for reason, periods in GRACE.items()},
+            grace=grace,
             drivers=drivers,
         )
         account.sightings = findings.sightings
-        self._tell(account, period)
+        self._tell(account, grace)
         for vm_id, seen in findings.due.items():
             self._submit(vm_id, partial(self._destroy, account, vm_id, own[vm_id][0].host, seen))
         self._look_for_imports(account, servers)
@@ -216,11 +221,11 @@ class Sweep:
 
     def _due(self, account: Account, own: Collection[int], undoubted: Set[int], period: float) -> List[int]:
         """The VMs to ask about now: those that wait longest, measured by how often each is to be asked about."""
-        now = self._clock.monotonic()
+        now, destructive = self._clock.monotonic(), self._destructive()
 
         def waiting(vm_id: int) -> float:
             sighting = account.sightings.get(vm_id)
-            if vm_id not in account.asked or (sighting is not None and sighting.evidence.reason in GRACE):
+            if vm_id not in account.asked or (sighting is not None and sighting.evidence.reason in destructive):
                 return math.inf
             return (now - account.asked[vm_id]) / (period * (ACTIVE_PERIOD if vm_id in undoubted else 1))
 
@@ -255,13 +260,18 @@ class Sweep:
             for vm_id, entry in self._journal.entries().items()
         }
 
-    def _tell(self, account: Account, period: float) -> None:
+    def _destructive(self) -> List[Reason]:
+        """What is a reason to destroy something under this release."""
+        release = self._release()
+        return [Reason.ENDED, Reason.MOVED] if release and release < HIGH_AVAILABILITY else [Reason.ENDED]
+
+    def _tell(self, account: Account, grace: Mapping[Reason, float]) -> None:
         for vm_id, (seen, _first, _times) in account.sightings.items():
             if seen.reason in NOTICES and (vm_id, seen) not in account.told:
                 account.told.add((vm_id, seen))
-                things, seconds = " ".join(sorted(seen.things)), GRACE.get(seen.reason, 0) * period
-                notice = NOTICES[seen.reason].format(vm=vm_id, host=seen.host, things=things, seconds=seconds)
-                self._say("W", -1, notice)
+                notice = NOTICES[seen.reason] + (WARNING if seen.reason in grace else KEPT)
+                things, seconds = " ".join(sorted(seen.things)), grace.get(seen.reason)
+                self._say("W", -1, notice.format(vm=vm_id, host=seen.host, things=things, seconds=seconds))
 
     # --- imported servers
 

@@ -221,9 +221,24 @@ def test_under_2_0_a_vm_that_runs_on_another_driver_s_host_leaves_no_server(site
     old.move(vm, old.create_host("node1", vm_mad="vmm_kvm"))
     gone(site, vm)
     assert site.states() == {stays.deploy_id: "active"}
-    (notice,) = [text for text in old.logs() if "another VM driver. What it has left" in text]
+    (notice,) = [text for text in old.logs() if "another VM driver, and has left" in text]
     assert notice.startswith(f"VM {vm.id} runs on host node1")
-    assert vm.deploy_id in notice
+    assert f"has left {vm.deploy_id} at ElasticHosts. It is destroyed if that is still so in" in notice
+
+
+def test_from_5_4_on_a_vm_that_has_moved_keeps_its_server_and_the_log_says_so(site: Site) -> None:
+    """A front-end that is cut off may believe for long that the VM is still there (High Availability)."""
+    with site.core("7.4.0") as core:
+        core.listen()
+        core.start_vmm()
+        vm = site.running(core)
+        vm.host = core.create_host("node1", vm_mad="kvm")
+        core._record(vm)
+        core.wait_for(lambda: [text for text in core.logs() if f"has left {vm.deploy_id}" in text], "word in the log")
+        looked(core)
+        assert site.states() == {vm.deploy_id: "active"}
+        (notice,) = [text for text in core.logs() if f"VM {vm.id} runs on host node1" in text]
+        assert notice.endswith("Nothing was done: destroy it when nothing of it is needed.")
 
 
 @pytest.mark.parametrize("state", ["SAVE_MIGRATE", "BOOT", "UNKNOWN", "FAILED", "SUSPENDED", "STOPPED"])
