@@ -120,6 +120,24 @@ def test_an_action_under_way_or_later_than_the_listing_begins_it_anew() -> None:
     assert second.sightings[5].times == 1
 
 
+@pytest.mark.parametrize(
+    ("things", "answer"),
+    [
+        ([thing()], machine(ACTIVE, RUNNING, history_host="node1", history_seq=4)),
+        ([thing()], machine(ACTIVE, RUNNING, history_host="node2")),
+        ([thing(), thing(2)], machine(ACTIVE, RUNNING, history_host="node1")),
+        ([thing()], machine()),
+    ],
+    ids=["it was back meanwhile", "another host", "another server", "another reason"],
+)
+def test_both_sightings_have_to_be_of_the_same(things: list[Thing], answer: VirtualMachine) -> None:
+    drivers = {**DRIVERS, "node2": "vmm_kvm"}
+    moved = machine(ACTIVE, RUNNING, history_host="node1")
+    first = leftovers([thing()], OURS, {5: moved}, {}, {}, 101.0, grace=GRACE, drivers=drivers)
+    second = leftovers(things, OURS, {5: answer}, {}, first.sightings, 201.0, grace=GRACE, drivers=drivers)
+    assert (second.due, second.sightings[5].times) == ({}, 1)
+
+
 def test_silence_is_no_sighting_and_a_contrary_word_forgets_the_first() -> None:
     sightings: dict[int, Sighting] = {}
     for now, answers in (
