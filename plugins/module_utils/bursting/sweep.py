@@ -62,6 +62,7 @@ NOTICES: Mapping[Reason, str] = {
     "OpenNebula's record of this VM names another server. ",
 }
 """what an administrator may want to prevent, or has to look at"""
+LATE = "{endpoint} did not list what it has in time: look whether it is up."
 WARNING = "It is destroyed if that is still so in {seconds:g} s."
 KEPT = "Nothing was done: destroy it when nothing of it is needed."
 KNOWN = (*KNOWN_ERRORS, ListingLate, CoreSilent)
@@ -162,7 +163,10 @@ class Sweep:
             try:
                 self._look_at(account)
             except KNOWN as error:
-                troubles.append(str(error) or f"{account.settings.endpoint} did not list what it has in time.")
+                troubles.append(
+                    str(error)
+                    or f"{account.settings.endpoint} did not list what it has in time: look whether it is up."
+                )
             except Exception as error:
                 log_exception(error)
         self._note(" ".join(troubles))
