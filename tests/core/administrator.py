@@ -78,12 +78,12 @@ class Administrator(ABC):
     def has_im(self) -> bool:
         """An IM driver was started."""
 
-    def create_host(self, name: str) -> Host:
-        """A new host; it is monitored at once if the IM driver runs."""
+    def create_host(self, name: str, vm_mad: str = "vmm_eh") -> Host:
+        """A new host; it is monitored at once if the IM driver runs. One with another VM driver is nobody's here."""
         with self.changed:
-            host = Host(len(self.model.hosts) + len(self.deleted), name)
+            host = Host(len(self.model.hosts) + len(self.deleted), name, vm_mad)
             self.model.hosts[host.id] = host
-        if self.has_im():
+        if self.has_im() and vm_mad == "vmm_eh":
             self.start_monitor(host)
         return host
 
@@ -184,8 +184,8 @@ class Administrator(ABC):
         for key, number in (("CPU", cpu), ("MEMORY", memory)):
             if number is not None and key not in given:
                 items.append((key, str(number)))
-        if deploy_id:
-            items.append(("DEPLOY_ID", deploy_id))
+        if deploy_id and "IMPORTED" not in given:
+            items.append(("IMPORTED", "YES"))
         with self.changed:
             vm = Vm(len(self.model.vms), name, tuple(items), deploy_id=deploy_id)
             self.model.vms[vm.id] = vm
@@ -198,6 +198,37 @@ class Administrator(ABC):
         with self.changed:
             vm.host = host
         self._boot(vm, "DEPLOY", "BOOT")
+
+    def importvm(self, deploy_id: str, host: Host, template: str | Mapping[str, str] = "", *, state: str = "") -> Vm:
+        """``onehost importvm`` of 4.14 to 6.10: the VM runs at once, and no driver hears of it (4, 10).
+
+        :param state: IMPORT_STATE of the template: POWEROFF, or empty
+        """
+        version = tuple(int(part) for part in self.release.name.split(".")[:2])
+        if not (4, 14) <= version < (7, 0):
+            raise CoreFailure(f"OpenNebula {self.release.name} has no importvm")
+        if self.has_im() and deploy_id not in host.wilds:
+            raise CoreFailure(f"host {host.name} shows no wild {deploy_id}")
+        vm = self.create_vm(template, deploy_id=deploy_id)
+        with self.changed:
+            vm.host = host
+            self._record(vm)
+            self.model.turn(vm, state or "RUNNING", time.monotonic())
+        return vm
+
+    def move(self, vm: Vm, host: Host) -> None:
+        """``onevm migrate`` of 2.0 to a host of another VM driver, which takes it: ours hears nothing (10)."""
+        if self.release.vmm != "V1" or vm.state != "RUNNING":
+            raise CoreFailure(f"move is that of VMs that run under 2.0 to 3.0, not under {self.release.name}")
+        with self.changed:
+            vm.host = host
+            self._record(vm)
+
+    def _record(self, vm: Vm) -> None:
+        """A new history record, with the lock held."""
+        vm.seq += 1
+        if vm.host is not None:
+            vm.records.append((vm.seq, vm.host))
 
     def resume(self, vm: Vm) -> None:
         """``onevm resume``; from UNKNOWN in old releases ``restart``."""
@@ -216,7 +247,7 @@ class Administrator(ABC):
 
     def _boot(self, vm: Vm, action: str, state: str) -> None:
         with self.changed:
-            vm.seq += 1
+            self._record(vm)
             self.model.turn(vm, state, time.monotonic())
             if action == "DEPLOY":
                 write_deployment_file(self.release, self.var, vm, int(time.time()))

@@ -59,6 +59,8 @@ class Host:
 
     id: int
     name: str
+    vm_mad: str = "vmm_eh"
+    """its VM driver"""
     state: str = "INIT"
     facts: dict[str, str] = field(default_factory=dict)
     error: str = ""
@@ -91,6 +93,8 @@ class Vm:
     host: Host | None = None
     seq: int = -1
     """history record: grows with each deployment"""
+    records: list[tuple[int, Host]] = field(default_factory=list, repr=False)
+    """all history records: SEQ and host"""
     error: str = ""
     monitoring: dict[str, str] = field(default_factory=dict)
     turned: float | None = None

@@ -35,6 +35,7 @@ from .judge import Answer, Verdict, judge_im, judge_vmm
 from .model import Host, Model, Vm
 from .process import CoreFailure, DriverProcess
 from .releases import Release, release
+from .rpc import XmlRpc
 from .speech import PERIODS
 
 PATIENCE = 60.0
@@ -87,6 +88,7 @@ class Core(Administrator):
         self._timer_ends = threading.Event()
         self.vmm: DriverProcess | None = None
         self.im: DriverProcess | None = None
+        self.rpc: XmlRpc | None = None
         self._environment = {**os.environ, **(env or {}), "ONE_LOCATION": str(self.one_location)}
         self.periods = {**PERIODS, **(periods or {})}
         self.interval = interval
@@ -102,6 +104,14 @@ class Core(Administrator):
             remotes = self.var / "remotes"
             remotes.mkdir(exist_ok=True)
             (remotes / "VERSION").write_text(self.release.name)
+
+    def listen(self) -> XmlRpc:
+        """Open the XML-RPC interface; drivers that are started from now on know of it as of any core's."""
+        self.rpc = XmlRpc(self, self.one_location / "home")
+        self._environment["HOME"] = str(self.rpc.home)
+        for name in ("ONE_AUTH", "ONE_XMLRPC"):
+            self._environment.pop(name, None)
+        return self.rpc
 
     # --- drivers ----------------------------------------------------------------------------------------------------
 
@@ -371,6 +381,8 @@ class Core(Administrator):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self.rpc is not None:
+            self.rpc.close()
         if kind is None:
             try:
                 self.check()

@@ -44,6 +44,8 @@ class Release:
     """a value "" arrives as two quotation marks (8.10)"""
     user_template: bool
     """unknown attributes are in USER_TEMPLATE (2.5)"""
+    hashed_passwords: bool
+    """2.x: XML-RPC sessions have the password's SHA-1; answers have no error code"""
 
     @property
     def pipe_limit(self) -> int:
@@ -80,4 +82,5 @@ def release(name: str) -> Release:
         zlib_hosts=v >= (5, 0),
         empty_quotes=v < (4, 8),
         user_template=v >= (4, 0),
+        hashed_passwords=v < (3, 0),
     )

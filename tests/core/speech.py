@@ -46,19 +46,47 @@ def _template(release: Release, vm: Vm) -> tuple[str, str]:
     return f"<TEMPLATE>{_attributes(mine)}</TEMPLATE>", user
 
 
+def _history(release: Release, vm: Vm, seq: int, host: Host, now: int) -> str:
+    mad = "VM_MAD" if release.zlib_hosts else "VMMMAD"
+    return (
+        f"<HISTORY><OID>{vm.id}</OID><SEQ>{seq}</SEQ><HOSTNAME>{escape(host.name)}</HOSTNAME><HID>{host.id}</HID>"
+        f"<STIME>{now}</STIME><ETIME>0</ETIME><{mad}>{_cdata(host.vm_mad)}</{mad}><DS_ID>0</DS_ID></HISTORY>"
+    )
+
+
+def _records(release: Release, vm: Vm, now: int) -> str:
+    """The newest history record, which is all that a driver gets."""
+    last = "" if vm.host is None else _history(release, vm, vm.seq, vm.host, now)
+    return f"<HISTORY_RECORDS>{last}</HISTORY_RECORDS>"
+
+
+def info_document(release: Release, vm: Vm, now: int) -> str:
+    """``<VM>`` as one.vm.info answers: all history records, oldest first; 2.x has the newest alone, and less of it."""
+    if release.hashed_passwords:
+        template, _user = _template(release, vm)
+        history = ""
+        if vm.host is not None:
+            history = (
+                f"<HISTORY><SEQ>{vm.seq}</SEQ><HOSTNAME>{escape(vm.host.name)}</HOSTNAME><HID>{vm.host.id}</HID>"
+                f"<STIME>{now}</STIME><ETIME>0</ETIME><REASON>0</REASON></HISTORY>"
+            )
+        return (
+            f"<VM><ID>{vm.id}</ID><UID>0</UID><USERNAME>oneadmin</USERNAME><NAME>{escape(vm.name)}</NAME>"
+            f"<LAST_POLL>0</LAST_POLL><STATE>{STATES.get(vm.state, 3)}</STATE><LCM_STATE>{LCM.get(vm.state, 0)}"
+            f"</LCM_STATE><STIME>{now}</STIME><ETIME>0</ETIME><DEPLOY_ID>{vm.deploy_id}</DEPLOY_ID><MEMORY>0</MEMORY>"
+            f"<CPU>0</CPU><NET_TX>0</NET_TX><NET_RX>0</NET_RX>{template}{history}</VM>"
+        )
+    records = "".join(_history(release, vm, seq, host, now) for seq, host in vm.records)
+    return vm_document(release, vm, now).replace(
+        _records(release, vm, now), f"<HISTORY_RECORDS>{records}</HISTORY_RECORDS>"
+    )
+
+
 def vm_document(release: Release, vm: Vm, now: int) -> str:
     """``<VM>`` as the payload and, from 4.0 on, the deployment file hold it."""
     state = STATES.get(vm.state, 3)
     lcm = LCM.get(vm.state, 0)
     template, user = _template(release, vm)
-    host = vm.host
-    mad = "VM_MAD" if release.zlib_hosts else "VMMMAD"
-    history = (
-        f"<HISTORY><OID>{vm.id}</OID><SEQ>{vm.seq}</SEQ><HOSTNAME>{escape(host.name)}</HOSTNAME><HID>{host.id}</HID>"
-        f"<STIME>{now}</STIME><ETIME>0</ETIME><{mad}>{_cdata('vmm_eh')}</{mad}><DS_ID>0</DS_ID></HISTORY>"
-        if host
-        else ""
-    )
     monitoring = (
         "<MONITORING></MONITORING>"
         if release.boot_failure
@@ -68,7 +96,7 @@ def vm_document(release: Release, vm: Vm, now: int) -> str:
         f"<VM><ID>{vm.id}</ID><UID>0</UID><GID>0</GID><UNAME>oneadmin</UNAME><GNAME>oneadmin</GNAME>"
         f"<NAME>{escape(vm.name)}</NAME><LAST_POLL>0</LAST_POLL><STATE>{state}</STATE><LCM_STATE>{lcm}</LCM_STATE>"
         f"<RESCHED>0</RESCHED><STIME>{now}</STIME><ETIME>0</ETIME><DEPLOY_ID>{vm.deploy_id}</DEPLOY_ID>{monitoring}"
-        f"{template}{user}<HISTORY_RECORDS>{history}</HISTORY_RECORDS></VM>"
+        f"{template}{user}{_records(release, vm, now)}</VM>"
     )
 
 

@@ -36,9 +36,9 @@ from ..opennebula.errors import OpenNebulaError
 from .copies import Copies
 from .daemon import Cancelled
 from .journal import DONE, ENDED, LEFT, UNANSWERED, Doubt, Journal, JournalError, attempted
-from .mapping import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, ownership, specification
+from .mapping import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, specification
 from .orders import Failure, Order, attempt_of
-from .steps import KEEP, bring, destroy
+from .steps import bring, destroy, imported_marks
 
 NOTHING_MADE = (
     ConfigurationError,
@@ -238,8 +238,7 @@ class Creation:
         found = order.recorded()
         if found is None or order.vm is None:
             raise order.gone()
-        marks = {**ownership(order.vm, order.cloud, order.host), **KEEP}
-        bring(order, found, "started", marks, order.deadline())
+        bring(order, found, "started", imported_marks(order, order.vm), order.deadline())
         return found.uuid
 
 

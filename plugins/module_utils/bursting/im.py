@@ -32,8 +32,7 @@ from ..opennebula.messages import (
     parse_im,
     vmm_reply,
 )
-from . import core_api
-from .core_api import CoreHost, CoreSilent
+from .core_api import SHORT_TIMEOUT, CoreApi, CoreHost, CoreSilent
 from .daemon import (
     LAST_MOMENTS,
     Arguments,
@@ -98,6 +97,7 @@ class ImService:
         self._send = send
         self._clock = clock
         self._core = CoreRelease(place, options.one_version, options.generation)
+        self._core_api = CoreApi(os.environ, SHORT_TIMEOUT)
         self._generation = ""
         self._lanes = Lanes(options.threads)
         self._known = KnownHosts(f"{place.var}/eh_hosts.json")
@@ -189,7 +189,7 @@ class ImService:
             if self._clock.monotonic() - self._names_asked > NAMES_AGE:
                 self._names = frozenset()
                 try:
-                    self._names = frozenset((host.id, host.name) for host in core_api.hosts(os.environ))
+                    self._names = frozenset((host.id, host.name) for host in self._core_api.hosts())
                 except CoreSilent as error:
                     log(str(error))
                 self._names_asked = self._clock.monotonic()
@@ -360,12 +360,12 @@ class ImService:
 
         :raises CoreSilent: it cannot be asked
         """
-        if not core_api.leads(os.environ):
+        if not self._core_api.leads():
             return False
-        now = {host.id: host for host in core_api.hosts(os.environ)}
+        now = {host.id: host for host in self._core_api.hosts()}
         for known in self._unspoken():
             host = now.get(known.id)
-            if host is None or host.driver != known.driver:
+            if host is None or host.im_driver != known.driver:
                 self._known.forget(known.id)
             elif host.state != OFFLINE:
                 self._speak_for(known, host)
@@ -373,7 +373,7 @@ class ImService:
 
     def _speak_for(self, known: KnownHost, host: CoreHost) -> None:
         """As after START_MONITOR, but for its answer. The host's name and state are those that the core has now."""
-        section = {"NAME": host.name, "STATE": host.state, "IM_MAD": host.driver}
+        section = {"NAME": host.name, "STATE": host.state, "IM_MAD": host.im_driver}
         document = {"HOST": section, "MONITORING_INTERVAL_HOST": known.interval, "PROBES_PERIOD": dict(known.periods)}
         request = ImRequest("START_MONITOR", known.id, "I4", host.name, document)
         self._known.remember(request)

@@ -200,6 +200,18 @@ class Journal:
                 self._write_doubt(rows, sent, vm, own.host, GIVEN_UP)
             rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
 
+    @contextlib.contextmanager
+    def action(self, vm: int, verb: str, host: str) -> Iterator[None]:
+        """A block that is an action of the drivers' own: the core has not asked for it.
+
+        :raises JournalError:
+        """
+        self.begin(vm, verb, host)
+        try:
+            yield
+        finally:
+            self.end(vm)
+
     def take_over(self) -> List[Entry]:
         """Mark what drivers of this front-end left unfinished that do not live any more, and return it.
 

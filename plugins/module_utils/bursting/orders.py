@@ -14,11 +14,12 @@ from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError, MissingError
 from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
+from ..opennebula.errors import OpenNebulaError
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import Purpose, VirtualMachine
 from .daemon import Job
-from .journal import UNWRITTEN, Begun, Entry
-from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
+from .journal import UNWRITTEN, Begun, Entry, JournalError
+from .mapping import ATTEMPT_KEY, CLOUD_KEY, VM_KEY, owner
 from .settings import HostSettings, Settings, SettingsError
 from .zones import Listing, ListingLate, Snapshot, Thing, Zone, Zones
 
@@ -30,6 +31,10 @@ ELSEWHERE = 10.0
 
 class Failure(Exception):
     """The action ends here: one sentence for the core."""
+
+
+KNOWN_ERRORS = (Failure, ElasticHostsError, OpenNebulaError, SettingsError, JournalError)
+"""failures whose text is a sentence for the user"""
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ class Order:
         """:raises Failure: the server is neither marked as this VM's, nor unmarked and imported"""
         if self.owns(server):
             return
-        if self.imported and CLOUD_KEY not in server.properties:
+        if self.imported and CLOUD_KEY not in server.properties and VM_KEY not in server.properties:
             return
         raise Failure(
             f"Server {server.uuid} is not marked as that of VM {self.vm_id} (user:one-cloud {self.cloud}, user:one-vm "

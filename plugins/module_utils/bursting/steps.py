@@ -13,6 +13,8 @@ from ..elastichosts.ensure import apply_server, plan_server, wait_status
 from ..elastichosts.errors import BusyError, ElasticHostsError, FailedError, WaitTimeout
 from ..elastichosts.plan import Plan
 from ..elastichosts.servers import Server
+from ..opennebula.vm import VirtualMachine
+from .mapping import ownership
 from .orders import Failure, Order
 
 KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
@@ -23,6 +25,22 @@ def bring(
     order: Order, server: Server, state: str, desired: Mapping[str, Optional[str]], deadline: Deadline
 ) -> Optional[Server]:
     return apply_server(order.zone.client, plan_server(desired, state, server), server, deadline)
+
+
+def take_over(order: Order, server: Server) -> Server:
+    """Mark the server of an imported VM as this VM's, if it is not marked yet.
+
+    ``onehost importvm`` sends no DEPLOY up to 6.10 (opennebula-drivers 4), so any action may be the first that the
+    driver hears of. Order.check_owner has seen that nobody else's mark is on the server.
+    """
+    if order.vm is None or order.owns(server):
+        return server
+    return bring(order, server, "present", imported_marks(order, order.vm), order.deadline()) or server
+
+
+def imported_marks(order: Order, vm: VirtualMachine) -> Mapping[str, Optional[str]]:
+    """What the server of an imported VM gets: the ownership keys, and that it outlives a stop."""
+    return {**ownership(vm, order.cloud, order.host), **KEEP}
 
 
 def power_off(order: Order, server: Server) -> None:

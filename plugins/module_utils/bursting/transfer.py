@@ -17,21 +17,18 @@ import sys
 from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 
 from ..elastichosts.clock import Clock
-from ..elastichosts.errors import ElasticHostsError
-from ..opennebula.errors import OpenNebulaError
 from ..opennebula.layout import layout
 from ..opennebula.messages import VmmRequest
-from ..opennebula.vm import ACTIVE, Purpose, VirtualMachine
-from .core_api import CoreSilent, vm_info
+from ..opennebula.vm import ACTIVE, DONE, Purpose, VirtualMachine
+from .core_api import CoreApi, CoreSilent
 from .daemon import Job, Ticket, log
-from .journal import Journal, JournalError
+from .journal import Journal
 from .mapping import template_defaults
-from .orders import Desk, Failure, Order
-from .settings import Settings, SettingsError
+from .orders import KNOWN_ERRORS, Desk, Failure, Order
+from .settings import Settings
 from .verbs import Verbs
 from .zones import Zones
 
-DONE = 6
 FAILED = 7
 ENDING = (11, 14, 15, 23, 40)
 """LCM_STATE of a VM that ends: EPILOG, FAILURE (to 4.12), CLEANUP_RESUBMIT, CLEANUP_DELETE, EPILOG_FAILURE (2.7)"""
@@ -101,11 +98,8 @@ class Release:
             return f"VM {vm.id} has not ended (state {vm.state}, LCM state {vm.lcm_state}): nothing was touched."
         host = vm.history_host or where.host
         order = self._order(vm.id, host, vm)
-        self._journal.begin(vm.id, "TM_DELETE", host)
-        try:
+        with self._journal.action(vm.id, "TM_DELETE", host):
             self._verbs.destroy(order)
-        finally:
-            self._journal.end(vm.id)
         return f"VM {vm.id} has nothing in the cloud any more."
 
     def _must_be_empty(self, vm_id: int, host: str, silence: CoreSilent) -> None:
@@ -131,12 +125,12 @@ def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = No
         journal,
         Zones(clock),
         clock,
-        lambda vm_id: vm_info(vm_id, known),
+        CoreApi(known).vm,
         lambda level, vm_id, text: log(f"{level} VM {vm_id}: {text}"),
     )
     try:
         log(f"delete {' '.join(arguments)}: {release(where)}")
-    except (Failure, ElasticHostsError, OpenNebulaError, SettingsError, JournalError) as error:
+    except KNOWN_ERRORS as error:
         log(f"delete {' '.join(arguments)}: {error}")
         sys.stdout.write(f"{' '.join(str(error).split())}\n")
         return 1

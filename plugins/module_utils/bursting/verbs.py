@@ -25,7 +25,7 @@ from .journal import Journal, attempted
 from .mapping import HOST_KEY, PRIVATE_KEY, SEQ_KEY, restated, size_of, with_defaults
 from .orders import Failure, Order
 from .refusals import refusal
-from .steps import KEEP, bring, destroy, power_off
+from .steps import KEEP, bring, destroy, power_off, take_over
 
 WAITING_FOR_CANCEL = (12, 13)
 """LCM_STATEs in which a failed CANCEL makes the VM RUNNING again; in any other it is gone"""
@@ -169,8 +169,9 @@ class Verbs:
         """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
         order, server = order.located()
         if server is not None:
+            server = take_over(order, server)
             power_off(order, server)
-        self._end(order, [] if server is None else [server])
+        self.end(order, [] if server is None else [server])
         return ""
 
     def destroy(self, order: Order) -> str:
@@ -184,7 +185,7 @@ class Verbs:
         strangers = [] if order.request.action != "CLEANUP" else [one for one in found if not order.owns(one)]
         for server in strangers:
             self._log("W", order.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was.")
-        if self._end(order, [server for server in found if server not in strangers]):
+        if self.end(order, [server for server in found if server not in strangers]):
             self._remember(lambda: self._journal.end_is_over(order.vm_id), order)
         return ""
 
@@ -203,14 +204,14 @@ class Verbs:
         """An end goes on without the journal: a server that stays is worse than a doubt that is forgotten."""
         attempted(note, lambda sentence: self._log("W", order.vm_id, sentence))
 
-    def _end(self, order: Order, servers: Sequence[Server]) -> bool:
+    def end(self, order: Order, servers: Sequence[Server]) -> bool:
         """Destroy the servers of a VM, then the drives that were made for it.
 
         A server says whether it had any; where there is none, a deploy may have ended between drive and server. Once
         the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
         """
         for server in servers:
-            destroy(order, server, order.deadline())
+            destroy(order, take_over(order, server), order.deadline())
         self._remember(lambda: self._journal.give_up(order.vm_id), order)
         if servers and not any(PRIVATE_KEY in server.properties for server in servers):
             return True
@@ -251,7 +252,7 @@ class Verbs:
                 f"of host {order.host!r}, and cannot move: give the VM back to host "
                 f"{server.properties.get(HOST_KEY, where.settings.host)!r}, or recover it with --recreate."
             )
-        return server
+        return take_over(order, server)
 
     def _all_own(self, order: Order) -> Tuple[Order, List[Server]]:
         """The VM's servers, with an order for the account where they are."""

@@ -17,11 +17,10 @@ from functools import partial
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 
 from ..elastichosts.clock import Clock
-from ..elastichosts.errors import ElasticHostsError
-from ..opennebula.errors import OpenNebulaError
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.messages import INIT_REPLY, MalformedLine, VmmRequest, parse_vmm, poll_data, vmm_log, vmm_reply
 from ..opennebula.vm import Purpose, VirtualMachine, from_deployment_file, purpose
+from .core_api import CoreApi
 from .daemon import (
     LAST_MOMENTS,
     Arguments,
@@ -38,14 +37,14 @@ from .daemon import (
 )
 from .journal import UNWRITTEN, Begun, Doubt, Entry, Journal, JournalError
 from .mapping import Facts, poll_facts, template_defaults
-from .orders import Desk, Failure
+from .orders import KNOWN_ERRORS, Desk, Failure
 from .refusals import refusal
-from .settings import Settings, SettingsError
+from .release import CoreRelease
+from .settings import Settings
+from .sweep import Core, Sweep
 from .verbs import Verbs
 from .zones import ListingLate, Zones
 
-KNOWN_ERRORS = (Failure, ElasticHostsError, OpenNebulaError, SettingsError, JournalError)
-"""failures whose text is a sentence for the user"""
 ENDS_BEFORE_HARD = (Purpose.TERMINATE, Purpose.SHUTDOWN, Purpose.SAVE, Purpose.STOP, Purpose.DESTROY)
 """actions whose FAILURE would send the VM back to RUNNING while the core is about to send CANCEL"""
 HOLD = 10.0
@@ -72,6 +71,7 @@ class VmmService:
         options: Arguments,
         clock: Clock,
         lanes: Optional[Lanes] = None,
+        core: Optional[Core] = None,
     ) -> None:
         self._place = place
         self._settings = settings
@@ -86,6 +86,10 @@ class VmmService:
         self._held: Dict[int, List[Ticket]] = {}
         self._held_lock = threading.Lock()
         self._stopping = threading.Event()
+        release = CoreRelease(place, options.one_version, options.generation)
+        self._sweep = Sweep(
+            settings, zones, journal, self._lanes, self._verbs, clock, core or CoreApi(os.environ), release, self._log
+        )
         self._aborted: Set[int] = set()
         """VMs whose last line was DRIVER_CANCEL"""
         self._direct: Mapping[Purpose, Callable[[VmmRequest, Ticket], None]] = {
@@ -295,6 +299,12 @@ class VmmService:
             return poll_facts(found[0], host, plain=_plain(request))
         return {"STATE": "-" if found or _listed_by_host(request) else "d"}
 
+    # --- what no request tells
+
+    def sweep(self) -> None:
+        """Look for what the core needs no more, and for imported servers; runs until the driver stops."""
+        self._sweep.run(self._stopping)
+
     # --- doubts
 
     def mend(self) -> None:
@@ -370,6 +380,7 @@ def main(argv: Sequence[str], early: bytes = b"") -> int:
         arguments(argv),
         clock,
     )
-    threading.Thread(target=service.mend, name="mend", daemon=True).start()
+    for work in (service.mend, service.sweep):
+        threading.Thread(target=work, name=work.__name__, daemon=True).start()
     Daemon(service, 0, outlet).serve(early)
     return 0

@@ -17,6 +17,8 @@ from .template import key_values
 
 ACTIVE = 3
 """VM state in which LCM_STATE says more (opennebula-drivers 2.7)"""
+DONE = 6
+"""VM state that no VM leaves: the VM has ended, and its id is not given out again"""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,7 @@ def _machine(
     root: Element, vm_id: int, template: Optional[Element], homes: Tuple[Optional[Element], ...]
 ) -> VirtualMachine:
     vectors, plain = _eh(homes)
-    records = root.find("HISTORY_RECORDS")
-    history = None if records is None else records.find("HISTORY")
+    history = _last_record(root)
     return VirtualMachine(
         id=vm_id,
         name=child_text(root, "NAME"),
@@ -132,6 +133,16 @@ def _machine(
         user_template=root.find("USER_TEMPLATE") is not None,
         disk=_attached(template),
     )
+
+
+def _last_record(root: Element) -> Optional[Element]:
+    """The newest history record.
+
+    A driver's request has only that one. one.vm.info has all of them from 3.0 on; 2.0 and 2.2 have the newest without
+    HISTORY_RECORDS around it.
+    """
+    records = [*root.findall("HISTORY_RECORDS/HISTORY"), *root.findall("HISTORY")]
+    return max(records, key=lambda record: _or(_integer(child_text(record, "SEQ")), 0), default=None)
 
 
 def _eh(homes: Tuple[Optional[Element], ...]) -> Tuple[Tuple[Mapping[str, str], ...], str]:

@@ -9,13 +9,12 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.core import Core, Host, Vm
-from tests.core.rpc import FOLLOWER, LEADER, Rpc
+from tests.core.rpc import FOLLOWER, LEADER
 from tests.support.endpoint import Endpoint
 from tests.unit.bursting.conftest import Installation, Site, until
 from tests.unit.bursting.proxy import Proxy
@@ -126,12 +125,6 @@ def test_a_stopped_host_is_not_spoken_of_any_more(site: Site) -> None:
         assert core.ignored[before:] == []
 
 
-@pytest.fixture
-def rpc(tmp_path: Path) -> Iterator[Rpc]:
-    with Rpc(tmp_path / "home") as running:
-        yield running
-
-
 def known_hosts(site: Site) -> list[dict[str, Any]]:
     path = site.installation.var / "eh_hosts.json"
     assert path.stat().st_mode & 0o777 == 0o600
@@ -144,10 +137,10 @@ def started(core: Core) -> int:
     return sum("START_MONITOR -" in line for line in core.said() if "core to im" in line)
 
 
-def test_a_driver_that_was_killed_goes_on_where_it_was(site: Site, rpc: Rpc) -> None:
+def test_a_driver_that_was_killed_goes_on_where_it_was(site: Site) -> None:
     """The core starts another one, and asks it about the host only when it has heard nothing for 180 s."""
-    with site.core("7.4.0", env=rpc.environment, interval=180) as core:
-        rpc.core = core
+    with site.core("7.4.0", interval=180) as core:
+        core.listen()
         host, vm = watched(core, site)
         core.kill("im")
         count = len(core.answers)
@@ -157,11 +150,9 @@ def test_a_driver_that_was_killed_goes_on_where_it_was(site: Site, rpc: Rpc) -> 
 
 
 @pytest.mark.parametrize("release", ["5.12.0", "7.4.0"])
-def test_after_a_restart_of_the_core_its_vms_are_looked_after_before_it_asks(
-    site: Site, rpc: Rpc, release: str
-) -> None:
-    with site.core(release, env=rpc.environment, interval=180) as core:
-        rpc.core = core
+def test_after_a_restart_of_the_core_its_vms_are_looked_after_before_it_asks(site: Site, release: str) -> None:
+    with site.core(release, interval=180) as core:
+        core.listen()
         _host, vm = watched(core, site)
         gone = site.running(core, site.template(site.new_drive()))
         vm.monitoring.clear()
@@ -172,9 +163,9 @@ def test_after_a_restart_of_the_core_its_vms_are_looked_after_before_it_asks(
         assert started(core) == 0
 
 
-def test_after_a_restart_a_host_that_is_renamed_is_spoken_of_by_its_new_name(site: Site, rpc: Rpc) -> None:
-    with site.core("7.4.0", env=rpc.environment, interval=180) as core:
-        rpc.core = core
+def test_after_a_restart_a_host_that_is_renamed_is_spoken_of_by_its_new_name(site: Site) -> None:
+    with site.core("7.4.0", interval=180) as core:
+        core.listen()
         host, vm = watched(core, site)
         host.name = "burst"
         vm.monitoring.clear()
@@ -184,10 +175,10 @@ def test_after_a_restart_a_host_that_is_renamed_is_spoken_of_by_its_new_name(sit
         until(lambda: known_hosts(site)[0]["former"] == ["eh"], "the new name on disk")
 
 
-def test_after_a_restart_hosts_that_the_core_has_no_more_are_forgotten(site: Site, rpc: Rpc) -> None:
+def test_after_a_restart_hosts_that_the_core_has_no_more_are_forgotten(site: Site) -> None:
     """One was deleted while the driver did not run, another's id is a host of another driver by now."""
-    with site.core("7.4.0", env=rpc.environment, interval=180) as core:
-        rpc.core = core
+    with site.core("7.4.0", interval=180) as core:
+        core.listen()
         host, _vm = watched(core, site)
         deleted, other = core.create_host("deleted"), core.create_host("other")
         core.wait_host(deleted, "MONITORED")
@@ -205,13 +196,13 @@ def test_after_a_restart_hosts_that_the_core_has_no_more_are_forgotten(site: Sit
 
 @pytest.mark.parametrize("why", ["it cannot be asked", "it does not lead", "the host is offline"])
 def test_after_a_restart_nothing_is_said_before_the_core_asks_where_it_does_not_want_to_know(
-    site: Site, rpc: Rpc, why: str
+    site: Site, why: str
 ) -> None:
-    with site.core("7.4.0", env=rpc.environment, interval=180) as core:
-        rpc.core = core
+    with site.core("7.4.0", interval=180) as core:
+        rpc = core.listen()
         host, _vm = watched(core, site)
         if why == "it cannot be asked":
-            rpc.core = None
+            rpc.answer = lambda _method, _answer: [False, "User couldn't be authenticated, aborting call.", 0x100]
         elif why == "it does not lead":
             rpc.raft, core.follows = FOLLOWER, True
         else:
@@ -235,15 +226,17 @@ def test_after_a_restart_nothing_is_said_before_the_core_asks_where_it_does_not_
 @pytest.mark.parametrize(
     "content", ["", "{", '{"form": 1, "hosts": [{"id": "x"}]}', '{"form": 9}', "[" * 100_000, None]
 )
-def test_a_damaged_memory_of_hosts_harms_nobody(site: Site, rpc: Rpc, content: str | None) -> None:
+def test_a_damaged_memory_of_hosts_harms_nobody(site: Site, content: str | None) -> None:
     """None: a pipe that nobody writes to stands in the file's place."""
     path = site.installation.var / "eh_hosts.json"
     if content is None:
         os.mkfifo(path)
     else:
         path.write_text(content)
-    with site.core("7.4.0", env=rpc.environment) as core:
-        rpc.core = core
+    with site.core(
+        "7.4.0",
+    ) as core:
+        core.listen()
         core.start_im()
         host = core.create_host("eh")
         core.wait_host(host, "MONITORED")
@@ -423,9 +416,11 @@ def test_the_first_of_two_hosts_that_is_monitored_after_a_restart_leaves_the_oth
 
 
 @pytest.mark.parametrize("release", ["5.10.5", "6.10.5"])
-def test_without_a_memory_of_hosts_the_core_tells_whose_a_server_is(site: Site, rpc: Rpc, release: str) -> None:
-    with site.core(release, env=rpc.environment) as core:
-        rpc.core = core
+def test_without_a_memory_of_hosts_the_core_tells_whose_a_server_is(site: Site, release: str) -> None:
+    with site.core(
+        release,
+    ) as core:
+        core.listen()
         (here, _there), _vms = two_hosts(core, site)
         core.shut_down()
         (site.installation.var / "eh_hosts.json").unlink()
@@ -436,11 +431,11 @@ def test_without_a_memory_of_hosts_the_core_tells_whose_a_server_is(site: Site, 
 
 @pytest.mark.parametrize("release", ["5.10.5", "6.10.5"])
 @pytest.mark.parametrize("asked", [True, False])
-def test_a_renamed_host_keeps_the_servers_that_bear_its_old_name(
-    site: Site, rpc: Rpc, release: str, asked: bool
-) -> None:
+def test_a_renamed_host_keeps_the_servers_that_bear_its_old_name(site: Site, release: str, asked: bool) -> None:
     """Also when the core cannot be asked: a server that no host reports would be lost to the core."""
-    with site.core(release, env=rpc.environment) as core:
+    with site.core(
+        release,
+    ) as core:
         rpc.core = core if asked else None
         (here, _there), (vm, other) = two_hosts(core, site)
         core.shut_down()

@@ -8,56 +8,33 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from xmlrpc.server import SimpleXMLRPCRequestHandler, SimpleXMLRPCServer
 
 import pytest
 
 from tests.core import Core, Vm
-from tests.core.speech import vm_document
 from tests.unit.bursting.conftest import FILES, Site
 from tests.unit.bursting.proxy import MOMENTS, Proxy, kill_at
 
 
 class Teller:
-    """``one.vm.info`` of a core, on a loopback port."""
+    """The transfer driver's scripts, and a core that they can ask."""
 
     def __init__(self, site: Site, core: Core) -> None:
         self.site = site
-        self.core = core
         self.lcm = 0
-        self.home = site.installation.root / "home"
-        (self.home / ".one").mkdir(parents=True)
-        (self.home / ".one" / "one_auth").write_text("oneadmin:secret\n")
-
-        class Quiet(SimpleXMLRPCRequestHandler):
-            rpc_paths = ("/RPC2",)
-
-            def log_message(self, *_arguments: object) -> None:
-                pass
-
-        self._server = SimpleXMLRPCServer(("127.0.0.1", 0), Quiet, allow_none=True)
-        self._server.register_function(self._info, "one.vm.info")
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        (self.home / ".one" / "one_endpoint").write_text(f"http://127.0.0.1:{self._server.server_address[1]}/RPC2\n")
+        self.rpc = core.listen()
+        self.rpc.answer = self._ending
         self.scripts = site.installation.var / "remotes" / "tm" / "eh"
         shutil.copytree(FILES / "tm_eh", self.scripts)
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _info(self, session: str, number: int) -> list[Any]:
-        if session != "oneadmin:secret" or number not in self.core.model.vms:
-            return [False, "no such VM", 0x400]
-        document = vm_document(self.core.release, self.core.model.vms[number], int(time.time()))
-        if self.lcm:
-            document = document.replace("<STATE>8</STATE><LCM_STATE>0<", f"<STATE>3</STATE><LCM_STATE>{self.lcm}<")
-        return [True, document, 0]
+    def _ending(self, _method: str, answer: list[Any]) -> list[Any]:
+        """A VM that is off is in ``lcm`` instead, if that is set."""
+        off, ending = "<STATE>8</STATE><LCM_STATE>0<", f"<STATE>3</STATE><LCM_STATE>{self.lcm}<"
+        return [answer[0], answer[1].replace(off, ending) if self.lcm else answer[1], *answer[2:]]
 
     def delete(self, vm: Vm, path: str = "", host: str = "eh", **environment: str) -> subprocess.CompletedProcess[str]:
         begun = self.begin(vm, path, host, **environment)
@@ -68,7 +45,7 @@ class Teller:
         """The last one that was begun is for `kill`."""
         where = path or f"/var/lib/one/datastores/100/{vm.id}"
         root = str(self.site.installation.root)
-        known = {"PATH": os.environ["PATH"], "HOME": str(self.home), "ONE_LOCATION": root}
+        known = {"PATH": os.environ["PATH"], "HOME": str(self.rpc.home), "ONE_LOCATION": root}
         self._last = subprocess.Popen(
             [self.scripts / "delete", f"{host}:{where}", str(vm.id), "100"],
             env={**known, **environment},
@@ -92,10 +69,8 @@ def core(site: Site) -> Iterator[Core]:
 
 
 @pytest.fixture
-def teller(site: Site, core: Core) -> Iterator[Teller]:
-    made = Teller(site, core)
-    yield made
-    made.close()
+def teller(site: Site, core: Core) -> Teller:
+    return Teller(site, core)
 
 
 def off(site: Site, core: Core) -> Vm:
