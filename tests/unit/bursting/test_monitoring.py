@@ -433,10 +433,9 @@ def test_without_a_memory_of_hosts_the_core_tells_whose_a_server_is(site: Site, 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_renamed_host_keeps_the_servers_that_bear_its_old_name(site: Site, release: str, asked: bool) -> None:
     """Also when the core cannot be asked: a server that no host reports would be lost to the core."""
-    with site.core(
-        release,
-    ) as core:
-        rpc.core = core if asked else None
+    with site.core(release) as core:
+        if asked:
+            core.listen()
         (here, _there), (vm, other) = two_hosts(core, site)
         core.shut_down()
         (site.installation.var / "eh_hosts.json").unlink()
