@@ -51,14 +51,14 @@ class Sentence(NamedTuple):
     text: str
 
 
-def _text(node: ast.AST) -> str | None:
+def text_of(node: ast.AST) -> str | None:
     """What a string or an f-string says; None for anything else."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else FILLED for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = _text(node.left), _text(node.right)
+        left, right = text_of(node.left), text_of(node.right)
         return None if left is None and right is None else (left or FILLED) + (right or FILLED)
     return None
 
@@ -72,7 +72,7 @@ def _is_documentation(node: ast.AST) -> bool:
 def _of_python(node: ast.AST) -> Iterator[str]:
     if _is_documentation(node):
         return
-    text = _text(node)
+    text = text_of(node)
     if text is not None:
         yield text
         return

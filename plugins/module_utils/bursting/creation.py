@@ -34,10 +34,12 @@ from ..elastichosts.servers import Server
 from ..elastichosts.wire import Properties
 from ..opennebula.errors import OpenNebulaError
 from ..opennebula.vm import VirtualMachine
+from .answers import details
 from .chores import Chore
 from .copies import Copies
 from .daemon import Cancelled
 from .journal import DONE, ENDED, LEFT, UNANSWERED, Doubt, Journal, JournalError, attempted
+from .limits import Limits
 from .mapping import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, ownership, specification
 from .orders import Failure, Order, attempt_of
 from .steps import KEEP, bring, destroy
@@ -77,6 +79,7 @@ class Creation:
     def __init__(self, journal: Journal, copies: Copies, log: Callable[[str, int, str], None]) -> None:
         self._journal = journal
         self._copies = copies
+        self._limits = Limits()
         self._log = log
 
     def create(self, order: Order) -> str:
@@ -84,7 +87,10 @@ class Creation:
         if order.imported:
             return self._import(order)
         if order.vm is None:
-            raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
+            raise Failure(
+                f"Repeat the action, or report this as a fault: DEPLOY of VM {order.vm_id} came without its "
+                "description, so nothing could be made of it."
+            )
         wanted = self._specified(order, order.vm)
         for doubt in order.begun.doubts:
             if self.mend(order, doubt):
@@ -92,8 +98,8 @@ class Creation:
         found = order.one_own()
         if found is not None:
             return self._adopt(order, found, wanted.server)
-        server = self._make(order, wanted, _Attempt(order.begun.attempt))
-        return server.uuid
+        with self._limits.room(order, wanted.server):
+            return self._make(order, wanted, _Attempt(order.begun.attempt)).uuid
 
     def _specified(self, order: Order, vm: VirtualMachine) -> Specification:
         """What is to be made, worked out while the cloud makes the listing that the look for the VM needs next."""
@@ -132,8 +138,8 @@ class Creation:
             if looked and not attempt.lost:
                 raise
             raise Failure(
-                f"{error} Whether a server was made is not known yet; if one appears, it is destroyed. "
-                "Try again when the cloud answers."
+                f"Try again when the cloud answers. {details(error)} Whether a server was made is not known yet; if "
+                "one appears, it is destroyed."
             ) from error
 
     def _another(self, order: Order) -> _Attempt:
