@@ -32,7 +32,17 @@ NOT_FOR_USERS = re.compile(
 """SQL, programs, patterns, forms of objects for the debugger, what is written into files"""
 SECTIONS = {
     "template": ("bursting/mapping", "opennebula/template", "opennebula/vm", "opennebula/layout"),
-    "actions": ("bursting/copies", "bursting/orders", "bursting/transfer", "bursting/verbs", "bursting/vmm"),
+    "actions": (
+        "bursting/answers",
+        "bursting/copies",
+        "bursting/disks",
+        "bursting/limits",
+        "bursting/orders",
+        "bursting/refusals",
+        "bursting/transfer",
+        "bursting/verbs",
+        "bursting/vmm",
+    ),
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
     "cloud": ("elastichosts/errors", "elastichosts/faults", "elastichosts/wire", "elastichosts/transport"),
     "account": ("elastichosts/endpoint", "elastichosts/zones", "elastichosts/names", "connection", "zones"),

@@ -42,10 +42,11 @@ BOUNDED = {
     "Terminate a VM, or raise … in im_ehrc": tuple(limit.setting for limit in LIMITS),
 }
 """what is filled in before the colon comes from a table"""
-IMPERATIVES = set(
-    "Add Change Check Choose Correct Deploy Detach Free Give Keep Log Look Make Name Power Raise Read Recover Repeat "
-    "Report See Set Stop Take Terminate Try Use Write".split()
-)
+IMPERATIVES = {
+    "Add", "Change", "Check", "Choose", "Correct", "Deploy", "Detach", "Free", "Give", "Keep", "Log", "Look",
+    "Make", "Name", "Power", "Raise", "Read", "Recover", "Repeat", "Report", "See", "Set", "Stop", "Take",
+    "Terminate", "Try", "Use", "Write",
+}  # fmt: skip
 
 
 def raised() -> Iterator[tuple[str, str]]:
