@@ -55,7 +55,7 @@ REMEDIES: Dict[Type[ElasticHostsError], str] = {
     SystemFault: "Try again later, the cloud has a fault",
     FullError: "Free space in the account, or ask for less",
     ApiError: "Read the answer of the cloud, and try again",
-    NotUnique: "Name it by its UUID",
+    NotUnique: "Name the drive in EH=[...] by its UUID",
     WaitTimeout: "Try again, or raise ACTION_TIMEOUT or IMAGE_TIMEOUT in vmm_ehrc",
     ElasticHostsError: "Read the answer of the cloud, and try again",
 }

@@ -48,21 +48,21 @@ def planned(
 
     :param marked: devices that DISKs named when the server was last made or started
     :param held: drive by device of what the server has beside the drives of ``marked``
-    :param of_eh: devices that EH=[...] names; they stay as EH says
+    :param of_eh: devices that EH=[...] names; they and their drives stay as EH says
     :raises TemplateError: two different drives are asked for at one device
     """
-    wanted = named(vm)
+    drives_of_eh = {held.get(device) for device in of_eh}
+    wanted = {device: drive for device, drive in named(vm).items() if drive not in drives_of_eh}
     for device, drive in sorted(wanted.items()):
         if held.get(device, drive) != drive:
             raise TemplateError(
                 "Detach the disk and attach it with another TARGET: the server of VM "
                 f"{vm.id} has {held[device] or 'the drive of an IMAGE'} at {device}, where a DISK names drive {drive}."
             )
-    own = {device: drive for device, drive in wanted.items() if device not in of_eh}
     changes: Dict[str, Optional[str]] = {device: None for device in marked if device not in of_eh}
-    changes.update(own)
-    if own or marked:
-        changes[DISKS_KEY] = " ".join(sorted(own)) or None
+    changes.update(wanted)
+    if wanted or marked:
+        changes[DISKS_KEY] = " ".join(sorted(wanted)) or None
     return changes
 
 

@@ -89,9 +89,11 @@ class Verbs:
         server = self._needed(order)
         if order.request.action == "DEPLOY":
             self._tell_undelivered(order)
-        desired: Dict[str, Optional[str]] = {} if server.status == "active" else self._restated(order, server)
+        desired: Dict[str, Optional[str]] = {}
         if server.status == "active":
             self._tell_late(order, server)
+        else:
+            desired.update(self._restated(order, server))
         desired[HOST_KEY] = order.host
         if order.vm is not None:
             desired[SEQ_KEY] = str(order.vm.history_seq)
@@ -107,7 +109,7 @@ class Verbs:
             self._log("W", order.vm_id, str(error))
             return
         gone = _of_disks(server) - set(wanted)
-        late = {device for device, drive in wanted.items() if drives.get(device) != drive} | (gone & set(drives))
+        late = {device for device, drive in wanted.items() if drive not in drives.values()} | (gone & set(drives))
         if late:
             self._log(
                 "W",

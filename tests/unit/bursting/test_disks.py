@@ -162,6 +162,13 @@ class TestDisksOfAVmThatIsOff:
         assert server(site)["ide:0:1"] == second
         assert "user:one-disks" not in server(site)
 
+    def test_a_disk_of_a_drive_that_eh_names_elsewhere_changes_nothing(self, site: Site, newest: Core) -> None:
+        vm = off(site, newest)
+        newest.attach_disk(vm, disk(site.drive, "vda"))
+        resumed(newest, vm)
+        assert server(site)["ide:0:0"] == site.drive
+        assert not {"block:0", "user:one-disks"} & set(server(site))
+
     def test_a_drive_that_was_attached_by_hand_stays(self, site: Site, newest: Core) -> None:
         vm, mine = off(site, newest), site.new_drive()
         site.endpoint.call(f"/servers/{vm.deploy_id}/set", {"ide:1:0": mine})
