@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .grammar import Item, parse_template
+from .grammar import Item, Vector, parse_template, vectors
 from .model import Host, Model, Vm
 from .process import CoreFailure
 from .releases import Release
 from .scheduler import HostView, SystemDatastore, refusal_of
 from .speech import im_line, vmm_line, write_deployment_file
+from .transfer import PREFIX, making, removing, transfer
 
 
 class Operation(NamedTuple):
@@ -69,6 +70,9 @@ class Administrator(ABC):
     interval: int
     deleted: dict[int, float]
     """host id -> when it was deleted"""
+    _environment: dict[str, str]
+    vm_mad: Mapping[str, str]
+    """further attributes of the driver's VM_MAD section"""
 
     @abstractmethod
     def ask(self, role: str, action: str, number: int, line: bytes) -> None:
@@ -197,7 +201,29 @@ class Administrator(ABC):
             raise CoreFailure(f"deploy of VM {vm.id} is refused in {vm.state}")
         with self.changed:
             vm.host = host
-        self._boot(vm, "DEPLOY", "BOOT")
+        if self._prolog(vm):
+            self._boot(vm, "DEPLOY", "BOOT")
+
+    def _prolog(self, vm: Vm) -> bool:
+        """Bring the VM's disks to the host; of those whose TM_MAD is ``eh`` its scripts are asked."""
+        disks = [disk for disk in vectors(list(vm.template), "DISK") if disk.get("TM_MAD") == "eh"]
+        with self.changed:
+            self.model.turn(vm, "PROLOG", time.monotonic())
+        return self._transfer(vm, "prolog", [making(self.var, vm, disk) for disk in disks], "PROLOG_FAILURE")
+
+    def _transfer(self, vm: Vm, what: str, lines: list[str], failed: str) -> bool:
+        """Run the lines of a transfer file; whether all went well.
+
+        :param failed: the VM's state after a failure
+        """
+        message = transfer(self.release, self.var, self._environment, vm, what, lines) if lines else None
+        if message is None:
+            return True
+        with self.changed:
+            if message:
+                self.model.failed(vm, PREFIX, message)
+            self.model.turn(vm, failed, time.monotonic())
+        return False
 
     def importvm(self, deploy_id: str, host: Host, template: str | Mapping[str, str] = "", *, state: str = "") -> Vm:
         """``onehost importvm`` of 4.14 to 6.10: the VM runs at once, and no driver hears of it (4, 10).
@@ -328,6 +354,93 @@ class Administrator(ABC):
         """Any other action, in the VM's state as it is: UPDATESG, SNAPSHOTCREATE, MIGRATE ..."""
         self._vmm(action, vm, extra)
 
+    # --- disks, interfaces and size of a VM
+
+    def attach_disk(self, vm: Vm, disk: Mapping[str, str]) -> None:
+        """``onevm disk-attach``. In POWEROFF the transfer driver alone hears of it, never the VM driver."""
+        new = {**disk, "DISK_ID": str(len(vectors(list(vm.template), "DISK")))}
+        before = vm.template
+        if self._asks_driver(vm, "ATTACHDISK", "HOTPLUG", (*before, ("DISK", new)), before):
+            return
+        with self.changed:
+            self.model.turn(vm, "HOTPLUG_PROLOG_POWEROFF", time.monotonic())
+        if self._transfer(vm, "prolog_attach", [making(self.var, vm, new)], "POWEROFF"):
+            self._changed(vm, (*before, ("DISK", new)))
+
+    def detach_disk(self, vm: Vm, target: str) -> None:
+        """``onevm disk-detach`` of the disk with this TARGET."""
+        (old,) = (disk for disk in vectors(list(vm.template), "DISK") if disk.get("TARGET") == target)
+        after = tuple(item for item in vm.template if item[1] is not old)
+        if self._asks_driver(vm, "DETACHDISK", "HOTPLUG", after, vm.template, about=old):
+            return
+        with self.changed:
+            self.model.turn(vm, "HOTPLUG_EPILOG_POWEROFF", time.monotonic())
+        if self._transfer(vm, "epilog_detach", [removing(self.var, vm, old)], "POWEROFF"):
+            self._changed(vm, after)
+
+    def attach_nic(self, vm: Vm, nic: Mapping[str, str]) -> None:
+        """``onevm nic-attach``. In POWEROFF nobody hears of it, but with COLD_NIC_ATTACH the VM driver does."""
+        new = {**nic, "NIC_ID": str(len(vectors(list(vm.template), "NIC")))}
+        after = (*vm.template, ("NIC", new))
+        if not self._asks_driver(vm, "ATTACHNIC", "HOTPLUG_NIC", after, vm.template):
+            self._changed(vm, after)
+
+    def detach_nic(self, vm: Vm, number: str) -> None:
+        """``onevm nic-detach`` of the interface with this NIC_ID."""
+        (old,) = (nic for nic in vectors(list(vm.template), "NIC") if nic.get("NIC_ID") == number)
+        after = tuple(item for item in vm.template if item[1] is not old)
+        if not self._asks_driver(vm, "DETACHNIC", "HOTPLUG_NIC", after, vm.template, about=old):
+            self._changed(vm, after)
+
+    def resize(self, vm: Vm, **size: str) -> None:
+        """``onevm resize`` to CPU and MEMORY; of a VM that runs only with LIVE_RESIZE, else while it is off."""
+        after = tuple((name, size.get(name, value)) for name, value in vm.template)
+        if vm.state == "POWEROFF":
+            self._changed(vm, after)
+            return
+        if vm.state != "RUNNING" or not (self.release.live_resize and self._says_yes("LIVE_RESIZE")):
+            raise CoreFailure(f"resize of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state}")
+        with self.changed:
+            vm.if_failed, vm.template = vm.template, after
+            self.model.turn(vm, "HOTPLUG_RESIZE", time.monotonic())
+        self._vmm("RESIZE", vm)
+
+    def _asks_driver(
+        self,
+        vm: Vm,
+        action: str,
+        state: str,
+        after: tuple[Item, ...],
+        before: tuple[Item, ...],
+        about: Vector | None = None,
+    ) -> bool:
+        """Send ``action`` to the VM driver, if it is to hear of it in the VM's state.
+
+        :param about: the vector that is to go; None: the last of ``after`` is new
+        """
+        cold = action.endswith("NIC") and self.release.cold_nics and self._says_yes("COLD_NIC_ATTACH")
+        if vm.state == "POWEROFF" and self.release.attach_off and not cold:
+            return False
+        if vm.state not in ("RUNNING", "POWEROFF") or (vm.state == "POWEROFF" and not self.release.attach_off):
+            raise CoreFailure(f"{action} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state}")
+        vector = after[-1][1] if about is None else about
+        shown = before if about is not None else after
+        with self.changed:
+            vm.if_done, vm.if_failed = after, before
+            vm.template = tuple(_attached(item) if item[1] is vector else item for item in shown)
+            self.model.turn(vm, f"{state}_POWEROFF" if vm.state == "POWEROFF" else state, time.monotonic())
+        self._vmm(action, vm)
+        return True
+
+    def _says_yes(self, attribute: str) -> bool:
+        return self.vm_mad.get(attribute, "").lower() == "yes"
+
+    def _changed(self, vm: Vm, template: tuple[Item, ...]) -> None:
+        """The VM has another template, and is off."""
+        with self.changed:
+            vm.template = template
+            self.model.turn(vm, "POWEROFF", time.monotonic())
+
     def _line(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> bytes:
         with self.changed:
             return vmm_line(self.release, action, vm, self.var, int(time.time()), extra)
@@ -337,6 +450,12 @@ class Administrator(ABC):
             if vm.host is not None and vm.host.heard is not None and self.release.im == "I4":
                 vm.host.heard = time.monotonic()
         self.ask("vmm", action, vm.id, self._line(action, vm, extra))
+
+
+def _attached(item: Item) -> Item:
+    """The vector that an action is about."""
+    name, value = item
+    return name, {**value, "ATTACH": "YES"} if isinstance(value, dict) else value
 
 
 def _with_quotes(item: Item) -> Item:

@@ -13,6 +13,7 @@ from .releases import Release
 
 LCM: dict[str, int] = {
     "LCM_INIT": 0,
+    "PROLOG": 1,
     "BOOT": 2,
     "RUNNING": 3,
     "SAVE_STOP": 5,
@@ -32,7 +33,11 @@ LCM: dict[str, int] = {
     "HOTPLUG_NIC": 25,
     "SHUTDOWN_UNDEPLOY": 29,
     "BOOT_UNDEPLOY": 32,
+    "HOTPLUG_PROLOG_POWEROFF": 33,
+    "HOTPLUG_EPILOG_POWEROFF": 34,
     "BOOT_FAILURE": 36,
+    "PROLOG_FAILURE": 39,
+    "HOTPLUG_RESIZE": 62,
     "HOTPLUG_NIC_POWEROFF": 65,
 }
 """states inside ACTIVE, by LCM_STATE"""
@@ -96,6 +101,12 @@ class Vm:
     records: list[tuple[int, Host]] = field(default_factory=list, repr=False)
     """all history records: SEQ and host"""
     error: str = ""
+    """attribute ERROR"""
+    log: list[str] = field(default_factory=list, repr=False)
+    """failures as the VM's log has them, in full"""
+    if_done: tuple[Item, ...] | None = field(default=None, repr=False)
+    """the template after the SUCCESS of a change that is under way"""
+    if_failed: tuple[Item, ...] | None = field(default=None, repr=False)
     monitoring: dict[str, str] = field(default_factory=dict)
     turned: float | None = None
     """when it last began or ended running, in the core's seconds"""
@@ -137,7 +148,18 @@ _AFTER: dict[tuple[str, str], tuple[str, str]] = {
 }
 """(action, state) -> (state after SUCCESS, state after FAILURE)"""
 _SHUT_DOWN = {"SHUTDOWN": "DONE", "SHUTDOWN_POWEROFF": "POWEROFF", "SHUTDOWN_UNDEPLOY": "UNDEPLOYED"}
-_HOTPLUG = {"HOTPLUG": "RUNNING", "HOTPLUG_NIC": "RUNNING", "HOTPLUG_NIC_POWEROFF": "POWEROFF"}
+_HOTPLUG = {
+    "HOTPLUG": "RUNNING",
+    "HOTPLUG_NIC": "RUNNING",
+    "HOTPLUG_NIC_POWEROFF": "POWEROFF",
+    "HOTPLUG_PROLOG_POWEROFF": "POWEROFF",
+    "HOTPLUG_EPILOG_POWEROFF": "POWEROFF",
+    "HOTPLUG_RESIZE": "RUNNING",
+}
+LONGEST_ERROR = 100
+"""characters of ERROR, the core's own words before the driver's text among them"""
+_SHOWN_AS = {"RESET": "REBOOT"}
+"""actions that the core calls by another name (9.3)"""
 _BOOTS = frozenset({"BOOT", "BOOT_POWEROFF", "BOOT_UNKNOWN", "BOOT_SUSPENDED", "BOOT_STOPPED", "BOOT_UNDEPLOY"})
 
 
@@ -183,13 +205,32 @@ class Model:
             self._polled(vm, answer, now)
             return
         state = self.outcome(answer.action, vm.state, answer.ok)
+        self.changed_template(vm, ok=answer.ok)
         if not answer.ok:
-            vm.error = answer.text
+            self.failed(vm, _SHOWN_AS.get(answer.action, answer.action), answer.text)
         elif answer.action == "DEPLOY" and (state or vm.state == "RUNNING"):
             vm.deploy_id, vm.error = answer.text, ""
         if state:
             self.turn(vm, state, now)
             vm.turned = now
+
+    @staticmethod
+    def changed_template(vm: Vm, *, ok: bool) -> None:
+        """A change of the template that was under way is done, or taken back."""
+        after = vm.if_done if ok else vm.if_failed
+        vm.template = vm.template if after is None else after
+        vm.if_done = vm.if_failed = None
+
+    def failed(self, vm: Vm, what: str, text: str) -> None:
+        """Log a failure of ``vm``, and show it in ERROR."""
+        whole = f"{what}: {text}"
+        vm.log.append(whole)
+        if not self.release.short_errors:
+            vm.error = text
+        elif len(whole) <= LONGEST_ERROR:
+            vm.error = whole
+        else:
+            vm.error = f"{whole[:LONGEST_ERROR]}... see more details in VM log"
 
     def _polled(self, vm: Vm, answer: Answer, now: float) -> None:
         if answer.ok:

@@ -46,6 +46,10 @@ _OPTIONAL = ("DRIVER_CANCEL", "CHECKPOINT", "BACKUPCANCEL", "STOPMONITOR", "STOP
 """requests that may stay without an answer (2.3, 3.4)"""
 
 
+VM_MAD: Mapping[str, str] = {"COLD_NIC_ATTACH": "yes", "LIVE_RESIZE": "yes"}
+"""what the role writes; a release that does not know an attribute ignores it"""
+
+
 class Core(Administrator):
     """A core of one release.
 
@@ -56,6 +60,7 @@ class Core(Administrator):
     :param interval: I4: MONITORING_INTERVAL_HOST, seconds
     :param grace: I4: seconds for which reported states are ignored after a VM began or ended running; None: as the
         release does it (30 from 7.0.1)
+    :param vm_mad: attributes of the VM_MAD section that decide what the core asks the driver
     """
 
     def __init__(
@@ -67,8 +72,10 @@ class Core(Administrator):
         periods: Mapping[str, int] | None = None,
         interval: int = 20,
         grace: float | None = None,
+        vm_mad: Mapping[str, str] = VM_MAD,
     ) -> None:
         self.release: Release = release(name)
+        self.vm_mad = vm_mad
         self.one_location = Path(one_location)
         self.var = self.one_location / "var"
         self.var.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,16 @@ class Release:
     """unknown attributes are in USER_TEMPLATE (2.5)"""
     hashed_passwords: bool
     """2.x: XML-RPC sessions have the password's SHA-1; answers have no error code"""
+    attach_off: bool
+    """disks and interfaces can be attached in POWEROFF"""
+    cold_nics: bool
+    """COLD_NIC_ATTACH in VM_MAD: the driver is asked about an interface in POWEROFF"""
+    live_resize: bool
+    """LIVE_RESIZE in VM_MAD: CPU and memory change while the VM runs"""
+    error_marks: bool
+    """of a transfer script's stderr only what is between two marks becomes the VM's ERROR"""
+    short_errors: bool
+    """ERROR of a VM has 100 characters at most; the whole text is in the VM's log"""
 
     @property
     def pipe_limit(self) -> int:
@@ -83,4 +93,9 @@ def release(name: str) -> Release:
         empty_quotes=v < (4, 8),
         user_template=v >= (4, 0),
         hashed_passwords=v < (3, 0),
+        attach_off=v >= (4, 4),
+        cold_nics=v >= (5, 12),
+        live_resize=v >= (6, 0),
+        error_marks=v < (6, 2),
+        short_errors=v >= (6, 6),
     )

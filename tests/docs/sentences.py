@@ -32,7 +32,17 @@ NOT_FOR_USERS = re.compile(
 """SQL, programs, patterns, forms of objects for the debugger, what is written into files"""
 SECTIONS = {
     "template": ("bursting/mapping", "opennebula/template", "opennebula/vm", "opennebula/layout"),
-    "actions": ("bursting/copies", "bursting/orders", "bursting/transfer", "bursting/verbs", "bursting/vmm"),
+    "actions": (
+        "bursting/answers",
+        "bursting/copies",
+        "bursting/disks",
+        "bursting/limits",
+        "bursting/orders",
+        "bursting/refusals",
+        "bursting/transfer",
+        "bursting/verbs",
+        "bursting/vmm",
+    ),
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
     "cloud": ("elastichosts/errors", "elastichosts/faults", "elastichosts/wire", "elastichosts/transport"),
     "account": ("elastichosts/endpoint", "elastichosts/names", "connection", "client_from", "inventory_acc"),
@@ -51,14 +61,14 @@ class Sentence(NamedTuple):
     text: str
 
 
-def _text(node: ast.AST) -> str | None:
+def text_of(node: ast.AST) -> str | None:
     """What a string or an f-string says; None for anything else."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     if isinstance(node, ast.JoinedStr):
         return "".join(str(part.value) if isinstance(part, ast.Constant) else FILLED for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
-        left, right = _text(node.left), _text(node.right)
+        left, right = text_of(node.left), text_of(node.right)
         return None if left is None and right is None else (left or FILLED) + (right or FILLED)
     return None
 
@@ -72,7 +82,7 @@ def _is_documentation(node: ast.AST) -> bool:
 def _of_python(node: ast.AST) -> Iterator[str]:
     if _is_documentation(node):
         return
-    text = _text(node)
+    text = text_of(node)
     if text is not None:
         yield text
         return

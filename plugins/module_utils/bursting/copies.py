@@ -83,8 +83,8 @@ class Copies:
             size = rounded(parse_size(image.size)) if image.size else source.size
             if size < source.size:
                 raise TemplateError(
-                    f"IMAGE of EH gives {image.device} a size of {image.size}, but {image.source} needs "
-                    f"{source.size} bytes: ask for at least as much, or leave the size out."
+                    f"Give IMAGE of EH=[...] a larger SIZE, or none: {image.device} is to have {image.size}, but "
+                    f"{image.source} needs {source.size} bytes."
                 )
             found[image.device] = (source, size)
         return found

@@ -33,9 +33,11 @@ from ..elastichosts.errors import (
 from ..elastichosts.servers import Server
 from ..elastichosts.wire import Properties
 from ..opennebula.errors import OpenNebulaError
+from .answers import details
 from .copies import Copies
 from .daemon import Cancelled
 from .journal import DONE, ENDED, LEFT, UNANSWERED, Doubt, Journal, JournalError, attempted
+from .limits import Limits
 from .mapping import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, specification
 from .orders import Failure, Order, attempt_of
 from .steps import bring, destroy, imported_marks
@@ -75,6 +77,7 @@ class Creation:
     def __init__(self, journal: Journal, copies: Copies, log: Callable[[str, int, str], None]) -> None:
         self._journal = journal
         self._copies = copies
+        self._limits = Limits()
         self._log = log
 
     def create(self, order: Order) -> str:
@@ -82,7 +85,10 @@ class Creation:
         if order.imported:
             return self._import(order)
         if order.vm is None:
-            raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
+            raise Failure(
+                f"Repeat the action, or report this as a fault: DEPLOY of VM {order.vm_id} came without its "
+                "description, so nothing could be made of it."
+            )
         # Before the first call, so that a template that cannot be used is reported whether the cloud answers or not.
         wanted = specification(order.vm, order.host, order.settings, order.desk.settings.template_defaults())
         for doubt in order.begun.doubts:
@@ -91,8 +97,8 @@ class Creation:
         found = order.one_own()
         if found is not None:
             return self._adopt(order, found, wanted.server)
-        server = self._make(order, wanted, _Attempt(order.begun.attempt))
-        return server.uuid
+        with self._limits.room(order, wanted.server):
+            return self._make(order, wanted, _Attempt(order.begun.attempt)).uuid
 
     def _make(self, order: Order, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> Server:
         """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
@@ -123,8 +129,8 @@ class Creation:
             if looked and not attempt.lost:
                 raise
             raise Failure(
-                f"{error} Whether a server was made is not known yet; if one appears, it is destroyed. "
-                "Try again when the cloud answers."
+                f"Try again when the cloud answers. {details(error)} Whether a server was made is not known yet; if "
+                "one appears, it is destroyed."
             ) from error
 
     def _another(self, order: Order) -> _Attempt:

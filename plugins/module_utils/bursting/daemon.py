@@ -216,8 +216,8 @@ def _work(job: Job) -> None:
         log_exception(error)
 
 
-NO_ANSWER = "The driver has no answer to this request: please report this as a fault."
-STOPPING = "The driver is being stopped: repeat the action when it runs again."
+NO_ANSWER = "Report this as a fault, please: the driver has no answer to this request."
+STOPPING = "Repeat the action when the driver runs again: it is being stopped."
 
 
 class _Waiting(Clock):
@@ -337,7 +337,9 @@ def arguments(argv: Sequence[str]) -> Arguments:
 
 def internal_error(error: BaseException) -> str:
     """What the core may hear of a fault of ours: its kind, never its text, which may hold anything."""
-    return f"The driver met a fault of its own ({type(error).__name__}): see its log, and please report it."
+    return (
+        f"See the driver's log, and report this as a fault: the driver met a fault of its own ({type(error).__name__})."
+    )
 
 
 def log_exception(error: BaseException) -> None:

@@ -421,8 +421,8 @@ class Journal:
 
     def _useless(self, error: Exception) -> JournalError:
         return JournalError(
-            f"The journal {self.path} cannot be used ({error}): make room on its disk, and make it and its folder "
-            "writable for the user that runs OpenNebula; if the file is damaged, move it away."
+            f"Make room on the disk of the journal, and make it writable: {self.path} cannot be used ({error}). It and "
+            "its folder have to be writable for the user that runs OpenNebula; if the file is damaged, move it away."
         )
 
     def _open(self) -> sqlite3.Connection:

@@ -10,7 +10,7 @@ KB (monitoring). One core is CPU_MHZ.
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ..elastichosts.drives import Drive
 from ..elastichosts.ensure import plan_server
@@ -22,6 +22,7 @@ from ..opennebula.errors import TemplateError
 from ..opennebula.messages import template_text
 from ..opennebula.template import Image, drive_properties, eh_properties, images
 from ..opennebula.vm import VirtualMachine, eh_vector
+from .disks import DISKS_KEY, planned
 from .release import PACKED, Number
 from .settings import HostSettings, Vectors
 
@@ -136,8 +137,12 @@ def _completed(
     wanted.setdefault("persistent", "true")
     plain = sorted(key for key in wanted if DEVICE.fullmatch(key))
     private = [image.device for image in copies]
-    if plain or private:
-        wanted.setdefault("boot", min([*plain, *private]))
+    held = {**{device: wanted[device] for device in plain}, **dict.fromkeys(private, "")}
+    disks = {key: value for key, value in planned(vm, marked=(), held=held, of_eh=held).items() if value}
+    wanted.update(disks)
+    devices = sorted(held) or sorted(key for key in disks if key != DISKS_KEY)
+    if devices:
+        wanted.setdefault("boot", devices[0])
     if not any(key.startswith("nic:0:") for key in wanted):
         wanted["nic:0:dhcp"] = "auto"
     wanted.setdefault("nic:0:model", "e1000")
@@ -158,6 +163,12 @@ class Restated(NamedTuple):
     images: Tuple[Image, ...]
     """drives that the server has not got yet"""
     drive: Properties
+
+    @property
+    def devices(self) -> FrozenSet[str]:
+        """Devices that EH names."""
+        private = (self.server.get(PRIVATE_KEY) or "").split()
+        return frozenset([*private, *(key for key, value in self.server.items() if DEVICE.fullmatch(key) and value)])
 
 
 def restated(vm: VirtualMachine, host: str, settings: HostSettings, defaults: Vectors, current: Server) -> Restated:
@@ -184,6 +195,29 @@ def restated(vm: VirtualMachine, host: str, settings: HostSettings, defaults: Ve
     return Restated(wanted, copies, {**ownership(vm, settings.cloud, host), **drive_properties(vector)})
 
 
+def unstated(current: Server) -> Restated:
+    """What :func:`restated` is for a server whose VM has no EH that can be used: as it is."""
+    named = current.properties.get(DRIVES_KEY, "").split()
+    kept = {device: drive for device, drive in current.drives.items() if device in named}
+    return Restated({**kept, PRIVATE_KEY: current.properties.get(PRIVATE_KEY)}, (), {})
+
+
+def with_disks(vm: VirtualMachine, current: Server, stated: Restated) -> Dict[str, Optional[str]]:
+    """What a stopped server is to get, or to lose, because of the VM's DISKs (see :mod:`.disks`).
+
+    :raises TemplateError: a DISK names a drive where EH, or somebody by hand, has put another one
+    """
+    marked = current.properties.get(DISKS_KEY, "").split()
+    held = {device: drive for device, drive in current.drives.items() if device not in marked}
+    for key, value in stated.server.items():
+        if DEVICE.fullmatch(key):
+            held.pop(key, None)
+            if value:
+                held[key] = value
+    held.update(dict.fromkeys((image.device for image in stated.images), ""))
+    return planned(vm, marked=marked, held=held, of_eh=stated.devices)
+
+
 def ownership(vm: VirtualMachine, cloud: str, host: str) -> Properties:
     """The keys that say whose server or drive it is."""
     return {CLOUD_KEY: cloud, VM_KEY: str(vm.id), HOST_KEY: host, SEQ_KEY: str(vm.history_seq)}
@@ -205,16 +239,18 @@ def size_of(vector: Mapping[str, str], vm: VirtualMachine, settings: HostSetting
 def _add_size(wanted: Properties, vm: VirtualMachine, settings: HostSettings) -> None:
     if "cpu" not in wanted:
         if not vm.cpu or vm.cpu <= 0:
-            raise TemplateError(_no_size(vm, "CPUMHZ", "CPU", 'CPUMHZ="500" (MHz)'))
+            raise _no_size(vm, "CPUMHZ", "CPU", 'CPUMHZ="500" (MHz)')
         wanted["cpu"] = str(max(LEAST_CPU, round(vm.cpu * settings.cpu_mhz)))
     if "mem" not in wanted:
         if not vm.memory or vm.memory <= 0:
-            raise TemplateError(_no_size(vm, "MEMORY", "MEMORY", 'MEMORY="500" (MB)'))
+            raise _no_size(vm, "MEMORY", "MEMORY", 'MEMORY="500" (MB)')
         wanted["mem"] = str(max(LEAST_MEM, vm.memory))
 
 
-def _no_size(vm: VirtualMachine, attribute: str, of_vm: str, example: str) -> str:
-    return f"VM {vm.id} has neither {attribute} in its EH=[...] nor a usable {of_vm}: add {example} to EH."
+def _no_size(vm: VirtualMachine, attribute: str, of_vm: str, example: str) -> TemplateError:
+    return TemplateError(
+        f"Add {example} to EH=[...]: VM {vm.id} has neither {attribute} there nor a usable {of_vm} of its own."
+    )
 
 
 # --- server -> facts ------------------------------------------------------------------------------------------------

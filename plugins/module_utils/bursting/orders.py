@@ -92,6 +92,10 @@ class Order:
 
     # --- look-ups
 
+    def listing(self) -> Snapshot[Server]:
+        """A listing of the account's servers that was begun at ``fresh`` or later. Raises as :meth:`own`."""
+        return self._snapshot(self.zone.listing, None)
+
     def own(self, *, since: Optional[float] = None) -> List[Server]:
         """The servers with this VM's ownership keys, from a listing begun at ``since`` (default: ``fresh``) or later.
 
@@ -119,8 +123,8 @@ class Order:
             return listing.since(self.fresh if since is None else since, wait, own=True)
         except ListingLate:
             raise Failure(
-                f"{self.settings.endpoint} did not answer within {wait:g} s when it was asked for a listing: look "
-                "whether it is up."
+                f"Look whether the endpoint is up: {self.settings.endpoint} did not answer within {wait:g} s when it "
+                "was asked for a listing."
             ) from None
 
     def own_now(self) -> List[Server]:
@@ -140,8 +144,8 @@ class Order:
         if len(found) > 1:
             uuids = ", ".join(server.uuid for server in found)
             raise Failure(
-                f"VM {self.vm_id} has {len(found)} servers in the cloud ({uuids}): look which one is meant, and "
-                "destroy the others."
+                f"Look which server is the VM's, and destroy the others: VM {self.vm_id} has {len(found)} servers in "
+                f"the cloud ({uuids})."
             )
         return found[0] if found else None
 
@@ -208,16 +212,16 @@ class Order:
         if self.imported and CLOUD_KEY not in server.properties and VM_KEY not in server.properties:
             return
         raise Failure(
-            f"Server {server.uuid} is not marked as that of VM {self.vm_id} (user:one-cloud {self.cloud}, user:one-vm "
-            f"{self.vm_id}), so it was left alone: check EHCLOUD in vmm_ehrc, or mark the server if it is this VM's."
+            f"Check EHCLOUD in vmm_ehrc, or mark the server if it is this VM's: server {server.uuid} is not marked as "
+            f"that of VM {self.vm_id} (user:one-cloud {self.cloud}, user:one-vm {self.vm_id}), so it was left alone."
         )
 
     def gone(self) -> Failure:
         """For an action that needs the server, and there is none."""
-        name = f"Server {self.deploy_id}" if self.deploy_id else "The server"
+        name = f"server {self.deploy_id}" if self.deploy_id else "the server"
         return Failure(
-            f"{name} of VM {self.vm_id} is not at {self.settings.endpoint} any more: recover the VM with --recreate "
-            "to have a new one made, or delete it."
+            f"Recover the VM with --recreate to have a new server made, or delete it: {name} of VM {self.vm_id} is not "
+            f"at {self.settings.endpoint} any more."
         )
 
 

@@ -8,35 +8,39 @@ from __future__ import annotations
 
 from typing import Mapping
 
-_REFUSAL = "{action} is not possible for a server at ElasticHosts, and nothing was done{instead}."
-_DRIVES = (
-    ": only a disk whose SOURCE is the UUID of a drive can be attached, and only while the server is stopped. Change "
-    "DRIVE or IMAGE of its EH=[...] (onevm update), power it off and resume it"
+_REFUSAL = "{instead}. Nothing was done."
+_DISK = (
+    "Use a disk whose SOURCE is the UUID of a drive, and a TARGET such as hdb: no other disk can be attached to a "
+    "server at ElasticHosts. Its other drives are those that DRIVE and IMAGE of its EH=[...] name (onevm update)"
 )
-_NICS = (
-    ": it has no interfaces of OpenNebula. Change NICDHCP, NICVLAN or NICMODEL of its EH=[...] (onevm update), power "
-    "it off and resume it"
+_NIC = (
+    "Change NICDHCP, NICVLAN or NICMODEL of EH, power off and resume: a server at ElasticHosts has no interfaces of "
+    "OpenNebula, and no address that OpenNebula gives"
 )
-_COPY = ": the cloud has no snapshots. Power the VM off and make a copy of its drive"
+_COPY = "Power the VM off and copy its drive: there are no snapshots of a server at ElasticHosts"
 INSTEAD: Mapping[str, str] = {
-    "ATTACHDISK": _DRIVES,
-    "DETACHDISK": _DRIVES,
-    "RESIZEDISK": ": the cloud resizes only drives that no running server uses. Power the VM off and resize the drive",
-    "ATTACHNIC": _NICS,
-    "DETACHNIC": _NICS,
-    "UPDATENIC": _NICS,
-    "UPDATESG": ": security groups do not reach the cloud. Use nic:0:firewall:policy in EXTRA of its EH=[...]",
+    "ATTACHDISK": _DISK,
+    "DETACHDISK": _DISK,
+    "RESIZEDISK": (
+        "Power the VM off and resize its drive in the cloud: a drive at ElasticHosts cannot change its size while a "
+        "running server uses it"
+    ),
+    "ATTACHNIC": _NIC,
+    "DETACHNIC": _NIC,
+    "UPDATENIC": _NIC,
+    "UPDATESG": ("Use nic:0:firewall:policy in EXTRA of EH: security groups do not reach a server at ElasticHosts"),
     "SNAPSHOTCREATE": _COPY,
     "SNAPSHOTREVERT": _COPY,
     "SNAPSHOTDELETE": _COPY,
     "DISKSNAPSHOTCREATE": _COPY,
     "DISKSNAPSHOTREVERT": _COPY,
-    "BACKUP": ": the cloud makes no backups. Power the VM off and make a copy of its drive",
-    "EXEC": ": the cloud does not reach into guests. Use the address of the VM",
+    "BACKUP": "Power the VM off and copy its drive: there are no backups of a server at ElasticHosts",
+    "EXEC": "Log in at the address of the VM: OpenNebula does not reach into the guest of a server at ElasticHosts",
 }
 """what to do in place of an action that is refused; both lists of a server change only while it is stopped (2.2)"""
+OTHER = "Use another action: this one is not possible for a server at ElasticHosts"
 
 
 def refusal(action: str) -> str:
     """The sentence for an action that is not possible."""
-    return _REFUSAL.format(action=action, instead=INSTEAD.get(action, ""))
+    return _REFUSAL.format(instead=INSTEAD.get(action, OTHER))

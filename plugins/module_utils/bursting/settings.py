@@ -16,6 +16,7 @@ EHCLOUD                 id of this OpenNebula cloud, the same on all its front-e
 TOTAL_MEMORY   2048     MB that the host offers
 TOTAL_CPU      2        cores that the host offers
 CPU_MHZ        2000     MHz that count as one core
+MAX_SERVERS             servers that the host may have; a DEPLOY that would make one more fails; unset: no limit
 SHUTDOWN_TIMEOUT 120    seconds a guest gets to obey the ACPI power button
 ACTION_TIMEOUT 300      seconds any other action gets
 IMAGE_TIMEOUT  3600     seconds the copies of a VM's IMAGE may take
@@ -28,6 +29,7 @@ GRACE          300      seconds the API may be silent before the host is reporte
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import threading
@@ -50,12 +52,15 @@ class Number(NamedTuple):
     default: float
     least: float
     unit: str
+    example: str = ""
+    """a value to show, where the default is none"""
 
 
 NUMBERS: Mapping[str, Number] = {
     "TOTAL_MEMORY": Number(2048, 1, "MB"),
     "TOTAL_CPU": Number(2, 0.01, "cores"),
     "CPU_MHZ": Number(2000, 1, "MHz"),
+    "MAX_SERVERS": Number(math.inf, 0, "servers", "10"),
     "SHUTDOWN_TIMEOUT": Number(120, 0.1, "seconds"),
     "ACTION_TIMEOUT": Number(300, 1, "seconds"),
     "IMAGE_TIMEOUT": Number(3600, 1, "seconds"),
@@ -155,10 +160,11 @@ class Watched(Generic[T]):
                 self._value = self._parse(file.read())
         except OSError as error:
             self._problem = SettingsError(
-                f"{self.path} cannot be read ({error.strerror}): make it readable for the user that runs OpenNebula."
+                f"Make the settings readable for the user that runs OpenNebula: {self.path} cannot be read "
+                f"({error.strerror})."
             )
         except ValueError as error:
-            self._problem = SettingsError(f"{self.path} cannot be understood: {error}")
+            self._problem = SettingsError(f"Correct a settings file: {self.path} cannot be understood: {error}")
 
 
 class HostSettings:
@@ -180,7 +186,9 @@ class HostSettings:
         """:raises SettingsError: nothing is set; the sentence shows the form to write"""
         value = self.optional(name)
         if not value:
-            raise SettingsError(f"{name} is not set for host {self.host!r}: write {name}={form} into {self._main}.")
+            raise SettingsError(
+                f"Set {name} in vmm_ehrc: it is not set for host {self.host!r}; write {name}={form} into {self._main}."
+            )
         return value
 
     def number(self, name: str) -> float:
@@ -195,10 +203,14 @@ class HostSettings:
             value = float("nan")
         if not rule.least <= value < 1e12:
             raise SettingsError(
-                f"{name}={raw!r} in {self._sources.get(name, 'the environment')} is not a number of {rule.unit}"
-                f" from {rule.least:g} up: correct it, for instance {name}={rule.default:g}."
+                f"Correct {name} in the settings: {raw!r} in {self.source(name)} is not a number of {rule.unit} from "
+                f"{rule.least:g} up; write for instance {name}={rule.example or f'{rule.default:g}'}."
             )
         return value
+
+    def source(self, name: str) -> str:
+        """Where the setting ``name`` comes from: the path of a file, or words."""
+        return self._sources.get(name, "the environment")
 
     @property
     def endpoint(self) -> str:

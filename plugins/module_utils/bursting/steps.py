@@ -59,9 +59,9 @@ def power_off(order: Order, server: Server) -> None:
             wait_status(order.zone.client, server.uuid, "stopped", deadline)
     except WaitTimeout as error:
         raise Failure(
-            f"The guest of server {server.uuid} did not switch off within {deadline.seconds:g} s of the ACPI power "
-            f"button, the server is still {error.last}: use the hard form of the action, or raise SHUTDOWN_TIMEOUT "
-            "in vmm_ehrc."
+            "Use the hard form of the action, or raise SHUTDOWN_TIMEOUT in vmm_ehrc: the guest of server "
+            f"{server.uuid} did not switch off within {deadline.seconds:g} s of the ACPI power button, the server is "
+            f"still {error.last}."
         ) from error
 
 

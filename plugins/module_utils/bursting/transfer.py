@@ -20,6 +20,7 @@ from ..elastichosts.clock import Clock
 from ..opennebula.layout import layout
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import ACTIVE, DONE, Purpose, VirtualMachine
+from .answers import sentence
 from .core_api import CoreApi, CoreSilent
 from .daemon import Job, Ticket, log
 from .journal import Journal
@@ -106,7 +107,10 @@ class Release:
         order = self._order(vm_id, host, None)
         found = [*(one.uuid for one in order.own_now()), *(one.uuid for one in order.own_drives())]
         if found:
-            raise Failure(f"{silence} VM {vm_id} still has {' '.join(found)} in the cloud, which was left as it is.")
+            raise Failure(
+                f"Try again when OpenNebula answers. {silence} VM {vm_id} still has {' '.join(found)} in the cloud, "
+                "which was left as it is."
+            )
 
     def _order(self, vm_id: int, host: str, vm: Optional[VirtualMachine]) -> Order:
         job = Job(Ticket(lambda _line: None, lambda _ok, _text: b""), lambda _job: None)
@@ -132,7 +136,7 @@ def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = No
         log(f"delete {' '.join(arguments)}: {release(where)}")
     except KNOWN_ERRORS as error:
         log(f"delete {' '.join(arguments)}: {error}")
-        sys.stdout.write(f"{' '.join(str(error).split())}\n")
+        sys.stdout.write(f"{' '.join(sentence(error).split())}\n")
         return 1
     finally:
         journal.close()

@@ -11,9 +11,9 @@ Every method gets an :class:`~.orders.Order` and returns the text of the SUCCESS
 from __future__ import annotations
 
 import uuid
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Collection, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
-from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.errors import ElasticHostsError, MissingError
 from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.errors import TemplateError
@@ -21,8 +21,19 @@ from ..opennebula.vm import Purpose, device_of, eh_vector
 from .copies import Copies
 from .creation import Creation
 from .daemon import Cancelled
+from .disks import DISKS_KEY, named, undelivered
 from .journal import Journal, attempted
-from .mapping import HOST_KEY, PRIVATE_KEY, SEQ_KEY, restated, size_of, with_defaults
+from .mapping import (
+    DRIVES_KEY,
+    HOST_KEY,
+    PRIVATE_KEY,
+    SEQ_KEY,
+    restated,
+    size_of,
+    unstated,
+    with_defaults,
+    with_disks,
+)
 from .orders import Failure, Order
 from .refusals import refusal
 from .steps import KEEP, bring, destroy, power_off, take_over
@@ -41,10 +52,10 @@ class Verbs:
         self._journal = journal
         self._log = log
         self._copies = Copies(journal, log)
-        creation = Creation(journal, self._copies, log)
-        self.mend = creation.mend
+        self._creation = Creation(journal, self._copies, log)
+        self.mend = self._creation.mend
         self.table: Mapping[Purpose, Callable[[Order], str]] = {
-            Purpose.CREATE: creation.create,
+            Purpose.CREATE: self.create,
             Purpose.START: self.start,
             Purpose.STOP: self.stop,
             Purpose.SHUTDOWN: self.shutdown,
@@ -62,17 +73,50 @@ class Verbs:
             Purpose.DETACH: self.detach,
         }
 
+    def create(self, order: Order) -> str:
+        self._tell_undelivered(order)
+        return self._creation.create(order)
+
+    def _tell_undelivered(self, order: Order) -> None:
+        """Write into the VM's log which parts of its template do not reach the server."""
+        for sentence in undelivered(order.vm) if order.vm is not None else ():
+            self._log("W", order.vm_id, sentence)
+
     # --- the server exists
 
     def start(self, order: Order) -> str:
-        """DEPLOY of a VM that was off: start its server, with CPU and memory as they are now (7.13, 7.14)."""
+        """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now (7.13, 7.14)."""
         server = self._needed(order)
-        desired: Dict[str, Optional[str]] = {} if server.status == "active" else self._restated(order, server)
+        if order.request.action == "DEPLOY":
+            self._tell_undelivered(order)
+        desired: Dict[str, Optional[str]] = {}
+        if server.status == "active":
+            self._tell_late(order, server)
+        else:
+            desired.update(self._restated(order, server))
         desired[HOST_KEY] = order.host
         if order.vm is not None:
             desired[SEQ_KEY] = str(order.vm.history_seq)
         bring(order, server, "started", desired, order.deadline())
         return server.uuid
+
+    def _tell_late(self, order: Order, server: Server) -> None:
+        """Write into the VM's log that disks were attached or detached, and the server runs with its old drives."""
+        drives = server.drives
+        try:
+            wanted = named(order.vm) if order.vm is not None else {}
+        except TemplateError as error:
+            self._log("W", order.vm_id, str(error))
+            return
+        gone = _of_disks(server) - set(wanted)
+        late = {device for device, drive in wanted.items() if drive not in drives.values()} | (gone & set(drives))
+        if late:
+            self._log(
+                "W",
+                order.vm_id,
+                f"Server {server.uuid} runs already, so its drives at {', '.join(sorted(late))} stay as they are: "
+                "power the VM off and resume it for what its DISKs say.",
+            )
 
     def restore(self, order: Order) -> str:
         self.start(order)
@@ -109,26 +153,29 @@ class Verbs:
         here, there = order.settings, order.desk.settings.host(target)
         if (here.endpoint, here.auth) != (there.endpoint, there.auth):
             raise Failure(
-                f"A server cannot move from host {order.host!r} to {target!r}: they are separate clouds. Deploy a new "
-                "VM there instead."
+                f"Deploy a new VM there instead: a server cannot move from host {order.host!r} to {target!r}, which "
+                "are separate clouds."
             )
 
     def resize(self, order: Order) -> str:
         """Another size for a server that runs: MHz change at once, memory does not (elastichosts-api 2.2)."""
         server = self._needed(order)
         if order.vm is None:
-            raise Failure(f"RESIZE of VM {order.vm_id} came without its description, so nothing was done.")
+            raise Failure(
+                f"Power the VM off, resize it, and resume it: RESIZE of VM {order.vm_id} came without its description, "
+                "and nothing was done."
+            )
         vector = with_defaults(eh_vector(order.vm, order.host), order.desk.settings.template_defaults(), order.host)
         if vector.get("CPUMHZ") and vector.get("MEMORY"):
             raise Failure(
-                "CPUMHZ and MEMORY of the VM's EH=[...] decide about the server, not its CPU and MEMORY, and nothing "
-                "was done: change them there (onevm update), power the VM off and resume it."
+                "Change CPUMHZ and MEMORY of EH (onevm update), power the VM off and resume it: they decide about the "
+                "server, not CPU and MEMORY of the VM, and nothing was done."
             )
         wanted = size_of(vector, order.vm, order.settings)
         if server.status != "stopped" and wanted["mem"] != str(server.mem):
             raise Failure(
-                f"The memory of server {server.uuid} can only change while it is stopped, and nothing was done: power "
-                "the VM off, resize it, and resume it."
+                f"Power the VM off, resize it, and resume it: the memory of server {server.uuid} can only change while "
+                "it is stopped, and nothing was done."
             )
         bring(order, server, "present", wanted, order.deadline())
         return ""
@@ -139,16 +186,18 @@ class Verbs:
         held = server.drives.get(device, "")
         if held not in ("", drive):
             raise Failure(
-                f"Server {server.uuid} has drive {held} at {device}, and nothing was done: choose another TARGET."
+                f"Choose another TARGET: server {server.uuid} has drive {held} at {device}, and nothing was done."
             )
-        bring(order, server, "present", {device: drive}, order.deadline())
+        marks = {} if device in _of_eh(server) else _marks({*_of_disks(server), device})
+        bring(order, server, "present", {device: drive, **marks}, order.deadline())
         return ""
 
     def detach(self, order: Order) -> str:
-        """Fine when the drive is not there."""
+        """Fine when the drive is not there. A drive that EH names as well stays."""
         server, device, drive = self._disk(order)
-        if server.drives.get(device) == drive:
-            bring(order, server, "present", {device: None}, order.deadline())
+        if server.drives.get(device) == drive and device not in _of_eh(server):
+            marks = _marks(_of_disks(server) - {device})
+            bring(order, server, "present", {device: None, **marks}, order.deadline())
         return ""
 
     def _disk(self, order: Order) -> Tuple[Server, str, str]:
@@ -160,8 +209,8 @@ class Verbs:
         server = self._needed(order)
         if server.status != "stopped":
             raise Failure(
-                f"Server {server.uuid} is {server.status}, and its drives can only change while it is stopped. Nothing "
-                "was done: power the VM off, change DRIVE of its EH=[...] (onevm update), and resume it."
+                f"Power the VM off, attach or detach the disk, and resume it: server {server.uuid} is {server.status}, "
+                "and its drives can only change while it is stopped. Nothing was done."
             )
         return server, device, drive
 
@@ -248,9 +297,10 @@ class Verbs:
             raise order.gone()
         if where is not order:
             raise Failure(
-                f"Server {server.uuid} of VM {order.vm_id} is at another account ({where.settings.endpoint}) than that "
-                f"of host {order.host!r}, and cannot move: give the VM back to host "
-                f"{server.properties.get(HOST_KEY, where.settings.host)!r}, or recover it with --recreate."
+                "Give the VM back to the host where its server is, or recover it with --recreate: server "
+                f"{server.uuid} of VM {order.vm_id} is at another account ({where.settings.endpoint}) than that of "
+                f"host {order.host!r}, and cannot move. Its host is "
+                f"{server.properties.get(HOST_KEY, where.settings.host)!r}."
             )
         return take_over(order, server)
 
@@ -270,22 +320,61 @@ class Verbs:
         """
         if order.vm is None:
             return {}
+        stated, changes = unstated(server), {}
         try:
             defaults = order.desk.settings.template_defaults()
-            wanted = restated(order.vm, order.host, order.settings, defaults, server)
+            stated = restated(order.vm, order.host, order.settings, defaults, server)
+            changes = stated.server
         except TemplateError as error:
             if order.vm.eh:
                 self._log("W", order.vm_id, f"The server is started as it was, without the changes in EH: {error}")
-            return {}
-        if not wanted.images:
-            return wanted.server
+        disks = with_disks(order.vm, server, stated)
+        self._check_drives(order, disks)
+        changes = {**changes, **disks}
+        if not stated.images:
+            return changes
         attempt = uuid.uuid4().hex
         try:
-            devices = self._copies.make(order, wanted.images, wanted.drive, server.name, attempt)
-            order.zone.client.servers.set(server.uuid, {**wanted.server, **devices})
+            devices = self._copies.make(order, stated.images, stated.drive, server.name, attempt)
+            order.zone.client.servers.set(server.uuid, {**changes, **devices})
             self._remember(lambda: self._journal.settle(attempt), order)
         except (ElasticHostsError, Failure, Cancelled):
             self._remember(lambda: self._journal.leave(attempt, order.vm_id, order.host), order)
             self._copies.drop(order, attempt)
             raise
         return {}
+
+    def _check_drives(self, order: Order, disks: Mapping[str, Optional[str]]) -> None:
+        """Look at the drives of DISKs before anything is changed.
+
+        :raises Failure: a drive is not in the account, or somebody else uses it
+        """
+        for device, uuid_ in sorted(disks.items()):
+            if not uuid_ or device == DISKS_KEY:
+                continue
+            try:
+                drive = order.zone.client.drives.get(uuid_)
+            except MissingError:
+                raise Failure(
+                    f"Detach the disk, or make its image anew: drive {uuid_} of a DISK of VM {order.vm_id} is not at "
+                    f"{order.settings.endpoint}. The server was left as it is."
+                ) from None
+            if drive.claimed and drive.properties.get("claim:type") != "shared":
+                raise Failure(
+                    f"Detach the disk, or stop what uses its drive: drive {uuid_} of a DISK of VM {order.vm_id} is in "
+                    f"use by {' '.join(drive.claimed)}. The server was left as it is."
+                )
+
+
+def _of_disks(server: Server) -> FrozenSet[str]:
+    """Devices whose drives come from DISKs."""
+    return frozenset(server.properties.get(DISKS_KEY, "").split())
+
+
+def _of_eh(server: Server) -> FrozenSet[str]:
+    """Devices whose drives come from EH=[...]."""
+    return frozenset(key for name in (DRIVES_KEY, PRIVATE_KEY) for key in server.properties.get(name, "").split())
+
+
+def _marks(devices: Collection[str]) -> Dict[str, Optional[str]]:
+    return {DISKS_KEY: " ".join(sorted(devices)) or None}

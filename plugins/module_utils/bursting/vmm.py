@@ -20,6 +20,7 @@ from ..elastichosts.clock import Clock
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.messages import INIT_REPLY, MalformedLine, VmmRequest, parse_vmm, poll_data, vmm_log, vmm_reply
 from ..opennebula.vm import Purpose, VirtualMachine, from_deployment_file, purpose
+from .answers import sentence
 from .core_api import CoreApi
 from .daemon import (
     LAST_MOMENTS,
@@ -55,7 +56,7 @@ MEND_SOON = 1.0
 MEND_FOR = 3600.0
 """seconds after a lost create call during which its server may still appear"""
 POLL_WAIT = 10.0
-LATE = "The cloud did not answer in time: look whether the endpoint is up."
+LATE = "Look whether the endpoint is up: the cloud did not answer in time."
 
 
 class VmmService:
@@ -173,7 +174,7 @@ class VmmService:
         except Cancelled:
             self._fail(request, meaning, job, GIVEN_UP)
         except KNOWN_ERRORS as error:
-            self._fail(request, meaning, job, str(error))
+            self._fail(request, meaning, job, sentence(error))
         except Exception as error:
             log_exception(error)
             self._fail(request, meaning, job, internal_error(error))
@@ -212,8 +213,8 @@ class VmmService:
                 content = file.read()
         except OSError as error:
             raise Failure(
-                f"The deployment file {path} cannot be read ({error.strerror}): check VM_DIR in oned.conf, and the "
-                "rights of its folder."
+                f"Check VM_DIR in oned.conf, and the rights of its folder: the deployment file {path} cannot be read "
+                f"({error.strerror})."
             ) from None
         return from_deployment_file(content, request.id)
 
@@ -278,7 +279,7 @@ class VmmService:
             facts = self._poll_facts(request)
         except (*KNOWN_ERRORS, ListingLate) as error:
             if request.generation == "V1":
-                job.ticket.answer(False, str(error) or LATE)
+                job.ticket.answer(False, sentence(error) or LATE)
                 return
             log(f"POLL VM {request.id}: {error}")
             facts = {"STATE": "-"}
@@ -341,7 +342,7 @@ class VmmService:
             log(f"VM {doubt.vm}: a lost create call cannot be looked after yet: {error}")
 
 
-GIVEN_UP = "The action was given up because OpenNebula cancelled it."
+GIVEN_UP = "Repeat the action if it is still wanted: it was given up because OpenNebula cancelled it."
 
 
 def _reply(request: VmmRequest, ok: bool, text: str) -> bytes:

@@ -160,11 +160,11 @@ def parse_im(line: bytes, generation: Callable[[], str] = str) -> ImRequest:
 
 
 def _refuse(why: str, action: str = "", number: Optional[int] = None) -> NoReturn:
-    what = f"A {action} line" if action else "A line"
+    what = f"a {action} line" if action else "a line"
     whose = "" if number is None else f" for id {number}"
     raise MalformedLine(
-        f"{what} from OpenNebula{whose} cannot be understood: {why}. Nothing was done; repeat the action, and check "
-        "that the release of OpenNebula is one that this driver knows.",
+        f"Repeat the action, and check that the driver knows this release of OpenNebula: {what} from OpenNebula{whose} "
+        f"cannot be understood, {why}. Nothing was done.",
         action,
         number,
     )

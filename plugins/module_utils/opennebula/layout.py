@@ -66,7 +66,7 @@ def deployment_file(var: str, rfile: str) -> str:
     found = _IMAGES.search(rfile)
     if not found:
         raise DocumentError(
-            f"The deployment file {rfile!r} of this DEPLOY has not the form VM_DIR/<id>/images/deployment.<n>, "
-            "so the file cannot be found: look at VM_DIR in oned.conf."
+            f"Check VM_DIR in oned.conf: the deployment file {rfile!r} of this DEPLOY has not the form "
+            "VM_DIR/<id>/images/deployment.<n>, so the file cannot be found."
         )
     return f"{var.rstrip('/')}/{found.group(1)}/{found.group(2)}"

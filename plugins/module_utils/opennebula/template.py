@@ -202,13 +202,13 @@ def parse_attribute(name: str, value: str) -> Dict[str, str]:
     row = ROWS.get(name)
     if row is None:
         known = ", ".join(sorted({*ROWS, "HOST"}))
-        raise TemplateError(f"EH has the attribute {name}, which this driver does not know: use one of {known}.")
+        raise TemplateError(f"Take out or correct an attribute of EH=[...]: {name} is not known; use one of {known}.")
     try:
         return row.read(value.strip())
     except _Wrong as wrong:
-        shown = "" if row.secret else f'="{_short(value)}"'
+        shown = "its value" if row.secret else f'"{_short(value)}"'
         detail = f" ({_short(str(wrong))})" if str(wrong) not in ("", value) else ""
-        raise TemplateError(f"{name}{shown} in EH is wrong{detail}: it must be {row.form}.") from None
+        raise TemplateError(f"Correct {name} of EH=[...]: {shown} is wrong{detail}, it must be {row.form}.") from None
 
 
 def key_values(text: str) -> Dict[str, str]:
@@ -223,12 +223,12 @@ def key_values(text: str) -> Dict[str, str]:
             continue
         if not _KEY.match(key) or not value.strip():
             raise TemplateError(
-                f'Line {number} of the deployment file is neither XML nor "key value": check the type of the VM_MAD '
-                'section in oned.conf, type = "xml" is right for an OpenNebula without patches.'
+                'Check TYPE of the VM_MAD section in oned.conf, "xml" is right without patches: line '
+                f'{number} of the deployment file is neither XML nor "key value".'
             )
         if key.startswith(OWNERSHIP_PREFIX) or key in found:
             why = "belongs to the driver" if key not in found else "stands there twice"
-            raise TemplateError(f"Line {number} of the deployment file: {key} {why}; take it out of the VM's template.")
+            raise TemplateError(f"Take a key out of the VM's template: {key} in line {number} of its file {why}.")
         found[key] = value.strip()
     return found
 
@@ -256,7 +256,7 @@ def eh_properties(vector: Mapping[str, str]) -> Dict[str, str]:
             copies = set(keys)
         for key in keys:
             if key in said:
-                raise TemplateError(f"{said[key]} and {name} of EH both set {key}: keep one of them.")
+                raise TemplateError(f"Keep one of two attributes of EH=[...]: {said[key]} and {name} both set {key}.")
             said[key] = name
         properties.update(keys)
     _check_boot(properties)
@@ -297,5 +297,6 @@ def _check_boot(properties: Mapping[str, str]) -> None:
     for device in properties.get("boot", "").split():
         if drives and device not in drives:
             raise TemplateError(
-                f"BOOT of EH is {device}, but its drives are at {', '.join(sorted(drives))} only: name one of them."
+                f"Name a device of DRIVE or IMAGE in BOOT of EH=[...]: BOOT is {device}, but the drives are at "
+                f"{', '.join(sorted(drives))} only."
             )

@@ -52,6 +52,12 @@ class VirtualMachine:
     """the document has USER_TEMPLATE (4.0+): VMs are monitored by the host's list, too (3.3)"""
     disk: Mapping[str, str] = field(default_factory=dict, repr=False)
     """the DISK that ATTACHDISK and DETACHDISK are about: the one with ATTACH=YES (2.2)"""
+    disks: Tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+    """every DISK vector, with upper-case keys"""
+    nics: Tuple[Mapping[str, str], ...] = field(default=(), repr=False)
+    """every NIC vector, with upper-case keys"""
+    context: bool = False
+    """the template has a CONTEXT; its content is not kept, since it holds secrets"""
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
     """API keys of a deployment file in key-value form, which takes the place of EH"""
 
@@ -95,8 +101,8 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
             raise DocumentError(f"its root element is <{root.tag}>, not <TEMPLATE>")
     except DocumentError as error:
         raise DocumentError(
-            f"The deployment file of VM {id} cannot be used: {error.sentence}. Look for ']]>' in the VM's template "
-            '(OpenNebula 2.0 then writes an empty file) and for TYPE="xml" in the VM_MAD section of oned.conf.'
+            f"Check TYPE=\"xml\" in oned.conf, and the VM's template for ']]>': the deployment file of VM {id} cannot "
+            f"be used, {error.sentence}. OpenNebula 2.0 writes an empty file when the template has ']]>'."
         ) from None
     return _machine(root, id, root, (root,))
 
@@ -115,6 +121,7 @@ def _machine(
 ) -> VirtualMachine:
     vectors, plain = _eh(homes)
     history = _last_record(root)
+    disks = _vectors(template, "DISK")
     return VirtualMachine(
         id=vm_id,
         name=child_text(root, "NAME"),
@@ -131,7 +138,10 @@ def _machine(
         imported=child_text(template, "IMPORTED").upper() == "YES",
         monitoring=root.find("MONITORING") is not None,
         user_template=root.find("USER_TEMPLATE") is not None,
-        disk=_attached(template),
+        disk=next((disk for disk in disks if disk.get("ATTACH", "").upper() == "YES"), {}),
+        disks=disks,
+        nics=_vectors(template, "NIC"),
+        context=template is not None and template.find("CONTEXT") is not None,
     )
 
 
@@ -156,9 +166,8 @@ def _eh(homes: Tuple[Optional[Element], ...]) -> Tuple[Tuple[Mapping[str, str], 
     return (), ""
 
 
-def _attached(template: Optional[Element]) -> Dict[str, str]:
-    disks = [] if template is None else [_vector(disk) for disk in template.findall("DISK")]
-    return next((disk for disk in disks if disk.get("ATTACH", "").upper() == "YES"), {})
+def _vectors(template: Optional[Element], name: str) -> Tuple[Mapping[str, str], ...]:
+    return () if template is None else tuple(_vector(element) for element in template.findall(name))
 
 
 def device_of(target: str) -> str:
@@ -212,9 +221,11 @@ def eh_vector(vm: VirtualMachine, host: str) -> Mapping[str, str]:
     if not vm.eh:
         if vm.eh_text:
             raise TemplateError(
-                f"EH in the template of VM {vm.id} is plain text where a vector is needed: write it as {FORM}."
+                f"Write EH as a vector, EH=[...]: in the template of VM {vm.id} it is plain text; the form is {FORM}."
             )
-        raise TemplateError(f"The template of VM {vm.id} has no EH=[...]: add {FORM} to run it on host {host!r}.")
+        raise TemplateError(
+            f"Add EH=[...] to the template of the VM: VM {vm.id} has none to run on host {host!r}; the form is {FORM}."
+        )
     named = [vector for vector in vm.eh if _host(vector) and _host(vector) == host.lower()]
     general = [vector for vector in vm.eh if not _host(vector)]
     for choice in (named, general):
@@ -222,13 +233,13 @@ def eh_vector(vm: VirtualMachine, host: str) -> Mapping[str, str]:
             return choice[0]
         if choice:
             raise TemplateError(
-                f"The template of VM {vm.id} has {len(choice)} EH=[...] that fit host {host!r}: "
-                "keep one of them, or give each another HOST."
+                f"Keep one EH=[...] for each host, or give each another HOST: VM {vm.id} has {len(choice)} that fit "
+                f"host {host!r}."
             )
     others = ", ".join(sorted({vector.get("HOST") or vector.get("CLOUD", "") for vector in vm.eh}))
     raise TemplateError(
-        f"No EH=[...] of VM {vm.id} is for host {host!r}, only for {others}: "
-        "add one with this HOST, or one without HOST, or deploy the VM there."
+        f"Add an EH=[...] for this host or without HOST, or deploy the VM elsewhere: VM {vm.id} has none for host "
+        f"{host!r}, only for {others}."
     )
 
 
@@ -307,6 +318,8 @@ _MEANING: Mapping[str, _ByState] = {
     "RESET": ({}, Purpose.RESET),
     "ATTACHDISK": ({}, Purpose.ATTACH),
     "DETACHDISK": ({}, Purpose.DETACH),
+    # 65 HOTPLUG_NIC_POWEROFF: the server has no interface of that NIC, so that the core may forget it.
+    "DETACHNIC": ({65: Purpose.ACCEPT}, Purpose.REFUSE),
     "RESIZE": ({}, Purpose.RESIZE),
     "MIGRATE": ({}, Purpose.MIGRATE),
     "POLL": ({}, Purpose.POLL),

@@ -83,6 +83,10 @@ class Installation:
     def journal(self) -> Path:
         return self.var / "eh_journal.sqlite"
 
+    def add_transfer_driver(self) -> None:
+        """Put the scripts of the transfer driver where the role puts them."""
+        shutil.copytree(FILES / "tm_eh", self.var / "remotes" / "tm" / "eh")
+
     def configure(self, **settings: object) -> None:
         """Write vmm_ehrc anew."""
         file = self.etc / "vmm_eh" / "vmm_ehrc"

@@ -24,7 +24,7 @@ def failed(core: Core, vm: Vm) -> str:
     host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
     core.deploy(vm, host)
     core.wait(vm, "BOOT_FAILURE" if core.release.boot_failure else "FAILED")
-    return vm.error
+    return vm.log[-1]
 
 
 @pytest.fixture(params=RELEASES)
@@ -43,15 +43,22 @@ def still_serving(core: Core, site: Site) -> None:
 
 
 SETTINGS = [
-    ({"EHAUTH": ""}, ("EHAUTH is not set for host 'eh'", "write EHAUTH=<user uuid>:<secret API key> into", "vmm_ehrc")),
+    (
+        {"EHAUTH": ""},
+        (
+            "Set EHAUTH in vmm_ehrc: it is not set for host 'eh'",
+            "write EHAUTH=<user uuid>:<secret API key> into",
+            "vmm_ehrc",
+        ),
+    ),
     ({"EHAUTH": "nonsense"}, ("EHAUTH", "<user uuid>:<secret API key>")),
-    ({"EHAUTH": "11111111-2222-4333-8444-555555555555:wrong-key"}, ("refused user 11111111", "check EHAUTH")),
-    ({"EHURI": ""}, ("EHURI is not set",)),
+    ({"EHAUTH": "11111111-2222-4333-8444-555555555555:wrong-key"}, ("refused user 11111111", "Check EHAUTH")),
+    ({"EHURI": ""}, ("Set EHURI in vmm_ehrc",)),
     ({"EHURI": "http://127.0.0.1:9"}, ("127.0.0.1:9", "refused")),
     ({"EHURI": "http://no-such-host.invalid"}, ("no-such-host.invalid",)),
-    ({"EHCLOUD": ""}, ("EHCLOUD is not set", "the same on all its front-ends")),
-    ({"CPU_MHZ": "fast"}, ("CPU_MHZ='fast'", "not a number of MHz", "vmm_ehrc")),
-    ({"API_TIMEOUT": "-3"}, ("API_TIMEOUT='-3'", "seconds")),
+    ({"EHCLOUD": ""}, ("Set EHCLOUD in vmm_ehrc", "the same on all its front-ends")),
+    ({"CPU_MHZ": "fast"}, ("Correct CPU_MHZ", "'fast'", "not a number of MHz", "vmm_ehrc")),
+    ({"API_TIMEOUT": "-3"}, ("Correct API_TIMEOUT", "'-3'", "seconds")),
 ]
 
 
@@ -71,14 +78,14 @@ def test_a_setting_that_is_missing_or_wrong_is_named_and_put_right_without_a_res
 
 TEMPLATES = [
     ({"DRIVE": f"ide:0:0 {NO_DRIVE}"}, (NO_DRIVE, "missing")),
-    ({"DRIVE": "ide:0:0 my-disk"}, ('DRIVE="ide:0:0 my-disk"', "DEVICE UUID")),
-    ({"CPUMHZ": "fast"}, ('CPUMHZ="fast"', "whole number of MHz")),
-    ({"MEMORY": "-1"}, ('MEMORY="-1"', "whole number of MB")),
+    ({"DRIVE": "ide:0:0 my-disk"}, ('Correct DRIVE of EH=[...]: "ide:0:0 my-disk"', "DEVICE UUID")),
+    ({"CPUMHZ": "fast"}, ('Correct CPUMHZ of EH=[...]: "fast"', "whole number of MHz")),
+    ({"MEMORY": "-1"}, ('Correct MEMORY of EH=[...]: "-1"', "whole number of MB")),
     ({"NICDHCP": "auto"}, ("NICDHCP", "nic:0:dhcp auto")),
     ({"VNCPASSWORD": VNC_SECRET}, ("VNCPASSWORD", "vnc:password SECRET")),
-    ({"COLOUR": "blue"}, ("COLOUR", "does not know")),
+    ({"COLOUR": "blue"}, ("COLOUR", "is not known")),
     ({"CPUMHZ": "50"}, ("cpu", "50")),
-    ({"HOST": "elsewhere"}, ("No EH=[...]", "'eh'", "elsewhere")),
+    ({"HOST": "elsewhere"}, ("Add an EH=[...]", "'eh'", "elsewhere")),
 ]
 
 
@@ -92,9 +99,9 @@ def test_a_template_that_is_wrong_is_explained(site: Site, core: Core) -> None:
 
 def test_a_vm_without_a_vector_is_refused_with_an_example(site: Site, core: Core) -> None:
     reason = failed(core, core.create_vm('DISK=[IMAGE="x"]'))
-    assert 'has no EH=[...]: add EH=[NAME="bitrot"' in reason
+    assert "has none to run on host 'eh'; the form is EH=[NAME=\"bitrot\"" in reason
     reason = failed(core, core.create_vm('EH="ide:0:0"'))
-    assert "EH in the template of VM 1 is plain text where a vector is needed" in reason
+    assert "Write EH as a vector, EH=[...]: in the template of VM 1 it is plain text" in reason
     still_serving(core, site)
 
 
@@ -102,8 +109,8 @@ def test_a_size_that_is_nowhere_is_asked_for(site: Site, core: Core) -> None:
     for lacking in ("CPUMHZ", "MEMORY"):
         template = {key: value for key, value in site.template().items() if key != lacking}
         reason = failed(core, core.create_vm(template, cpu=None, memory=None))
-        assert f"neither {lacking} in its EH=[...]" in reason
-        assert f"add {lacking}=" in reason
+        assert f"neither {lacking} there" in reason
+        assert f"Add {lacking}=" in reason
     still_serving(core, site)
 
 
@@ -172,7 +179,7 @@ def test_a_payload_of_ten_megabytes_is_read_and_one_of_nothing_but_tags_is_refus
     large = payload(7, f"<DESCRIPTION>{'x' * 10_000_000}</DESCRIPTION>")
     tags = payload(8, "<A/>" * 2_500_000)
     deep = payload(9, "<A>" * 200_000 + "</A>" * 200_000)
-    for number, content, says in ((7, large, "has no EH=[...]"), (8, tags, "more than"), (9, deep, "nested")):
+    for number, content, says in ((7, large, "Add EH=[...]"), (8, tags, "more than"), (9, deep, "nested")):
         core.say("vmm", b"DEPLOY  %d %b" % (number, content), answer=("DEPLOY", number))
         core.answered(60)
         assert says in core.answers[-1].text
@@ -184,7 +191,7 @@ def test_an_id_that_nobody_has_and_a_nul_byte_are_answered_for_no_other(site: Si
     core.start_vmm()
     core.say("vmm", b"RESET  4711 " + payload(4711, ""), answer=("RESET", 4711))
     core.answered()
-    assert "The server of VM 4711 is not at" in core.answers[-1].text
+    assert "the server of VM 4711 is not at" in core.answers[-1].text
     core.say("vmm", b"RESET  12 " + payload(13, ""), answer=("RESET", 12))
     core.answered()
     assert "it describes VM 13" in core.answers[-1].text
@@ -217,7 +224,7 @@ def test_a_deployment_file_that_is_missing_or_empty_is_named(site: Site) -> None
     (site.installation.var / "7" / "deployment.0").touch()
     core.say("vmm", b"DEPLOY 7 eh /srv/one/var//7/images/deployment.0 -", answer=("DEPLOY", 7))
     core.answered()
-    assert "The deployment file of VM 7 cannot be used: it is empty" in core.answers[-1].text
+    assert "the deployment file of VM 7 cannot be used, it is empty" in core.answers[-1].text
     still_serving(core, site)
 
 
@@ -228,7 +235,10 @@ def test_a_deploy_is_refused_when_the_journal_cannot_be_written(site: Site, core
         reason = failed(core, core.create_vm(site.template()))
     finally:
         site.installation.journal.rmdir()
-    assert f"The journal {site.installation.journal} cannot be used" in reason
+    assert (
+        f"Make room on the disk of the journal, and make it writable: {site.installation.journal} cannot be used"
+        in reason
+    )
     still_serving(core, site)
 
 
@@ -360,7 +370,8 @@ def test_settings_that_the_driver_may_not_read_are_told_by_name_until_it_may(sit
         vm = core.create_vm(site.template())
         core.deploy(vm, core.create_host("eh"))
         core.wait(vm, "BOOT_FAILURE")
-        assert f"{file} cannot be read (Permission denied): make it readable for the user that runs" in vm.error
+        assert vm.error.startswith("DEPLOY: Make the settings readable for the user that runs OpenNebula: ")
+        assert f"{file} cannot be read (Permission denied)" in vm.log[-1]
         assert site.servers() == []
         file.chmod(0o600)
         core.retry(vm)

@@ -269,7 +269,7 @@ def test_both_drivers_can_use_the_journal_at_once(tmp_path: Path) -> None:
 
 def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b"not a database" * 100)
-    with pytest.raises(JournalError, match=rf"The journal {tmp_path}/j cannot be used .*move it away"):
+    with pytest.raises(JournalError, match=rf"{tmp_path}/j cannot be used .*move it away"):
         Journal(str(tmp_path / "j"), Clock()).begin(7, "DEPLOY", "eh")
 
 

@@ -76,7 +76,7 @@ def test_a_removed_line_is_gone_although_the_wrapper_exported_it(tmp_path: Path)
     settings = settings_in(tmp_path, EHAUTH="u:k")
     assert settings.host("eh").auth == "u:k"
     rc.write_text("# nothing\n")
-    with pytest.raises(SettingsError, match="EHAUTH is not set for host 'eh'"):
+    with pytest.raises(SettingsError, match="Set EHAUTH in vmm_ehrc: it is not set for host 'eh'"):
         _unused = settings.host("eh").auth
 
 
@@ -91,7 +91,10 @@ def test_a_host_s_name_cannot_lead_to_another_file(tmp_path: Path, name: str) ->
 def test_a_number_that_is_none_is_named_with_its_file(tmp_path: Path, value: str) -> None:
     settings = settings_in(tmp_path)
     (tmp_path / "etc/im_eh/im_ehrc").write_text(f"TOTAL_MEMORY={value}\n")
-    with pytest.raises(SettingsError, match=rf"TOTAL_MEMORY='{value}' in .*/im_ehrc is not a number of MB from 1 up"):
+    with pytest.raises(
+        SettingsError,
+        match=rf"Correct TOTAL_MEMORY in the settings: '{value}' in .*/im_ehrc is not a number of MB from 1 up",
+    ):
         _unused = settings.host("eh").total_memory
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.core import Core, Vm
-from tests.unit.bursting.conftest import FILES, Site
+from tests.unit.bursting.conftest import FILES, Installation, Site
 from tests.unit.bursting.proxy import MOMENTS, Proxy, kill_at
 
 
@@ -146,7 +146,7 @@ def test_without_the_core_s_word_nothing_is_reclaimed_and_the_error_says_why(
     vm = off(site, core)
     failed = teller.delete(vm, ONE_AUTH="/nowhere")
     assert failed.returncode == 1
-    assert failed.stderr.startswith("ERROR MESSAGE --8<------\nOpenNebula cannot be asked about its VMs and hosts")
+    assert failed.stderr.startswith("Try again when OpenNebula answers. OpenNebula cannot be asked")
     assert f"VM {vm.id} still has {vm.deploy_id}" in failed.stderr
     assert "secret" not in failed.stderr
     assert site.states() == {vm.deploy_id: "stopped"}
@@ -169,9 +169,47 @@ def test_a_cloud_that_does_not_answer_is_an_error_that_can_be_retried(site: Site
     assert site.servers() == []
 
 
+@pytest.mark.parametrize(("release", "marked"), [("3.8.5", True), ("6.0.0", True), ("6.2.0", False), ("7.4.0", False)])
+def test_a_failure_is_marked_for_the_releases_that_show_only_what_is_marked(
+    installation: Installation, release: str, marked: bool
+) -> None:
+    Core(release, one_location=installation.root)
+    scripts = installation.var / "remotes" / "tm" / "eh"
+    shutil.copytree(FILES / "tm_eh", scripts)
+    done = subprocess.run(
+        [scripts / "clone", "fe:/a", "eh:/b", "3", "100"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    sentence = "Use IMAGE or DRIVE of EH=[...]: an image of OpenNebula does not reach a server at ElasticHosts (/a)."
+    begin, end = "ERROR MESSAGE --8<------", "ERROR MESSAGE ------>8--"
+    assert done.stderr.splitlines() == ([begin, sentence, end] if marked else [sentence])
+
+
+REFUSED = {
+    "resize": "Resize the drive at ElasticHosts: ",
+    "snap_create": "Copy the drive at ElasticHosts: ",
+    "snap_create_live": "Copy the drive at ElasticHosts: ",
+    "snap_revert": "Copy the drive at ElasticHosts: ",
+    "cpds": "Copy the drive at ElasticHosts: ",
+    "prebackup": "Copy the drives at ElasticHosts: ",
+    "prebackup_live": "Copy the drives at ElasticHosts: ",
+    "restore": "Copy the drives at ElasticHosts: ",
+}
+
+
+@pytest.mark.parametrize(("script", "says"), REFUSED.items())
+def test_what_is_not_done_for_a_vm_that_is_off_is_refused_and_says_what_to_do(
+    teller: Teller, script: str, says: str
+) -> None:
+    done = subprocess.run([teller.scripts / script, "eh:/1/3/disk.0", "48", "3", "1"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(says)
+    assert len(says) < 61, "the core cuts the rest"
+
+
 def test_every_other_action_of_a_transfer_driver_succeeds_without_doing_anything(teller: Teller) -> None:
     for script in sorted(teller.scripts.iterdir()):
-        if script.name != "delete":
+        if script.name not in ("delete", "clone", "ln", "mkimage", "mkswap", "refuse", *REFUSED):
             assert subprocess.run([script, "a", "b"], capture_output=True, check=False).returncode == 0, script
     said = subprocess.run([teller.scripts / "monitor"], capture_output=True, text=True, check=True).stdout
     assert "FREE_MB=1048576" in said.split()

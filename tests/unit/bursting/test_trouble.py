@@ -58,7 +58,7 @@ def test_a_create_call_that_has_its_effect_after_it_was_given_up_leaves_nothing_
         until(lambda: proxy.count("POST /servers/create"), "the call")
         proxy.fault("GET /servers/info", times=50, status=503)
         core.wait(vm, "BOOT_FAILURE")
-        assert "Whether a server was made is not known yet" in vm.error
+        assert "Whether a server was made is not known yet" in vm.log[-1]
     until(site.servers, "the server that came too late")
     proxy.faults.clear()
     site.configure(API_TIMEOUT=5, ACTION_TIMEOUT=30)
@@ -202,7 +202,7 @@ def test_the_cloud_s_own_words_reach_the_user_and_nothing_is_left(site: Site, pr
             proxy.fault("POST /servers/create", status=status, code=code, body=f"no {status}\nsecond line", times=4)
             vm = begin(core, site)
             core.wait(vm, "BOOT_FAILURE")
-            assert str(status) in vm.error
+            assert str(status) in vm.log[-1]
             proxy.faults.clear()
         assert site.servers() == []
 

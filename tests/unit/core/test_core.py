@@ -270,7 +270,7 @@ class TestWhatTheCoreWouldNotBear:
     def test_a_state_that_does_not_come_is_told_with_the_reason_that_the_driver_gave(self, place: Path) -> None:
         install(place, "one_vmm_eh", answers("DEPLOY FAILURE %s no such drive\\n"))
         core = Core("7.4.0", one_location=place)
-        with pytest.raises(CoreFailure, match="VM 0 is BOOT_FAILURE, ERROR 'no such drive'"), core:
+        with pytest.raises(CoreFailure, match="VM 0 is BOOT_FAILURE, ERROR 'DEPLOY: no such drive'"), core:
             vm = core.create_vm(EH)
             core.start_vmm()
             core.deploy(vm, core.create_host("eh"))

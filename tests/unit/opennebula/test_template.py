@@ -102,7 +102,7 @@ def test_a_mistake_is_named_with_its_value_and_the_right_form(name: str, value: 
     with pytest.raises(TemplateError) as caught:
         parse_attribute(name, value)
     sentence = str(caught.value)
-    assert sentence.startswith(f'{name}="{value}" in EH is wrong')
+    assert sentence.startswith(f'Correct {name} of EH=[...]: "{value}" is wrong')
     assert "it must be" in sentence
     assert "\n" not in sentence
 
@@ -129,12 +129,12 @@ def test_a_misspelt_attribute_is_named_with_those_that_exist() -> None:
 
 
 def test_two_attributes_must_not_set_the_same_key() -> None:
-    with pytest.raises(TemplateError, match="CPUMHZ and EXTRA of EH both set cpu"):
+    with pytest.raises(TemplateError, match="CPUMHZ and EXTRA both set cpu"):
         eh_properties({"CPUMHZ": "500", "EXTRA": "cpu 700"})
 
 
 def test_the_vm_can_only_boot_from_a_drive_it_has() -> None:
-    with pytest.raises(TemplateError, match="BOOT of EH is ide:0:1, but its drives are at ide:0:0 only"):
+    with pytest.raises(TemplateError, match="BOOT is ide:0:1, but the drives are at ide:0:0 only"):
         eh_properties({"DRIVE": f"ide:0:0 {DRIVE}", "BOOT": "ide:0:1"})
 
 

@@ -130,9 +130,9 @@ class TestTheVectorOfAHost:
     @pytest.mark.parametrize(
         ("inner", "says"),
         [
-            ("", "has no EH"),
+            ("", "VM 7 has none"),
             ("<EH>bitrot</EH>", "plain text"),
-            (vector("a") + vector("b"), "has 2 EH"),
+            (vector("a") + vector("b"), "has 2 that fit"),
             (vector("a", HOST="x") + vector("b", HOST="X"), "only for X, x|2 EH"),
             (vector("a", HOST="lon"), "only for lon"),
         ],
