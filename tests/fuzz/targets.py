@@ -93,7 +93,6 @@ class Cloud:
         self._blocks = script.split(b"\n\n") if script else []
 
     def request(self, call: Call) -> DirectAnswer:
-        call.meanwhile()
         head, _newline, body = (self._blocks.pop(0) if self._blocks else b"500 text/plain").partition(b"\n")
         number, _blank, kind = head.partition(b" ")
         status = number if re.fullmatch(rb"[2-5]\d\d", number) else b"200"

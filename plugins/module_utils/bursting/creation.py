@@ -33,8 +33,6 @@ from ..elastichosts.errors import (
 from ..elastichosts.servers import Server
 from ..elastichosts.wire import Properties
 from ..opennebula.errors import OpenNebulaError
-from ..opennebula.vm import VirtualMachine
-from .chores import Chore
 from .copies import Copies
 from .daemon import Cancelled
 from .journal import DONE, ENDED, LEFT, UNANSWERED, Doubt, Journal, JournalError, attempted
@@ -85,7 +83,8 @@ class Creation:
             return self._import(order)
         if order.vm is None:
             raise Failure(f"DEPLOY of VM {order.vm_id} came without its description, so nothing could be made of it.")
-        wanted = self._specified(order, order.vm)
+        # Before the first call, so that a template that cannot be used is reported whether the cloud answers or not.
+        wanted = specification(order.vm, order.host, order.settings, order.desk.settings.template_defaults())
         for doubt in order.begun.doubts:
             if self.mend(order, doubt):
                 self._journal.settle(doubt.attempt)
@@ -94,14 +93,6 @@ class Creation:
             return self._adopt(order, found, wanted.server)
         server = self._make(order, wanted, _Attempt(order.begun.attempt))
         return server.uuid
-
-    def _specified(self, order: Order, vm: VirtualMachine) -> Specification:
-        """What is to be made, worked out while the cloud makes the listing that the look for the VM needs next."""
-        settings = order.desk.settings
-        wanted = Chore(lambda: specification(vm, order.host, order.settings, settings.template_defaults()))
-        with contextlib.suppress(ElasticHostsError), order.zone.client.transport.meanwhile(wanted):
-            order.look_ahead()  # what the cloud has against it, the look itself hears: the template comes first
-        return wanted.result()
 
     def _make(self, order: Order, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> Server:
         """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""

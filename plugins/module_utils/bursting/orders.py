@@ -16,7 +16,6 @@ from ..elastichosts.names import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.messages import VmmRequest
 from ..opennebula.vm import Purpose, VirtualMachine
-from .chores import Chore
 from .daemon import Job
 from .journal import UNWRITTEN, Begun, Entry
 from .mapping import ATTEMPT_KEY, CLOUD_KEY, owner
@@ -45,16 +44,11 @@ class Order:
     desk: Desk
     zone: Zone
     job: Job
-    written: Chore[Begun]
-    """the note in the journal that this action has begun; made before anything is changed"""
+    begun: Begun
+    """what the journal recorded when this action began"""
     clock: Clock
     """for waits: gives the place away, ends when the core cancels"""
     plain_clock: Clock
-
-    @property
-    def begun(self) -> Begun:
-        """:raises JournalError: it has to be written down, and cannot be"""
-        return self.written.result()
 
     @property
     def previous(self) -> Optional[Entry]:
@@ -100,10 +94,6 @@ class Order:
         :raises ElasticHostsError:
         """
         return self._snapshot(self.zone.listing, since).of(self.cloud).get(self.vm_id, [])
-
-    def look_ahead(self) -> None:
-        """Have the listing made that a look will need, if there is none yet. Raises as :meth:`own`."""
-        self._snapshot(self.zone.listing, self.job.arrived)
 
     def servers(self, *, since: float) -> Tuple[Server, ...]:
         """All servers of the account, whoever's they are. Raises as :meth:`own`."""
@@ -241,7 +231,7 @@ class Desk:
         vm: Optional[VirtualMachine],
         job: Job,
         *,
-        written: Optional[Chore[Begun]] = None,
+        begun: Begun = UNWRITTEN,
         clock: Optional[Clock] = None,
     ) -> Order:
         """:raises SettingsError: the settings of the request's host are missing or wrong
@@ -258,7 +248,7 @@ class Desk:
             desk=self,
             zone=zone,
             job=job,
-            written=written or Chore(lambda: UNWRITTEN),
+            begun=begun,
             clock=clock or self.clock,
             plain_clock=self.clock,
         )

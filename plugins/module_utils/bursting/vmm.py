@@ -22,7 +22,6 @@ from ..opennebula.errors import OpenNebulaError
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.messages import INIT_REPLY, MalformedLine, VmmRequest, parse_vmm, poll_data, vmm_log, vmm_reply
 from ..opennebula.vm import Purpose, VirtualMachine, from_deployment_file, purpose
-from .chores import Chore
 from .daemon import (
     LAST_MOMENTS,
     Arguments,
@@ -197,10 +196,9 @@ class VmmService:
         vm = request.vm
         if meaning is Purpose.CREATE:
             vm = vm or self._described(request)
-        written = Chore(partial(self._begin, request, creates=meaning is Purpose.CREATE))
-        order = self._desk.order(request, meaning, vm, job, written=written, clock=self._lanes.clock(job))
-        with order.zone.client.transport.meanwhile(written):
-            return self._verbs.table[meaning](order)
+        begun = self._begin(request, creates=meaning is Purpose.CREATE)
+        order = self._desk.order(request, meaning, vm, job, begun=begun, clock=self._lanes.clock(job))
+        return self._verbs.table[meaning](order)
 
     def _described(self, request: VmmRequest) -> VirtualMachine:
         """V1: the VM as the deployment file tells it."""

@@ -14,7 +14,7 @@ import select
 import socket
 import ssl
 import weakref
-from typing import Any, Callable, List, Mapping, NamedTuple, Optional, Protocol, Tuple, cast
+from typing import Any, List, Mapping, NamedTuple, Optional, Protocol, Tuple, cast
 from urllib.parse import urlsplit
 
 CONNECTIONS = 64
@@ -39,8 +39,6 @@ class Call(NamedTuple):
     """None, bytes, or what http.client can read"""
     timeout: Tuple[float, float]
     """seconds to connect, and for each read"""
-    meanwhile: Callable[[], None]
-    """called before the wait for the answer, once the call is sent where that can be told; it does not raise"""
 
 
 class Answer(Protocol):
@@ -156,7 +154,6 @@ class Proxied:
     def request(self, call: Call) -> Answer:
         import urllib3
 
-        call.meanwhile()
         limits = urllib3.Timeout(connect=call.timeout[0], read=call.timeout[1])
         answer = self._manager.request(
             call.method, call.url, body=call.body, headers=call.headers, timeout=limits, redirect=False, retries=False,
@@ -185,7 +182,6 @@ class Direct:
             connection.sock.settimeout(call.timeout[1])
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who hangs up may have said why
                 connection.ask(call)
-            call.meanwhile()
             return DirectAnswer(self, connection)
         except BaseException:
             connection.close()

@@ -174,26 +174,6 @@ class Transport:
         finally:
             self._here.deadline = before
 
-    @contextlib.contextmanager
-    def meanwhile(self, work: Callable[[], None]) -> Iterator[None]:
-        """In this thread, `work` is called while the cloud has a read of the block, or before a changing call is sent.
-
-        That is so for each call, and for none where the block sends none: `work` does what it does the first time, and
-        its owner sees to it that it was done. It does not raise.
-        """
-        before = getattr(self._here, "work", None)
-
-        def all_work() -> None:
-            if before is not None:
-                before()
-            work()
-
-        self._here.work = all_work
-        try:
-            yield
-        finally:
-            self._here.work = before
-
     def read(self, path: str, *, raw: bool = False, limit: int = REPLY_LIMIT) -> Reply:
         """GET; tried again when it fails. `raw`: the answer is bytes, not properties; `limit`: most bytes taken."""
         accept = "application/octet-stream" if raw else "application/json"
@@ -270,15 +250,12 @@ class Transport:
         if self._rate is not None:
             self._rate.take()
         asked = faults.Asked(f"{method} {path}", self.endpoint, self.account, method != "GET", secrets)
-        work: Callable[[], None] = getattr(self._here, "work", None) or _nothing
-        if asked.changing:
-            work()
         limits = self._limits()
         end = self.clock.monotonic() + limits.total
         try:
             sent = {**self._headers, **headers}
             timeout = limits.connect, limits.read
-            answer = self._pool.request(connections.Call(method, self._base + path, sent, body, timeout, work))
+            answer = self._pool.request(connections.Call(method, self._base + path, sent, body, timeout))
             try:
                 content = self._content(answer, asked, limit, end)
             except BaseException:
@@ -320,10 +297,6 @@ class Transport:
         if announced.isascii() and announced.isdigit() and size < int(announced):
             raise faults.cut_short(asked, size, int(announced))
         return b"".join(pieces)
-
-
-def _nothing() -> None:
-    """Where there is no work for the time in which the cloud has a call."""
 
 
 def _way(endpoint: str, verify: Union[bool, str]) -> Tuple[connections.Pool, str, Tuple[Type[BaseException], ...]]:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the driver does while the cloud has its first look: done once, before anything is changed, and told first."""
+"""What the VM driver does before its first call to the cloud: it notes the action, and checks the template."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sqlite3
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.chores import Chore
 from tests.unit.bursting.conftest import Site, until
 from tests.unit.bursting.proxy import Proxy
 
@@ -20,37 +19,6 @@ def written(site: Site) -> list[tuple[str, str]]:
         if not rows.execute("SELECT name FROM sqlite_master WHERE name = 'action'").fetchall():
             return []
         return rows.execute("SELECT state, verb FROM action").fetchall()
-
-
-def test_a_chore_is_done_once_whoever_comes_first() -> None:
-    done: list[str] = []
-
-    def work() -> str:
-        done.append("work")
-        return "result"
-
-    early, late = Chore(work), Chore(work)
-    early()
-    early()
-    assert (early.result(), early.result(), len(done)) == ("result", "result", 1)
-    assert (late.result(), len(done)) == ("result", 2)
-    late()
-    assert len(done) == 2
-
-
-def test_what_a_chore_raises_is_kept_for_who_asks_for_its_result() -> None:
-    attempts: list[int] = []
-
-    def fails() -> None:
-        attempts.append(1)
-        raise ValueError("no")
-
-    chore = Chore(fails)
-    chore()
-    for _unused in range(2):
-        with pytest.raises(ValueError, match="no"):
-            chore.result()
-    assert attempts == [1]
 
 
 @pytest.mark.parametrize("verb", ["DEPLOY", "RESET"])
@@ -70,8 +38,8 @@ def test_an_action_is_in_the_journal_before_anything_is_changed(site: Site, prox
     assert seen == [("running", verb)]
 
 
-def test_an_action_whose_first_look_hangs_is_in_the_journal_meanwhile(site: Site, proxy: Proxy) -> None:
-    """The look goes on once the note is there."""
+def test_an_action_is_in_the_journal_before_its_first_listing_is_answered(site: Site, proxy: Proxy) -> None:
+    """The listing is held back until the note is there."""
     noted: list[bool] = []
 
     def note_is_there() -> bool:
