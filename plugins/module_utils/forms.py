@@ -13,7 +13,7 @@ import re
 from typing import Any, Callable, Collection, Dict, Mapping, NamedTuple, Optional, Sequence
 
 from .elastichosts.errors import ConfigurationError
-from .elastichosts.names import is_uuid
+from .elastichosts.identifiers import is_uuid
 
 Desired = Dict[str, Optional[str]]
 Encoder = Callable[[Any], Optional[str]]

@@ -204,8 +204,8 @@ from ..module_utils.burst_forms import (
     members_after,
     wanted_count,
 )
-from ..module_utils.elastichosts.groups import Group, GroupPlan, find_group, member_name, plan_group
-from ..module_utils.elastichosts.members import Done, Recipe, apply_group, look
+from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look
+from ..module_utils.elastichosts.group_plan import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.module import Definition, Outcome, PartlyDone, Task, run
 from ..module_utils.server_forms import COMMON_ARGUMENTS
 

@@ -297,10 +297,11 @@ failure:
 from collections import defaultdict
 from typing import Any, Dict, Iterable, List, Optional
 
+from ..module_utils.elastichosts.apply import apply_drive, apply_server, wait_address
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, plan_drive, plan_server, wait_address
 from ..module_utils.elastichosts.errors import NotUnique
-from ..module_utils.elastichosts.names import is_uuid
+from ..module_utils.elastichosts.identifiers import is_uuid
+from ..module_utils.elastichosts.plan import Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.forms import InvalidOption, must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run

@@ -12,9 +12,9 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from urllib.parse import urlsplit
 
 from ..module_utils.connection import connect, require
+from ..module_utils.elastichosts.address import parse_auth, parse_endpoint
 from ..module_utils.elastichosts.client import ElasticHosts
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.endpoint import parse_auth, parse_endpoint
 from ..module_utils.elastichosts.errors import (
     ElasticHostsError,
     FailedError,

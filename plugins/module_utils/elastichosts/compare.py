@@ -9,7 +9,7 @@ import functools
 import re
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
-from . import names
+from . import identifiers
 from .errors import Refused
 from .servers import DEVICE, FALSE
 
@@ -61,7 +61,7 @@ def is_old_platform(current: Current) -> bool:
     if any(key in current for key in ("rx", "tx", "vnc:password")) or ("vnc:ip" in current and "vnc" not in current):
         return True
     return current.get("status") == "active" and any(
-        names.is_address(current.get(f"nic:{nic}:dhcp", ""))
+        identifiers.is_address(current.get(f"nic:{nic}:dhcp", ""))
         and not any(f"nic:{nic}:{key}" in current for key in ("dhcp:ip", "ip"))
         for nic in "0123"
     )
@@ -143,11 +143,11 @@ def _same_number(key: str, value: Optional[str], current: Current) -> bool:
 
 
 def _same_words(key: str, value: Optional[str], current: Current) -> bool:
-    return set(names.words(value or "")) == set(names.words(current.get(key, "")))
+    return set(identifiers.words(value or "")) == set(identifiers.words(current.get(key, "")))
 
 
 def _same_order(key: str, value: Optional[str], current: Current) -> bool:
-    return names.words(value or "") == names.words(current.get(key, ""))
+    return identifiers.words(value or "") == identifiers.words(current.get(key, ""))
 
 
 def _same_identifier(key: str, value: Optional[str], current: Current) -> bool:
@@ -171,7 +171,7 @@ def _same_vnc(key: str, value: Optional[str], current: Current) -> bool:
     found = _first(current, VNC)
     if value is None or value == "" or found is None:
         return (value or None) == found
-    return value == found or value == current.get(key) or (value == "auto" and names.is_address(found))
+    return value == found or value == current.get(key) or (value == "auto" and identifiers.is_address(found))
 
 
 def _same_cores(key: str, value: Optional[str], current: Current) -> bool:
@@ -185,7 +185,7 @@ def _same_cores(key: str, value: Optional[str], current: Current) -> bool:
 def _same_dhcp(key: str, value: Optional[str], current: Current) -> bool:
     """Old platforms show the address that `auto` came to."""
     found = current.get(key)
-    if value == "auto" and found is not None and names.is_address(found):
+    if value == "auto" and found is not None and identifiers.is_address(found):
         return is_old_platform(current)
     return (value or None) == (None if found in ("", "0") else found)
 

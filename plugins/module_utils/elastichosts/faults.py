@@ -10,7 +10,7 @@ import socket
 import ssl
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Tuple, Type
 
-from .endpoint import HIDDEN, Account
+from .address import HIDDEN, Account
 from .errors import (
     ADVICE,
     BY_CODE,
@@ -25,7 +25,7 @@ from .errors import (
     ThrottledError,
     TransportError,
 )
-from .names import SECRET_KEYS
+from .identifiers import SECRET_KEYS
 
 TEXT_LIMIT = 300
 NEVER_BEFORE_ANSWER = (

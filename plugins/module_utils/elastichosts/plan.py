@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
+from .address import HIDDEN
 from .compare import Wanted, drive_changes, is_off, parse_size, resource_changes, rounded, server_changes
 from .drives import Drive
-from .endpoint import HIDDEN
 from .errors import Refused
-from .names import SECRET_KEYS
+from .identifiers import SECRET_KEYS
 from .resources import Resource
 from .servers import Server
 

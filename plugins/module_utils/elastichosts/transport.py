@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, TypeVar, Union
 from urllib.parse import urlsplit
 
-from . import connections, faults, wire
+from . import connections, faults, formats
+from .address import parse_auth, parse_endpoint
 from .clock import Clock, Deadline
-from .endpoint import parse_auth, parse_endpoint
 from .errors import ConfigurationError, ElasticHostsError, ProtocolError
 from .file_parts import FilePart
 
@@ -64,17 +64,17 @@ class Reply(NamedTuple):
     call: str
     changing: bool = False
 
-    def object(self) -> wire.Properties:
+    def object(self) -> formats.Properties:
         """The body as one object. Raises ProtocolError."""
-        return self._parsed(wire.parse_object)
+        return self._parsed(formats.parse_object)
 
-    def objects(self) -> List[wire.Properties]:
+    def objects(self) -> List[formats.Properties]:
         """The body as several objects. Raises ProtocolError."""
-        return self._parsed(wire.parse_objects)
+        return self._parsed(formats.parse_objects)
 
-    def rows(self) -> List[wire.Row]:
+    def rows(self) -> List[formats.Row]:
         """The body as the rows of a list call. Raises ProtocolError."""
-        return self._parsed(wire.parse_rows)
+        return self._parsed(formats.parse_rows)
 
     def _parsed(self, parse: Callable[[bytes, str], T]) -> T:
         try:
@@ -193,7 +193,7 @@ class Transport:
         if isinstance(content, FilePart):
             sent["Content-Length"] = str(len(content))
         if properties is not None:
-            content = wire.format_json(properties)
+            content = formats.format_json(properties)
         try:
             reply = self._retried("POST", path, content, sent, faults.secrets_of(properties), REPLY_LIMIT)
         except ElasticHostsError as error:

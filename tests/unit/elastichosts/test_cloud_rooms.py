@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive, gzipped
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.names import SECRET_KEYS
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.identifiers import SECRET_KEYS
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts.scripted import Relay, says
