@@ -240,7 +240,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible.utils.vars import load_extra_vars  # type: ignore[import-untyped]
 
 from ..module_utils.elastichosts.errors import ElasticHostsError
-from ..module_utils.elastichosts.transport import HAS_REQUESTS
+from ..module_utils.elastichosts.http_client import HAS_REQUESTS
 from ..plugin_utils.capacity import capacity, used
 from ..plugin_utils.constructing import Constructs
 from ..plugin_utils.hosts import (

@@ -18,8 +18,8 @@ from .connection import connect
 from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
+from .elastichosts.http_client import HAS_REQUESTS
 from .elastichosts.plan import Plan
-from .elastichosts.transport import HAS_REQUESTS
 from .elastichosts.zones import ZONES
 from .forms import InvalidOption
 

@@ -23,8 +23,8 @@ from ..module_utils.elastichosts.errors import (
     ThrottledError,
     TransportError,
 )
+from ..module_utils.elastichosts.http_client import VERSION
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.elastichosts.transport import VERSION
 from ..module_utils.elastichosts.zones import ZONES, zone_endpoint
 from ..module_utils.forms import InvalidOption
 from .capacity import CapacityError, Number, amounts

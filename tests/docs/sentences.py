@@ -34,7 +34,7 @@ SECTIONS = {
     "template": ("bursting/mapping", "opennebula/template", "opennebula/vm", "opennebula/layout"),
     "actions": ("bursting/copies", "bursting/orders", "bursting/transfer", "bursting/verbs", "bursting/vmm"),
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
-    "cloud": ("elastichosts/errors", "elastichosts/faults", "elastichosts/formats", "elastichosts/transport"),
+    "cloud": ("elastichosts/errors", "elastichosts/formats", "elastichosts/http_client"),
     "account": ("elastichosts/address", "elastichosts/zones", "elastichosts/identifiers", "connection", "zones"),
     "images": ("elastichosts/images", "elastichosts/drive_copy", "elastichosts/download", "elastichosts/compare"),
     "changes": ("elastichosts/",),

@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import identifiers
 from .errors import ProtocolError
-from .transport import Body, Reply, Transport
+from .http_client import Body, Reply, Transport
 
 GZIP_LEVEL = 1
 """Zero blocks and text shrink well at the cheapest level; higher ones cost more time than most lines save."""

@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-from .address import HIDDEN
 from .compare import Wanted, drive_changes, is_off, parse_size, resource_changes, rounded, server_changes
 from .drives import Drive
-from .errors import Refused
+from .errors import HIDDEN, Refused
 from .identifiers import SECRET_KEYS
 from .resources import Resource
 from .servers import Server

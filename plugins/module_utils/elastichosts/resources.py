@@ -12,8 +12,8 @@ from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 from . import identifiers
 from .drives import Drive
 from .errors import MissingError, NotUnique, ProtocolError
+from .http_client import Reply, Transport
 from .servers import Server
-from .transport import Reply, Transport
 
 RESOURCE_TYPES = ("ip", "vlan")
 _USING = {

@@ -11,8 +11,8 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import identifiers
 from .errors import ProtocolError
+from .http_client import Reply, Transport
 from .identifiers import SECRET_KEYS
-from .transport import Reply, Transport
 
 DEVICE = re.compile(r"ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7]")
 _ADDRESS_KEYS = tuple((f"nic:{nic}:dhcp:ip", f"nic:{nic}:ip", f"nic:{nic}:dhcp") for nic in range(4))
