@@ -245,7 +245,7 @@ from ansible.utils.vars import load_extra_vars  # type: ignore[import-untyped]
 
 from ..module_utils.capacity import left, stated, used
 from ..module_utils.elastichosts.errors import ElasticHostsError
-from ..module_utils.elastichosts.transport import HAS_REQUESTS
+from ..module_utils.elastichosts.http_client import HAS_REQUESTS
 from ..plugin_utils.constructing import compiled_once, construct
 from ..plugin_utils.filters import Evaluator, by_query, parse_filters, parse_hostnames
 from ..plugin_utils.hosts import (

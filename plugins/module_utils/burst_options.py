@@ -9,10 +9,10 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tup
 
 from .drive_options import drive_desired
 from .elastichosts.client import ElasticHosts
+from .elastichosts.drive_copy import find_source
 from .elastichosts.drives import Drive
-from .elastichosts.groups import Group, GroupPlan, marks, member_name, number_of
-from .elastichosts.imaging import find_source
-from .elastichosts.members import Recipe
+from .elastichosts.group_apply import Recipe
+from .elastichosts.group_plan import Group, GroupPlan, marks, member_name, number_of
 from .elastichosts.properties import hidden
 from .elastichosts.servers import Server
 from .elastichosts.values import device, line

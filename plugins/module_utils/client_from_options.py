@@ -9,7 +9,7 @@ from typing import Any, Mapping, Optional
 
 from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock
-from .elastichosts.transport import Timeouts
+from .elastichosts.http_client import Timeouts
 from .options import InvalidOption
 
 _WHERE_FROM = {

@@ -29,7 +29,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 from one_eh.elastichosts.client import ElasticHosts
 from one_eh.elastichosts.errors import ElasticHostsError
-from one_eh.elastichosts.transport import Timeouts
+from one_eh.elastichosts.http_client import Timeouts
 answers = []
 for zone in json.load(sys.stdin):
     answer = {"name": zone["name"], "problem": "", "servers": []}

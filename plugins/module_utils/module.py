@@ -17,8 +17,8 @@ from .client_from_options import connect
 from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
+from .elastichosts.http_client import HAS_REQUESTS
 from .elastichosts.plan import Plan
-from .elastichosts.transport import HAS_REQUESTS
 from .options import InvalidOption
 
 try:

@@ -13,7 +13,7 @@ import re
 from typing import Any, Collection, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .elastichosts.errors import ConfigurationError
-from .elastichosts.names import is_uuid
+from .elastichosts.identifiers import is_uuid
 from .elastichosts.properties import options_of
 from .elastichosts.values import Encoder, uuid
 

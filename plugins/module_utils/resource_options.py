@@ -8,8 +8,9 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optional
 
-from .elastichosts.ensure import apply_resource, plan_resource
-from .elastichosts.names import is_address, is_uuid
+from .elastichosts.apply import apply_resource
+from .elastichosts.identifiers import is_address, is_uuid
+from .elastichosts.plan import plan_resource
 from .elastichosts.properties import RESOURCE
 from .elastichosts.resources import Resource
 from .elastichosts.values import Encoder, uuid

@@ -212,8 +212,8 @@ from ..module_utils.burst_options import (
     members_after,
     wanted_count,
 )
-from ..module_utils.elastichosts.groups import Group, GroupPlan, find_group, member_name, plan_group
-from ..module_utils.elastichosts.members import Done, Recipe, apply_group, look
+from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look
+from ..module_utils.elastichosts.group_plan import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.properties import DRIVE
 from ..module_utils.options import arguments_of
 from ..module_utils.server_options import COMMON_ARGUMENTS

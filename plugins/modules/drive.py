@@ -255,14 +255,16 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
 )
 
 from ..module_utils.drive_options import drive_desired, drive_view
-from ..module_utils.elastichosts import downloads
+from ..module_utils.elastichosts import download
+from ..module_utils.elastichosts.apply import Refused, apply_drive, wait_imaged
+from ..module_utils.elastichosts.drive_copy import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.ensure import Plan, Refused, apply_drive, plan_drive, rounded, wait_imaged
 from ..module_utils.elastichosts.image_files import Image, checksum, inspect
 from ..module_utils.elastichosts.images import holds, upload
-from ..module_utils.elastichosts.imaging import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
+from ..module_utils.elastichosts.plan import Plan, plan_drive
 from ..module_utils.elastichosts.properties import DRIVE
+from ..module_utils.elastichosts.values import rounded
 from ..module_utils.options import arguments_of, must_exist, wanted
 from ..module_utils.progress import by_steps
 
@@ -320,7 +322,7 @@ def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
         return asked
     image = None if asked.image is None or holds(current, asked.image) else asked.image
     source = None if asked.source is None or is_copy_of(current, asked.source) else asked.source
-    stale = image or source or (asked.dest and not downloads.is_current(asked.dest, current))
+    stale = image or source or (asked.dest and not download.is_current(asked.dest, current))
     return Content(image, source, asked.dest if stale else None)
 
 
@@ -380,7 +382,7 @@ def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content
         drive, moved["sent"] = uploaded.drive, uploaded.sent
     if content.dest:
         task.wrote = True
-        fetched = downloads.download(task.client, drive, content.dest, progress=tell("downloaded"))
+        fetched = download.download(task.client, drive, content.dest, progress=tell("downloaded"))
         moved["received"] = fetched.received
     return drive, moved
 
@@ -418,7 +420,7 @@ def must_take(drive: Drive, content: Content) -> None:
         doing = {"src": "the upload", "source": "it is copied to"}[what] if content.size else "it is downloaded"
         raise Refused(f"{label} is in use by {' '.join(drive.claimed)}: stop that server before {doing}")
     if content.dest:
-        downloads.check(content.dest, Drive({**drive.properties, "claimed": ""}))
+        download.check(content.dest, Drive({**drive.properties, "claimed": ""}))
 
 
 DEFINITION = Definition(

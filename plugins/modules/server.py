@@ -304,10 +304,11 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     run,
 )
 
+from ..module_utils.elastichosts.apply import apply_drive, apply_server, wait_address
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.ensure import Plan, apply_drive, apply_server, plan_drive, plan_server, wait_address
 from ..module_utils.elastichosts.errors import NotUnique
-from ..module_utils.elastichosts.names import is_uuid
+from ..module_utils.elastichosts.identifiers import is_uuid
+from ..module_utils.elastichosts.plan import Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.names import is_address, is_uuid
+from ..module_utils.elastichosts.identifiers import is_address, is_uuid
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.server_options import server_view
 

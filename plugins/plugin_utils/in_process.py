@@ -32,7 +32,7 @@ from ansible.utils.display import Display  # type: ignore[import-untyped]
 
 from ..module_utils.client_from_options import connect
 from ..module_utils.elastichosts.client import ElasticHosts
-from ..module_utils.elastichosts.transport import HAS_REQUESTS
+from ..module_utils.elastichosts.http_client import HAS_REQUESTS
 from ..module_utils.module import Definition, Task, result_of
 
 OWN_ENVIRONMENT = frozenset({"EHURI", "EHAUTH"})

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from ..module_utils.capacity import Number, amounts
 from ..module_utils.client_from_options import connect, require
+from ..module_utils.elastichosts.address import parse_auth, parse_endpoint
 from ..module_utils.elastichosts.client import ElasticHosts
 from ..module_utils.elastichosts.drives import Drive
-from ..module_utils.elastichosts.endpoint import parse_auth, parse_endpoint
 from ..module_utils.elastichosts.errors import (
     ElasticHostsError,
     FailedError,
@@ -24,8 +24,8 @@ from ..module_utils.elastichosts.errors import (
     ThrottledError,
     TransportError,
 )
+from ..module_utils.elastichosts.http_client import VERSION
 from ..module_utils.elastichosts.servers import Server
-from ..module_utils.elastichosts.transport import VERSION
 from ..module_utils.options import InvalidOption
 
 CONNECTION = ("endpoint", "auth", "validate_certs", "ca_path", "connect_timeout", "timeout")

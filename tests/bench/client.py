@@ -22,13 +22,13 @@ from pathlib import Path
 import requests
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import (
-    ensure,
+    formats,
     images,
-    wire,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import (
     ElasticHosts,
 )
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.plan import plan_server
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from tests.bench.endpoint import Report, seconds
 from tests.support.endpoint import Endpoint
@@ -73,7 +73,7 @@ def measure_listing(report: Report, client: ElasticHosts, number: int) -> None:
     listing = json.dumps(
         [{**one.properties, "name": f"web{n}", "cpu": 500, "mem": 512} for n in range(number)]
     ).encode()
-    ours = many(5, lambda: [Server(item) for item in wire.parse_objects(listing, "application/json")]) * 1000
+    ours = many(5, lambda: [Server(item) for item in formats.parse_objects(listing, "application/json")]) * 1000
     report.line(f"listing of {number}, against json.loads", ours, many(5, lambda: json.loads(listing)) * 1000, 5)
 
 
@@ -97,7 +97,7 @@ def measure_upload(report: Report, client: ElasticHosts, folder: Path, mebibytes
 
 def measure_plan(report: Report, client: ElasticHosts) -> None:
     server = client.servers.info()[0]
-    plan = many(500, lambda: ensure.plan_server(SPEC, "started", server)) * 1000
+    plan = many(500, lambda: plan_server(SPEC, "started", server)) * 1000
     report.line("a plan for a server, against 1 ms", plan, 1, 1)
 
 

@@ -30,7 +30,7 @@ from tests.support.collection import make_importable  # noqa: E402
 make_importable()
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import (  # noqa: E402
-    downloads,
+    download,
     images,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import (  # noqa: E402
@@ -158,7 +158,7 @@ def measure_download(
     for _round in range(rounds):
         theirs.append(seconds(lambda: curl_back(endpoint, drive, target)))
         target.unlink()
-        ours.append(seconds(lambda: downloads.download(client, drive, target)))
+        ours.append(seconds(lambda: download.download(client, drive, target)))
         for file in folder.glob("back.raw*"):
             file.unlink()
     report.line(f"download of {size} MiB, against curl", median(ours) * 1000, median(theirs) * 1000, 2)
@@ -171,7 +171,7 @@ def curl(endpoint: Endpoint, path: Path, drive: Drive, url: str = "") -> None:
 
 
 def curl_back(endpoint: Endpoint, drive: Drive, target: Path) -> None:
-    step = downloads.CHUNK
+    step = download.CHUNK
     urls = [f"{endpoint.url}/drives/{drive.uuid}/read/{at}/{step}" for at in range(0, drive.size, step)]
     with target.open("wb") as file:
         subprocess.run(["curl", "-sS", "--fail", "-u", endpoint.auth, *urls], stdout=file, check=True)

@@ -51,7 +51,7 @@ def test_the_tarball_has_what_users_need_and_no_more(tarballs: list[Path]) -> No
 
 
 def test_there_is_one_version() -> None:
-    from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.transport import VERSION
+    from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.http_client import VERSION
 
     newest = max(RELEASES, key=lambda text: tuple(map(int, text.split("."))))
     assert GALAXY["version"] == VERSION == newest

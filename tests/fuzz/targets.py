@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import io
 import re
 import tempfile
@@ -17,7 +16,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import Arguments, Service
@@ -40,7 +39,6 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.s
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.watch import HostWatch
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import Call, DirectAnswer
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.errors import (
@@ -53,6 +51,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_deployment_file
 from tests.core.judge import VMM_ACTIONS, judge_im, judge_vmm
 from tests.core.releases import release
+from tests.support.answers import Answer, answered
 from tests.unit.bursting.simulation import InlineLanes, InlineZones, SimulatedClock
 
 USER = "11111111-2222-4333-8444-555555555555"
@@ -65,40 +64,18 @@ IM_GENERATIONS = {"I1": "2.0.1", "I2": "4.2.0", "I3": "5.10.5", "I4": "7.4.0"}
 _ID = re.compile(rb"[A-Z][A-Z0-9_]* +(-?\d+)(?: |\Z)")
 
 
-class Wire:
-    """A connection from which one answer comes."""
-
-    sock = None  # so it serves no second call
-
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        lines = [f"HTTP/1.1 {status} x", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        self._raw = "\r\n".join(lines).encode("latin-1") + body
-
-    def makefile(self, _mode: str) -> io.BytesIO:
-        return io.BytesIO(self._raw)
-
-    def getresponse(self) -> http.client.HTTPResponse:
-        answer = http.client.HTTPResponse(cast(Any, self))
-        answer.begin()
-        return answer
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
 class Cloud:
     """Answers every call with what the input holds: blocks of "STATUS TYPE\\nBODY", one after the other."""
 
     def __init__(self, script: bytes) -> None:
         self._blocks = script.split(b"\n\n") if script else []
 
-    def request(self, call: Call) -> DirectAnswer:
+    def answer(self, *_call: object) -> Answer:
         head, _newline, body = (self._blocks.pop(0) if self._blocks else b"500 text/plain").partition(b"\n")
         number, _blank, kind = head.partition(b" ")
         status = number if re.fullmatch(rb"[2-5]\d\d", number) else b"200"
         kind = kind.replace(b"\r", b"") or b"application/json"
-        headers = {"Content-Type": kind.decode("latin-1"), "X-Elastic-Error": "failed"}
-        return DirectAnswer(cast(Any, self), cast(Any, Wire(int(status), headers, body)))
+        return int(status), {"Content-Type": kind.decode("latin-1"), "X-Elastic-Error": "failed"}, body
 
 
 class Site:
@@ -121,8 +98,7 @@ class Site:
 
         def connect(settings: HostSettings) -> ElasticHosts:
             client = ElasticHosts(settings.endpoint, settings.auth, clock=self.clock, jitter=lambda: 0.5)
-            client.transport._pool = cloud  # type: ignore[assignment]
-            return client
+            return answered(client, cloud.answer)
 
         return InlineZones(self.clock, connect)
 
@@ -288,7 +264,7 @@ def replies(data: bytes) -> None:
         lambda: client.servers.stop(USER),
     )
     for call in calls:
-        client.transport._pool = Cloud(answer)
+        answered(client, Cloud(answer).answer)
         try:
             found = call()
         except ElasticHostsError as error:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from typing import Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
+from ..elastichosts.apply import apply_drive
 from ..elastichosts.clock import Deadline
+from ..elastichosts.drive_copy import Source, copy_onto, find_source
 from ..elastichosts.drives import Drive
-from ..elastichosts.ensure import apply_drive, parse_size, plan_drive, rounded
 from ..elastichosts.errors import BusyError, ElasticHostsError, MissingError
-from ..elastichosts.imaging import Source, copy_onto, find_source
-from ..elastichosts.plan import Plan, Step
-from ..elastichosts.wire import Properties
+from ..elastichosts.formats import Properties
+from ..elastichosts.plan import Plan, Step, plan_drive
+from ..elastichosts.values import parse_size, rounded
 from ..opennebula.errors import TemplateError
 from ..opennebula.template import Image
 from .daemon import Cancelled

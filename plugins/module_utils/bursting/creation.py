@@ -15,8 +15,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from ..elastichosts.apply import apply_server, wait_status
 from ..elastichosts.clock import Deadline
-from ..elastichosts.ensure import apply_server, plan_server, wait_status
 from ..elastichosts.errors import (
     ApiError,
     AuthError,
@@ -30,8 +30,9 @@ from ..elastichosts.errors import (
     ThrottledError,
     UsageError,
 )
+from ..elastichosts.formats import Properties
+from ..elastichosts.plan import plan_server
 from ..elastichosts.servers import Server
-from ..elastichosts.wire import Properties
 from ..opennebula.errors import OpenNebulaError
 from .answers import details
 from .copies import Copies

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Collection, Dict, List, Mapping, Optional
 
-from ..elastichosts.names import is_uuid
+from ..elastichosts.identifiers import is_uuid
 from ..opennebula.errors import TemplateError
 from ..opennebula.vm import VirtualMachine, device_of
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
-from ..elastichosts.names import is_uuid
+from ..elastichosts.identifiers import is_uuid
 from ..opennebula.vm import ACTIVE, DONE, VirtualMachine
 
 RUNNING = 3

@@ -15,8 +15,8 @@ import threading
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from ..elastichosts.formats import Properties
 from ..elastichosts.servers import Server
-from ..elastichosts.wire import Properties
 from .mapping import HOST_KEY
 from .orders import Failure, Order
 from .zones import Snapshot

@@ -13,10 +13,10 @@ from __future__ import annotations
 from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from ..elastichosts.drives import Drive
-from ..elastichosts.ensure import plan_server
+from ..elastichosts.formats import Properties
+from ..elastichosts.plan import plan_server
 from ..elastichosts.servers import Server, number
 from ..elastichosts.values import DEVICE
-from ..elastichosts.wire import Properties
 from ..opennebula.conf import ConfError, parse
 from ..opennebula.errors import TemplateError
 from ..opennebula.messages import template_text

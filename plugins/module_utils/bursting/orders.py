@@ -12,7 +12,7 @@ from typing import Iterator, List, Optional, Tuple, Union
 from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError, MissingError
-from ..elastichosts.names import is_uuid
+from ..elastichosts.identifiers import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.errors import OpenNebulaError
 from ..opennebula.messages import VmmRequest

@@ -2,16 +2,16 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Steps that several actions take with a server, planned and carried out by ``elastichosts.ensure``."""
+"""Steps that several actions take with a server: planned by ``elastichosts.plan``, carried out by its ``apply``."""
 
 from __future__ import annotations
 
 from typing import Mapping, Optional
 
+from ..elastichosts.apply import apply_server, wait_status
 from ..elastichosts.clock import Deadline
-from ..elastichosts.ensure import apply_server, plan_server, wait_status
 from ..elastichosts.errors import BusyError, ElasticHostsError, FailedError, WaitTimeout
-from ..elastichosts.plan import Plan
+from ..elastichosts.plan import Plan, plan_server
 from ..elastichosts.servers import Server
 from ..opennebula.vm import VirtualMachine
 from .mapping import ownership

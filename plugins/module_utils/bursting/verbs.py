@@ -5,7 +5,7 @@
 """What the VM driver does to a server: one method for each purpose an action of the core can have.
 
 Every method gets an :class:`~.orders.Order` and returns the text of the SUCCESS; every failure is an exception whose
-``str()`` is one sentence. Steps are planned and carried out by ``elastichosts.ensure``, as in the modules.
+``str()`` is one sentence. Steps are planned and carried out by ``elastichosts.plan``, and carried out by its ``apply``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uuid
 from typing import Callable, Collection, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
 
 from ..elastichosts.errors import ElasticHostsError, MissingError
-from ..elastichosts.names import is_uuid
+from ..elastichosts.identifiers import is_uuid
 from ..elastichosts.servers import Server
 from ..opennebula.errors import TemplateError
 from ..opennebula.vm import Purpose, device_of, eh_vector

@@ -20,8 +20,8 @@ from ..elastichosts.client import ElasticHosts
 from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.http_client import Timeouts
 from ..elastichosts.servers import Server
-from ..elastichosts.transport import Timeouts
 from .mapping import owner
 from .settings import HostSettings
 

@@ -11,10 +11,10 @@ from .client import ElasticHosts
 from .clock import Deadline
 from .drives import Drive
 from .errors import AnswerLost, MissingError, WaitTimeout
-from .once import change_once, create_once
 from .plan import Plan, Step
 from .properties import drive_changes, resource_changes, server_changes
 from .resources import Resource
+from .safe_retry import change_once, create_once
 from .servers import Server
 
 T = TypeVar("T")

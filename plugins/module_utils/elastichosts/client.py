@@ -9,9 +9,9 @@ from types import TracebackType
 from typing import Any, Optional, Type
 
 from .drives import Drives
+from .http_client import Transport
 from .resources import Resources, StandardDrives
 from .servers import Servers
-from .transport import Transport
 
 
 class ElasticHosts:

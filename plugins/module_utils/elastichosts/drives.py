@@ -9,9 +9,9 @@ import zlib
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from . import names
+from . import identifiers
 from .errors import ProtocolError
-from .transport import Body, Reply, Transport
+from .http_client import Body, Reply, Transport
 
 GZIP_LEVEL = 1
 """Zero blocks and text shrink well at the cheapest level; higher ones cost more time than most lines save."""
@@ -51,7 +51,7 @@ class Drive:
     @property
     def claimed(self) -> Tuple[str, ...]:
         """Who holds it now: server UUIDs, or the old platform's HOST:guest:SERVER:DEVICE."""
-        return names.words(self.properties.get("claimed", ""))
+        return identifiers.words(self.properties.get("claimed", ""))
 
     @property
     def imaging(self) -> Optional[str]:
@@ -66,17 +66,17 @@ class Drive:
 
     @property
     def tags(self) -> Tuple[str, ...]:
-        return names.words(self.properties.get("tags", ""))
+        return identifiers.words(self.properties.get("tags", ""))
 
     @property
     def readers(self) -> Tuple[str, ...]:
         """UUIDs of the users that may read it; ffffffff-ffff-ffff-ffff-ffffffffffff is everyone."""
-        return names.words(self.properties.get("readers", ""))
+        return identifiers.words(self.properties.get("readers", ""))
 
     @property
     def user_keys(self) -> Dict[str, str]:
         """The free keys, without their "user:"."""
-        return names.user_keys(self.properties)
+        return identifiers.user_keys(self.properties)
 
     def public(self) -> Dict[str, str]:
         """All properties, sorted; a drive has no secret ones."""
@@ -100,7 +100,7 @@ class Drives:
 
     def get(self, uuid: str, *, full: bool = False) -> Drive:
         """One drive. `full`: `imaging` is an exact percentage on the newer platform too. Raises MissingError."""
-        reply = self._transport.read(f"/drives/{names.segment(uuid)}/info{'/full' if full else ''}")
+        reply = self._transport.read(f"/drives/{identifiers.segment(uuid)}/info{'/full' if full else ''}")
         return _drive(reply.object(), reply)
 
     def create(self, properties: Mapping[str, Optional[str]]) -> Drive:
@@ -110,17 +110,17 @@ class Drives:
 
     def set(self, uuid: str, properties: Mapping[str, Optional[str]]) -> Drive:
         """Change properties; None unsets one."""
-        reply = self._transport.change(f"/drives/{names.segment(uuid)}/set", properties)
+        reply = self._transport.change(f"/drives/{identifiers.segment(uuid)}/set", properties)
         found = reply.object()
         return _drive(found, reply) if found else self.get(uuid)
 
     def destroy(self, uuid: str) -> None:
         """Remove it. BusyError while a server or imaging holds it."""
-        self._transport.change(f"/drives/{names.segment(uuid)}/destroy")
+        self._transport.change(f"/drives/{identifiers.segment(uuid)}/destroy")
 
     def read(self, uuid: str, offset: int, size: int) -> bytes:
         """At most `size` bytes from byte `offset`; fewer at the end of the drive. The API gives up to 4 MiB a call."""
-        reply = self._transport.read(f"/drives/{names.segment(uuid)}/read/{offset}/{size}", raw=True, limit=size)
+        reply = self._transport.read(f"/drives/{identifiers.segment(uuid)}/read/{offset}/{size}", raw=True, limit=size)
         return reply.content
 
     def write(self, uuid: str, offset: int, data: Body) -> None:
@@ -132,19 +132,19 @@ class Drives:
         self._write(uuid, offset, packed, {"Content-Encoding": "gzip"})
 
     def _write(self, uuid: str, offset: int, body: Body, headers: Mapping[str, str]) -> None:
-        path = f"/drives/{names.segment(uuid)}/write/{offset}"
+        path = f"/drives/{identifiers.segment(uuid)}/write/{offset}"
         self._transport.change(path, body=body, headers={"Content-Type": "application/octet-stream", **headers})
 
     def image(self, uuid: str, source: str, conversion: Optional[str] = None) -> Drive:
         """Begin to copy drive `source` over this one; it goes on after the call. `conversion`: "gunzip" or "gzip"."""
-        tail = f"/{names.segment(conversion)}" if conversion else ""
-        reply = self._transport.change(f"/drives/{names.segment(uuid)}/image/{names.segment(source)}{tail}")
+        tail = f"/{identifiers.segment(conversion)}" if conversion else ""
+        reply = self._transport.change(f"/drives/{identifiers.segment(uuid)}/image/{identifiers.segment(source)}{tail}")
         found = reply.object()
         return _drive(found, reply) if found else self.get(uuid)
 
     def find(self, name_or_uuid: str) -> Optional[Drive]:
         """The one own drive with this UUID or name; None when there is none. Raises NotUnique."""
-        return names.find("drive", name_or_uuid, self.get, self.info, lambda drive: (drive.uuid, drive.name))
+        return identifiers.find("drive", name_or_uuid, self.get, self.info, lambda drive: (drive.uuid, drive.name))
 
 
 def gzipped(data: bytes) -> bytes:

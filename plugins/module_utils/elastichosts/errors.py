@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All errors of this package.
+"""All errors of this package, and which of them an answer or an exception of the HTTP library becomes.
 
 ::
 
@@ -31,8 +31,13 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional, Tuple, Type, Union
+import re
+import socket
+import ssl
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
 
+HIDDEN = "[hidden]"
+"""stands for a secret wherever text is shown"""
 Failure = Dict[str, Union[int, str, None]]
 
 
@@ -75,17 +80,17 @@ class TransportError(ElasticHostsError):
 
 
 class ConnectError(TransportError):
-    """Nothing was sent. `lasting` is true when another try would meet the same wall (unknown name, TLS)."""
+    """Nothing was sent. `permanent`: retrying cannot succeed (unknown name, TLS)."""
 
     code = "connect"
 
-    def __init__(self, message: str, *, call: str = "", lasting: bool = False) -> None:
+    def __init__(self, message: str, *, call: str = "", permanent: bool = False) -> None:
         super().__init__(message, call=call)
-        self.lasting = lasting
+        self.permanent = permanent
 
 
 class AnswerLost(TransportError):
-    """The request left, its answer did not arrive whole. `late`: nothing broke, it took too long, and may go on."""
+    """The request was sent, and no whole answer came. `late`: nothing broke, but time ran out; it may still go on."""
 
     code = "answer_lost"
 
@@ -248,3 +253,188 @@ ADVICE: Dict[Type[ApiError], str] = {
     SystemFault: "the cloud has a fault: look whether it was done all the same, then try again later",
     FullError: "use less, or free space",
 }
+
+TEXT_LIMIT = 300
+"""characters of foreign text that a sentence repeats"""
+TLS_REFUSED = (
+    "CERTIFICATE_VERIFY_FAILED",
+    "WRONG_VERSION_NUMBER",
+    "UNSUPPORTED_PROTOCOL",
+    "ALERT",
+    "UNKNOWN_CA",
+    "NO_CERTIFICATE",
+)
+"""in errors of the TLS library by which no request reached the other side, and none ever will"""
+BARE_CODES: Dict[int, Type[ApiError]] = {401: AuthError, 429: ThrottledError}
+"""Statuses that say enough without X-Elastic-Error. A bare 404 does not: it must never read as "the server is gone"."""
+
+
+class CallContext(NamedTuple):
+    """The call that an error is about, such as "POST /servers/create", and the texts that its error must not repeat."""
+
+    call: str
+    endpoint: str
+    user: str
+    changing: bool
+    secrets: Tuple[str, ...] = ()
+
+    def clean(self, text: str) -> str:
+        """Make foreign text fit for a sentence: one line, bounded, without a secret of this call."""
+        for secret in self.secrets:
+            text = text.replace(secret, HIDDEN)
+        text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+        return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + "..."
+
+
+def api_error(status: int, headers: Mapping[str, str], content: bytes, context: CallContext) -> ElasticHostsError:
+    """Return the error that an answer other than 2xx stands for (elastichosts-api 1.6)."""
+    word = headers.get("X-Elastic-Error", "").partition(" ")[0].strip().lower()
+    kind = BARE_CODES.get(status) or BY_CODE.get(word)
+    if kind is None and status >= 500:
+        kind = SystemFault
+    if kind is None:
+        return _foreign_answer(status, headers, context)
+    text = context.clean(content[: 4 * TEXT_LIMIT].decode("utf-8", "replace"))
+    if text.startswith("<"):
+        text = ""
+    reason = text.rstrip(". ") or f"status {status}"
+    answer = f"answered {status} {kind.code} ({reason})"
+    if kind is AuthError:
+        answer = f"refused user {context.user} ({reason})"
+    return kind(
+        f"{context.call}: the endpoint {context.endpoint} {answer}: {ADVICE[kind]}",
+        call=context.call,
+        status=status,
+        code=word or kind.code,
+        text=text,
+        maybe_done=context.changing and status >= 500,
+        retry_after=_seconds(headers.get("Retry-After", "")),
+    )
+
+
+def _foreign_answer(status: int, headers: Mapping[str, str], context: CallContext) -> ProtocolError:
+    """Return the error for an answer of something that is no ElasticHosts API, such as a redirect of a gateway."""
+    if 300 <= status < 400:
+        target = re.match(r"(https?://)(?:[^/@]*@)?([^/?#]*)", headers.get("Location", ""))
+        where = f"redirected to {''.join(target.groups())}" if target else "redirected"
+        what = (
+            f"{context.clean(where)} ({status}), and credentials do not follow: "
+            "set EHURI or endpoint to the final address"
+        )
+    else:
+        what = (
+            f"answered {status} without the X-Elastic-Error header of an ElasticHosts API: "
+            "check EHURI or endpoint, its path prefix, and any proxy between"
+        )
+    return ProtocolError(
+        f"{context.call}: {context.endpoint} {what}",
+        call=context.call,
+        status=status,
+        maybe_done=context.changing and status >= 500,
+    )
+
+
+def _seconds(text: str) -> Optional[float]:
+    return float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text.strip()) else None
+
+
+def transport_error(
+    error: BaseException, context: CallContext, *, sent: bool, expired: bool, proxied: bool
+) -> TransportError:
+    """Return the error that an exception of requests, urllib3, http.client or the system stands for.
+
+    :param sent: whether a byte of the request had been sent
+    :param expired: whether the call was ended because its time was over
+    :param proxied: whether the connection goes through a proxy
+    """
+    causes = list(_chain(error))
+    names = {type(cause).__name__ for cause in causes}
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    late = expired or bool(names & {"TimeoutError", "timeout", "ReadTimeoutError", "ConnectTimeoutError"})
+    if tls is not None and any(word in str(tls) for word in TLS_REFUSED):
+        return ConnectError(
+            f"{context.call}: no trusted TLS connection to {context.endpoint} ({_tls_reason(tls)}): "
+            "give the authority's certificate as ca_path, or correct EHURI or endpoint",
+            call=context.call,
+            permanent=True,
+        )
+    if sent:
+        slow = "it came too slowly" if expired else "no answer within the time-out"
+        return answer_lost(slow if late else "the connection broke", context, late=late)
+    if proxied:
+        return _unreachable("the proxy that the environment names did not connect", context)
+    unknown = next((cause for cause in causes if isinstance(cause, socket.gaierror)), None)
+    if unknown is not None or "NameResolutionError" in names:
+        return ConnectError(
+            f"{context.call}: the name in {context.endpoint} does not resolve: "
+            "correct EHURI or endpoint, or the resolver",
+            call=context.call,
+            permanent=unknown is None or unknown.args[:1] != (socket.EAI_AGAIN,),
+        )
+    if names & {"LocationParseError", "InvalidURL"} or any(isinstance(cause, UnicodeError) for cause in causes):
+        return _unreachable("the address is not valid", context, permanent=True)
+    if tls is not None:
+        return _unreachable(_tls_reason(tls), context)
+    system = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.errno), None)
+    if system:
+        return _unreachable(system.lower(), context)
+    return _unreachable("no connection within the time-out" if late else "no connection", context)
+
+
+def _unreachable(reason: str, context: CallContext, *, permanent: bool = False) -> ConnectError:
+    return ConnectError(
+        f"{context.call}: could not connect to {context.endpoint}: {reason}; "
+        "is the endpoint running, is EHURI or endpoint right?",
+        call=context.call,
+        permanent=permanent,
+    )
+
+
+def answer_lost(reason: str, context: CallContext, *, late: bool = False) -> AnswerLost:
+    """Return the error for a call that was sent, and whose answer did not come whole."""
+    if context.changing:
+        advice = "it may have been done: look before trying again"
+    else:
+        advice = "try again, and check the endpoint"
+    return AnswerLost(
+        f"{context.call}: the answer of {context.endpoint} was lost ({reason}); {advice}",
+        call=context.call,
+        maybe_done=context.changing,
+        late=late,
+    )
+
+
+def unusable_answer(reason: str, context: CallContext) -> ProtocolError:
+    """Return the error for an answer whose body cannot be taken."""
+    return ProtocolError(
+        f"{context.call}: the answer of {context.endpoint} {reason}",
+        call=context.call,
+        maybe_done=context.changing,
+    )
+
+
+def may_repeat(error: ElasticHostsError, *, reading: bool) -> bool:
+    """Return whether a call that failed so can be sent again without a look at what it did."""
+    if isinstance(error, ConnectError):
+        return not error.permanent
+    if isinstance(error, ThrottledError):
+        return True
+    return reading and isinstance(error, (AnswerLost, FailedError, SystemFault))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and everything that it wraps, in arguments too, as requests and urllib3 do it."""
+    seen = set()
+    todo: List[Any] = [error]
+    while todo:
+        cause = todo.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        todo += [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    reason = getattr(error, "verify_message", "") or error.reason or "handshake failed"
+    return str(reason).replace("_", " ").lower()

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import Dict, List, Mapping, Optional, Tuple
 
 from .drives import Drive
-from .endpoint import HIDDEN
-from .errors import Refused
+from .errors import HIDDEN, Refused
 from .properties import (
     DRIVE,
     SECRET_KEYS,

@@ -14,7 +14,7 @@ import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from . import values
-from .endpoint import HIDDEN
+from .errors import HIDDEN
 from .values import DEVICE, Current, Kind
 
 Wanted = Mapping[str, Optional[str]]

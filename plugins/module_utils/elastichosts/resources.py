@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
-from . import names
+from . import identifiers
 from .drives import Drive
 from .errors import MissingError, NotUnique, ProtocolError
+from .http_client import Reply, Transport
 from .servers import Server
-from .transport import Reply, Transport
 
 RESOURCE_TYPES = ("ip", "vlan")
 _USING = {
@@ -51,7 +51,7 @@ class Resource:
     @property
     def user_keys(self) -> Dict[str, str]:
         """The free keys, without their "user:"."""
-        return names.user_keys(self.properties)
+        return identifiers.user_keys(self.properties)
 
     def users(self, servers: Iterable[Server]) -> Tuple[str, ...]:
         """The UUIDs of the `servers` that name it, running or not."""
@@ -60,7 +60,7 @@ class Resource:
 
     def _is_named(self, server: Server, using: re.Pattern[str]) -> bool:
         named = (value for key, value in server.properties.items() if using.fullmatch(key))
-        return any(self.resource in names.words(value) for value in named)
+        return any(self.resource in identifiers.words(value) for value in named)
 
     def public(self) -> Dict[str, str]:
         """All properties, sorted; a resource has no secret ones."""
@@ -89,7 +89,7 @@ class Resources:
 
     def create(self, kind: str, properties: Mapping[str, Optional[str]]) -> Resource:
         """A new address or VLAN."""
-        reply = self._transport.change(f"/resources/{names.segment(kind)}/create", properties)
+        reply = self._transport.change(f"/resources/{identifiers.segment(kind)}/create", properties)
         return _resource(reply.object(), reply)
 
     def set(self, kind: str, resource: str, properties: Mapping[str, Optional[str]]) -> Resource:
@@ -104,7 +104,7 @@ class Resources:
 
     def find(self, kind: str, wanted: str) -> Optional[Resource]:
         """The one resource of this kind that is, or is called, `wanted`; None when there is none. Raises NotUnique."""
-        if names.is_address(wanted) or names.is_uuid(wanted):
+        if identifiers.is_address(wanted) or identifiers.is_uuid(wanted):
             try:
                 return self.get(kind, wanted)
             except MissingError:
@@ -121,7 +121,7 @@ class Resources:
 
 
 def _path(kind: str, resource: str) -> str:
-    return f"/resources/{names.segment(kind)}/{names.segment(resource)}"
+    return f"/resources/{identifiers.segment(kind)}/{identifiers.segment(resource)}"
 
 
 def _resource(properties: Dict[str, str], reply: Reply) -> Resource:

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from typing import Dict, List, Mapping, Optional, Tuple
 
-from . import names
+from . import identifiers
 from .errors import ProtocolError
+from .http_client import Reply, Transport
 from .properties import SECRET_KEYS
-from .transport import Reply, Transport
 from .values import DEVICE, is_off
 
 _ADDRESS_KEYS = tuple((f"nic:{nic}:dhcp:ip", f"nic:{nic}:ip", f"nic:{nic}:dhcp") for nic in range(4))
@@ -71,12 +71,12 @@ class Server:
 
     @property
     def tags(self) -> Tuple[str, ...]:
-        return names.words(self.properties.get("tags", ""))
+        return identifiers.words(self.properties.get("tags", ""))
 
     @property
     def user_keys(self) -> Dict[str, str]:
         """The free keys, without their "user:"."""
-        return names.user_keys(self.properties)
+        return identifiers.user_keys(self.properties)
 
     @property
     def address(self) -> Optional[str]:
@@ -91,7 +91,7 @@ class Server:
 
     def _nic_addresses(self, keys: Tuple[str, ...]) -> List[str]:
         said = [self.properties[key] for key in keys if key in self.properties]
-        return [address for words in said for address in names.words(words) if names.is_address(address)]
+        return [address for words in said for address in identifiers.words(words) if identifiers.is_address(address)]
 
     @property
     def drives(self) -> Dict[str, str]:
@@ -112,7 +112,7 @@ class Server:
     def vnc_address(self) -> Optional[str]:
         """Where VNC listens (port 5900), once it is known."""
         address = self.properties.get("vnc:ip", "")
-        return address if names.is_address(address) else None
+        return address if identifiers.is_address(address) else None
 
     def public(self) -> Dict[str, str]:
         """All properties but the secret ones."""
@@ -141,7 +141,7 @@ class Servers:
 
     def get(self, uuid: str) -> Server:
         """One server. Raises MissingError."""
-        reply = self._transport.read(f"/servers/{names.segment(uuid)}/info")
+        reply = self._transport.read(f"/servers/{identifiers.segment(uuid)}/info")
         return _server(reply.object(), reply)
 
     def create(self, properties: Mapping[str, Optional[str]], *, start: bool = True) -> Server:
@@ -151,7 +151,7 @@ class Servers:
 
     def set(self, uuid: str, properties: Mapping[str, Optional[str]]) -> Server:
         """Change properties; None unsets one. While active, only the live keys (elastichosts-api 2.2)."""
-        reply = self._transport.change(f"/servers/{names.segment(uuid)}/set", properties)
+        reply = self._transport.change(f"/servers/{identifiers.segment(uuid)}/set", properties)
         found = reply.object()
         return _server(found, reply) if found else self.get(uuid)
 
@@ -176,11 +176,11 @@ class Servers:
         self._command(uuid, "destroy")
 
     def _command(self, uuid: str, verb: str) -> None:
-        self._transport.change(f"/servers/{names.segment(uuid)}/{verb}")
+        self._transport.change(f"/servers/{identifiers.segment(uuid)}/{verb}")
 
     def find(self, name_or_uuid: str) -> Optional[Server]:
         """The one server with this UUID or name; None when there is none. Raises NotUnique."""
-        return names.find("server", name_or_uuid, self.get, self.info, lambda server: (server.uuid, server.name))
+        return identifiers.find("server", name_or_uuid, self.get, self.info, lambda server: (server.uuid, server.name))
 
 
 def _server(properties: Dict[str, str], reply: Reply) -> Server:

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from typing import Any, Callable, Mapping, NamedTuple, Optional, Tuple
 
-from . import names
+from . import identifiers
 from .errors import Refused
 
 Current = Mapping[str, str]
@@ -71,7 +71,7 @@ def line(shortest: int, longest: int) -> Encoder:
 
 
 def uuid(value: Any) -> str:
-    if not names.is_uuid(str(value)):
+    if not identifiers.is_uuid(str(value)):
         raise ValueError(f"{str(value)!r} is not a UUID such as 0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34")
     return str(value).lower()
 
@@ -174,7 +174,7 @@ def is_old_platform(current: Current) -> bool:
     if any(key in current for key in ("rx", "tx", "vnc:password")) or ("vnc:ip" in current and "vnc" not in current):
         return True
     return current.get("status") == "active" and any(
-        names.is_address(current.get(f"nic:{nic}:dhcp", ""))
+        identifiers.is_address(current.get(f"nic:{nic}:dhcp", ""))
         and not any(f"nic:{nic}:{key}" in current for key in ("dhcp:ip", "ip"))
         for nic in "0123"
     )
@@ -190,11 +190,11 @@ def _same_number(key: str, wanted: Optional[str], current: Current) -> bool:
 
 
 def _same_set(key: str, wanted: Optional[str], current: Current) -> bool:
-    return set(names.words(wanted or "")) == set(names.words(current.get(key, "")))
+    return set(identifiers.words(wanted or "")) == set(identifiers.words(current.get(key, "")))
 
 
 def _same_order(key: str, wanted: Optional[str], current: Current) -> bool:
-    return names.words(wanted or "") == names.words(current.get(key, ""))
+    return identifiers.words(wanted or "") == identifiers.words(current.get(key, ""))
 
 
 def _same_identifier(key: str, wanted: Optional[str], current: Current) -> bool:
@@ -215,7 +215,7 @@ def _same_vnc(key: str, wanted: Optional[str], current: Current) -> bool:
     found = _first(current, VNC)
     if wanted is None or wanted == "" or found is None:
         return (wanted or None) == found
-    return wanted == found or wanted == current.get(key) or (wanted == "auto" and names.is_address(found))
+    return wanted == found or wanted == current.get(key) or (wanted == "auto" and identifiers.is_address(found))
 
 
 def _same_cores(key: str, wanted: Optional[str], current: Current) -> bool:
@@ -229,7 +229,7 @@ def _same_cores(key: str, wanted: Optional[str], current: Current) -> bool:
 def _same_dhcp(key: str, wanted: Optional[str], current: Current) -> bool:
     """For `auto`, old platforms return the address that they chose."""
     found = current.get(key)
-    if wanted == "auto" and found is not None and names.is_address(found):
+    if wanted == "auto" and found is not None and identifiers.is_address(found):
         return is_old_platform(current)
     return (wanted or None) == (None if found in ("", "0") else found)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import os
 import random
 import sqlite3
@@ -20,10 +19,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
-import urllib3
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import (
@@ -39,7 +36,6 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.s
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.transfer import Release, Target
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.zones import Listing, Zone, Zones
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.connections import Call
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_payload
@@ -51,6 +47,7 @@ from tests.core.judge import judge_vmm
 from tests.core.model import Model
 from tests.core.releases import release
 from tests.core.speech import vm_document
+from tests.support.answers import answered
 
 USER = "11111111-2222-4333-8444-555555555555"
 KEY = "s3cr3t"
@@ -152,18 +149,6 @@ RETRIES = {
 FAULTS = ("cut before", "cut after", "late", "500 before", "500 after", "503 after", "429", "401")
 """what may befall a call, beside ``fine`` and ``wish``: the core wants something in the middle of it"""
 KILLS = ("kill before", "kill after")
-
-
-class Wire:
-    """The wire between driver and cloud."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def request(self, call: Call) -> urllib3.HTTPResponse:
-        path, body = urlsplit(call.url).path, bytes(call.body or b"")
-        status, found, content = self._world.pass_on(call.method, path, dict(call.headers), body)
-        return urllib3.HTTPResponse(io.BytesIO(content), headers=found, status=status, preload_content=False)
 
 
 class InlineZones(Zones):
@@ -294,8 +279,7 @@ class World(Administrator):
 
     def _connect(self, settings: HostSettings) -> ElasticHosts:
         client = ElasticHosts(settings.endpoint, settings.auth, clock=self.clock, jitter=lambda: 0.5)
-        client.transport._pool = Wire(self)
-        return client
+        return answered(client, self.pass_on)
 
     def kill(self) -> None:
         """kill -9, and the core starts another; lines and answers under way are lost (1.6)."""

@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from tests.support.endpoint import KEY, USER, Endpoint
-from tests.unit.elastichosts.scripted import FakeClock, Relay
+from tests.unit.elastichosts.scripted import Authority, FakeClock, Relay
 
 
 @pytest.fixture
@@ -30,6 +30,12 @@ def client(scripted: Relay, clock: FakeClock) -> Iterator[ElasticHosts]:
     """A client of `scripted`, on the fake clock."""
     with ElasticHosts(scripted.url, f"{USER}:{KEY}", clock=clock) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate that nobody knows."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

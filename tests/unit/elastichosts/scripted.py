@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import socket
 import socketserver
 import ssl
 import struct
+import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -208,21 +212,60 @@ def hang(event: threading.Event) -> Action:
     return act
 
 
-def drip(event: threading.Event, clock: FakeClock) -> Action:
-    """One byte at a time; the clock moves on by ten seconds with each."""
-
-    def act(handler: Handler) -> None:
-        handler.answer(200, {"Content-Type": "application/json"}, b"", 1000)
-        while not event.wait(0.005):
-            clock.time += 10
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-
-    return act
-
-
 def free_port() -> int:
     """Where nobody listens."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+class Drip:
+    """A server that reads little, sends the first bytes at once, and then others one by one for ever."""
+
+    def __init__(self, at_once: bytes, for_ever: bytes, context: ssl.SSLContext | None = None) -> None:
+        self._at_once = at_once
+        self._for_ever = for_ever
+        self._context = context
+        self._over = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                line, _address = self._listening.accept()
+                threading.Thread(target=self._serve, args=(line,), daemon=True).start()
+
+    def _serve(self, line: socket.socket) -> None:
+        if self._context is not None:
+            line = self._context.wrap_socket(line, server_side=True)
+        with contextlib.suppress(OSError), line:
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.recv(65536)
+            line.sendall(self._at_once)
+            for byte in itertools.cycle(self._for_ever):
+                line.sendall(bytes([byte]))
+                if self._over.wait(0.002):
+                    return
+
+    def __enter__(self) -> Drip:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._listening.close()
+
+
+class Authority:
+    """A certificate for 127.0.0.1 that nobody knows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate = folder / "certificate.pem"
+        key = folder / "key.pem"
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-keyout", str(key), "-out", str(self.certificate), "-days", "2", "-subj", "/CN=127.0.0.1"]
+        command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run(command, check=True, capture_output=True)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.certificate, key)

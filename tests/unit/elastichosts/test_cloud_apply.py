@@ -11,11 +11,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import ensure, errors
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.apply import wait_for
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.apply import (
+    apply_drive,
+    apply_server,
+    wait_address,
+    wait_for,
+    wait_imaged,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.plan import plan_drive, plan_server
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
@@ -46,8 +53,8 @@ def deadline() -> Deadline:
 def reach(
     client: ElasticHosts, desired: Mapping[str, str | None], state: str, current: Server | None, deadline: Deadline
 ) -> Server | None:
-    plan = ensure.plan_server(desired, state, current, restart=True)
-    return ensure.apply_server(client, plan, current, deadline)
+    plan = plan_server(desired, state, current, restart=True)
+    return apply_server(client, plan, current, deadline)
 
 
 def made(client: ElasticHosts, deadline: Deadline, state: str = "present", **more: str) -> Server:
@@ -71,7 +78,7 @@ def test_every_state_is_reached_and_needs_no_second_plan(cloud: ElasticHosts, de
         assert server is not None
         assert server.status == status
         settled = {"restarted": "started", "reset": "started"}.get(state, state)
-        assert not ensure.plan_server(SPEC, settled, cloud.servers.get(server.uuid)).changed
+        assert not plan_server(SPEC, settled, cloud.servers.get(server.uuid)).changed
     assert reach(cloud, SPEC, "absent", server, deadline) is None
     assert cloud.servers.list() == []
 
@@ -92,13 +99,13 @@ def test_a_fleeting_server_is_gone_when_it_stops(cloud: ElasticHosts, deadline: 
 
 
 def test_a_drive_is_made_changed_and_destroyed(cloud: ElasticHosts, deadline: Deadline) -> None:
-    drive = ensure.apply_drive(cloud, ensure.plan_drive(DRIVE, "present", None), None, deadline)
+    drive = apply_drive(cloud, plan_drive(DRIVE, "present", None), None, deadline)
     assert drive is not None
-    assert not ensure.plan_drive(DRIVE, "present", drive).changed
-    bigger = ensure.apply_drive(cloud, ensure.plan_drive({"size": "20M"}, "present", drive), drive, deadline)
+    assert not plan_drive(DRIVE, "present", drive).changed
+    bigger = apply_drive(cloud, plan_drive({"size": "20M"}, "present", drive), drive, deadline)
     assert bigger is not None
     assert bigger.size == 20 << 20
-    assert ensure.apply_drive(cloud, ensure.plan_drive({}, "absent", bigger), bigger, deadline) is None
+    assert apply_drive(cloud, plan_drive({}, "absent", bigger), bigger, deadline) is None
     assert cloud.drives.list() == []
 
 
@@ -134,7 +141,7 @@ def test_one_drive_is_made_whatever_becomes_of_the_answer(
     relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, clock: FakeClock, fault: script.Action
 ) -> None:
     relay.on("POST /drives/create", fault, times=1)
-    drive = ensure.apply_drive(relayed, ensure.plan_drive(DRIVE, "present", None), None, Deadline(60, clock))
+    drive = apply_drive(relayed, plan_drive(DRIVE, "present", None), None, Deadline(60, clock))
     assert drive is not None
     assert cloud.drives.list() == [drive.uuid]
 
@@ -154,7 +161,7 @@ def test_each_change_is_made_whatever_becomes_of_the_answer(
         assert cloud.servers.list() == []
     else:
         assert after is not None
-        assert not ensure.plan_server(desired, state, cloud.servers.get(server.uuid)).changed
+        assert not plan_server(desired, state, cloud.servers.get(server.uuid)).changed
 
 
 @faults_of_an_empty_answer
@@ -163,7 +170,7 @@ def test_a_drive_is_destroyed_whatever_becomes_of_the_answer(
 ) -> None:
     drive = cloud.drives.create(DRIVE)
     relay.on("POST /drives/.*/destroy", fault, times=1)
-    assert ensure.apply_drive(relayed, ensure.plan_drive({}, "absent", drive), drive, Deadline(60, clock)) is None
+    assert apply_drive(relayed, plan_drive({}, "absent", drive), drive, Deadline(60, clock)) is None
     assert cloud.drives.list() == []
 
 
@@ -224,8 +231,8 @@ def test_a_caller_can_look_by_its_own_keys(
         return next(iter(cloud.servers.info()), None) if len(looked) == 3 else None
 
     relay.on("POST /servers/create", script.cut_after, times=1)
-    plan = ensure.plan_server(SPEC, "present", None)
-    server = ensure.apply_server(relayed, plan, None, Deadline(60, clock), lookup=lookup)
+    plan = plan_server(SPEC, "present", None)
+    server = apply_server(relayed, plan, None, Deadline(60, clock), lookup=lookup)
     assert server is not None
     assert len(looked) == 3
     assert relay.count("POST /servers/create") == 1
@@ -252,7 +259,7 @@ def test_a_drive_in_use_is_not_destroyed_and_says_so(cloud: ElasticHosts, deadli
     drive = cloud.drives.create(DRIVE)
     made(cloud, deadline, **{"ide:0:0": drive.uuid})
     with pytest.raises(errors.BusyError, match=drive.uuid):
-        ensure.apply_drive(cloud, ensure.plan_drive({}, "absent", drive), drive, deadline)
+        apply_drive(cloud, plan_drive({}, "absent", drive), drive, deadline)
     assert cloud.drives.list() == [drive.uuid]
 
 
@@ -277,8 +284,8 @@ def test_a_guest_that_ignores_acpi_ends_the_wait_with_its_last_state(stubborn: E
         assert server.uuid in str(c.value)
         assert 55 < sum(clock.slept) <= 61
         assert len(clock.slept) < 50
-        plan = ensure.plan_server({}, "shutdown", server, force=True)
-        after = ensure.apply_server(client, plan, server, Deadline(60, clock))
+        plan = plan_server({}, "shutdown", server, force=True)
+        after = apply_server(client, plan, server, Deadline(60, clock))
         assert after is not None
         assert after.status == "stopped"
 
@@ -286,8 +293,8 @@ def test_a_guest_that_ignores_acpi_ends_the_wait_with_its_last_state(stubborn: E
 def test_without_wait_the_last_step_is_not_waited_for(stubborn: Endpoint, clock: FakeClock) -> None:
     with ElasticHosts(stubborn.url, stubborn.auth, clock=clock) as client:
         server = made(client, Deadline(60, clock))
-        plan = ensure.plan_server({}, "shutdown", server)
-        after = ensure.apply_server(client, plan, server, Deadline(60, clock), wait=False)
+        plan = plan_server({}, "shutdown", server)
+        after = apply_server(client, plan, server, Deadline(60, clock), wait=False)
         assert after is not None
         assert after.status == "active"
 
@@ -297,13 +304,13 @@ def test_an_address_may_come_later(tmp_path: Path) -> None:
         deadline = Deadline(20, Clock())
         server = made(client, deadline)
         assert server.address is None
-        assert ensure.wait_address(client, server.uuid, deadline).address is not None
+        assert wait_address(client, server.uuid, deadline).address is not None
 
 
 def test_no_address_at_all_is_told(cloud: ElasticHosts) -> None:
     server = made(cloud, Deadline(20, Clock()), **{"nic:0:dhcp": "0"})
     with pytest.raises(errors.WaitTimeout, match="still active, without an address") as caught:
-        ensure.wait_address(cloud, server.uuid, Deadline(0.3, Clock()))
+        wait_address(cloud, server.uuid, Deadline(0.3, Clock()))
     assert caught.value.last == "active, without an address"
 
 
@@ -333,7 +340,7 @@ def test_imaging_has_ended_only_when_two_looks_say_so(client: ElasticHosts, scri
     busy = {"imaging": "43%", "claimed": "x"}
     for action in imaging(busy, {}, busy, {"claimed": "x"}, {}, {"imaging": "false"}):
         scripted.on("GET /drives/.*", action, times=1)
-    assert isinstance(ensure.wait_imaged(client, "d", Deadline(60, clock)), Drive)
+    assert isinstance(wait_imaged(client, "d", Deadline(60, clock)), Drive)
     assert len(scripted.calls) == 6
 
 
@@ -342,7 +349,7 @@ def test_imaging_that_takes_too_long_names_its_progress(
 ) -> None:
     scripted.on("GET /drives/.*", next(imaging({"imaging": "43%"})))
     with pytest.raises(errors.WaitTimeout, match="imaging \\(43%\\)"):
-        ensure.wait_imaged(client, "d", Deadline(30, clock))
+        wait_imaged(client, "d", Deadline(30, clock))
 
 
 # Any wish, on both platforms
@@ -392,7 +399,7 @@ def test_any_wish_once_reached_is_reached(platform: Endpoint, wanted: list[tuple
             if server is None:
                 break
             found = client.servers.get(server.uuid)
-            assert not ensure.plan_server(desired, state, found).changed
+            assert not plan_server(desired, state, found).changed
             server = found
         for left in client.servers.info():
             client.servers.destroy(left.uuid)

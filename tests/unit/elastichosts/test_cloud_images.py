@@ -246,7 +246,9 @@ def test_chunks_grow_step_by_step_since_the_checksum_of_each_comes_before_it(
     assert all(size <= max(4 << 20, 2 * before) for before, size in zip(sizes, sizes[1:], strict=False))
 
 
-@pytest.mark.parametrize(("data", "packed"), [(b"some text " * 400_000, True), (os.urandom(4_000_000), False)])
+@pytest.mark.parametrize(
+    ("data", "packed"), [(b"some text " * 400_000, True), (os.urandom(4_000_000), False)], ids=["text", "noise"]
+)
 def test_on_a_slow_line_what_shrinks_travels_packed(
     client: ElasticHosts, scripted: Relay, tmp_path: Path, data: bytes, packed: bool
 ) -> None:

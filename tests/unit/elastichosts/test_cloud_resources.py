@@ -11,10 +11,10 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import ensure, errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.once import is_late
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.http_client import Timeouts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.resources import Resource
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.safe_retry import is_late
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.transport import Timeouts
 from tests.support.endpoint import KEY, USER
 from tests.unit.elastichosts import scripted as script
 from tests.unit.elastichosts.scripted import FakeClock, Relay, says

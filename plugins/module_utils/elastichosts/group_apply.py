@@ -12,10 +12,10 @@ from typing import Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 from .apply import apply_drive, apply_resource, apply_server, wait_for, wait_status
 from .client import ElasticHosts
 from .clock import Clock, Deadline
+from .drive_copy import Source, copy_onto
 from .drives import Drive
 from .errors import ElasticHostsError
-from .groups import GroupPlan, Listing, Member, marks, member_name
-from .imaging import Source, copy_onto
+from .group_plan import GroupPlan, Listing, Member, marks, member_name
 from .plan import plan_drive, plan_resource, plan_server
 from .resources import Resource
 from .servers import Server

@@ -10,9 +10,8 @@ import re
 from typing import NamedTuple, Optional
 from urllib.parse import urlsplit
 
-from .errors import ConfigurationError
+from .errors import HIDDEN, ConfigurationError
 
-HIDDEN = "[hidden]"
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f]")
 
 

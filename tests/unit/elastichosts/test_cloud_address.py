@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import endpoint
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import address
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ConfigurationError
 
@@ -21,7 +21,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
     ],
 )
 def test_an_endpoint_may_have_a_prefix_and_a_final_slash(given: str, base: str) -> None:
-    assert endpoint.parse_endpoint(given) == base
+    assert address.parse_endpoint(given) == base
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_endpoint_may_have_a_prefix_and_a_final_slash(given: str, base: str) 
 )
 def test_another_form_of_endpoint_is_named_and_refused(given: str, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence):
-        endpoint.parse_endpoint(given)
+        address.parse_endpoint(given)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_another_form_of_endpoint_is_named_and_refused(given: str, sentence: str
 )
 def test_credentials_in_the_address_are_refused_and_not_repeated(given: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        endpoint.parse_endpoint(given)
+        address.parse_endpoint(given)
     assert "s3cr3t" not in str(caught.value)
     assert "cloud.example" in str(caught.value)
 
 
 def test_auth_is_split_at_the_first_colon_only() -> None:
-    assert endpoint.parse_auth("1111:a:b:c") == ("1111", "a:b:c")
+    assert address.parse_auth("1111:a:b:c") == ("1111", "a:b:c")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_auth_is_split_at_the_first_colon_only() -> None:
 )
 def test_another_form_of_auth_is_refused_without_the_key(given: str, sentence: str) -> None:
     with pytest.raises(ConfigurationError, match=sentence) as caught:
-        endpoint.parse_auth(given)
+        address.parse_auth(given)
     assert "s3cr3t" not in str(caught.value)
 
 

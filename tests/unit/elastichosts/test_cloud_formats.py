@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import wire
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import formats
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import (
     ConfigurationError,
     ProtocolError,
@@ -26,28 +26,28 @@ properties = st.dictionaries(keys, values, max_size=8)
 
 @given(properties)
 def test_json_gives_back_what_it_was_given(given_properties: dict[str, str]) -> None:
-    assert wire.parse_object(wire.format_json(given_properties), JSON) == given_properties
+    assert formats.parse_object(formats.format_json(given_properties), JSON) == given_properties
 
 
 @given(properties)
 def test_text_gives_back_what_it_was_given(given_properties: dict[str, str]) -> None:
-    assert wire.parse_object(wire.format_text(given_properties), TEXT) == given_properties
+    assert formats.parse_object(formats.format_text(given_properties), TEXT) == given_properties
 
 
 @given(st.lists(st.dictionaries(keys, values, min_size=1, max_size=4), max_size=4))
 def test_several_objects_in_text_are_parted_by_a_blank_line(objects: list[dict[str, str]]) -> None:
-    content = b"\n".join(wire.format_text(item) for item in objects)
-    assert wire.parse_objects(content, TEXT) == objects
+    content = b"\n".join(formats.format_text(item) for item in objects)
+    assert formats.parse_objects(content, TEXT) == objects
 
 
 @given(st.lists(properties, max_size=4))
 def test_several_objects_in_json_are_an_array(objects: list[dict[str, str]]) -> None:
-    assert wire.parse_objects(json.dumps(objects).encode(), JSON) == objects
+    assert formats.parse_objects(json.dumps(objects).encode(), JSON) == objects
 
 
 @given(st.binary(), st.sampled_from([JSON, TEXT, "", "application/octet-stream", "text/html"]))
 def test_any_bytes_are_either_properties_or_a_protocol_error(content: bytes, kind: str) -> None:
-    for parse in (wire.parse_object, wire.parse_objects, wire.parse_rows):
+    for parse in (formats.parse_object, formats.parse_objects, formats.parse_rows):
         try:
             parse(content, kind)
         except ProtocolError as error:
@@ -70,7 +70,7 @@ def test_any_bytes_are_either_properties_or_a_protocol_error(content: bytes, kin
     ],
 )
 def test_json_values_of_every_observed_type_become_text(sent: str, seen: dict[str, str]) -> None:
-    assert wire.parse_object(sent.encode(), JSON) == seen
+    assert formats.parse_object(sent.encode(), JSON) == seen
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,17 @@ def test_json_values_of_every_observed_type_become_text(sent: str, seen: dict[st
     ],
 )
 def test_text_lines_are_read_as_the_manual_and_old_clients_have_them(sent: bytes, seen: dict[str, str]) -> None:
-    assert wire.parse_object(sent, "text/plain") == seen
-    assert wire.parse_object(sent, "") == seen
+    assert formats.parse_object(sent, "text/plain") == seen
+    assert formats.parse_object(sent, "") == seen
 
 
 def test_lists_are_read_in_every_known_form() -> None:
-    assert wire.parse_rows(b"u1\nu2\n", TEXT) == [("u1",), ("u2",)]
-    assert wire.parse_rows(b"u1 2000 512\n", TEXT) == [("u1", "2000", "512")]
-    assert wire.parse_rows(b'[{"uuid":"u1"},{"drive":"u2"},"u3"]', JSON) == [("u1",), ("u2",), ("u3",)]
-    assert wire.parse_rows(b"ip 192.0.2.1\n", TEXT) == [("ip", "192.0.2.1")]
-    assert wire.parse_rows(b'[{"resource":"192.0.2.1","type":"ip"}]', JSON) == [("ip", "192.0.2.1")]
-    assert wire.parse_rows(b"", TEXT) == wire.parse_rows(b"[]", JSON) == []
+    assert formats.parse_rows(b"u1\nu2\n", TEXT) == [("u1",), ("u2",)]
+    assert formats.parse_rows(b"u1 2000 512\n", TEXT) == [("u1", "2000", "512")]
+    assert formats.parse_rows(b'[{"uuid":"u1"},{"drive":"u2"},"u3"]', JSON) == [("u1",), ("u2",), ("u3",)]
+    assert formats.parse_rows(b"ip 192.0.2.1\n", TEXT) == [("ip", "192.0.2.1")]
+    assert formats.parse_rows(b'[{"resource":"192.0.2.1","type":"ip"}]', JSON) == [("ip", "192.0.2.1")]
+    assert formats.parse_rows(b"", TEXT) == formats.parse_rows(b"[]", JSON) == []
 
 
 @pytest.mark.parametrize(
@@ -114,17 +114,17 @@ def test_lists_are_read_in_every_known_form() -> None:
     ],
 )
 def test_what_is_not_this_api_is_told_so(content: bytes, kind: str, word: str) -> None:
-    parse = wire.parse_rows if kind.endswith("-rows") else wire.parse_object
+    parse = formats.parse_rows if kind.endswith("-rows") else formats.parse_object
     with pytest.raises(ProtocolError, match=word):
         parse(content, kind.removesuffix("-rows"))
 
 
 def test_none_unsets_in_both_formats() -> None:
-    assert wire.format_json({"tags": None, "name": "a"}) == b'{"tags":null,"name":"a"}'
-    assert wire.format_text({"tags": None, "name": "a"}) == b"tags\nname a\n"
+    assert formats.format_json({"tags": None, "name": "a"}) == b'{"tags":null,"name":"a"}'
+    assert formats.format_text({"tags": None, "name": "a"}) == b"tags\nname a\n"
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a\nb", "a\tb"])
 def test_a_key_that_text_cannot_carry_is_refused(key: str) -> None:
     with pytest.raises(ConfigurationError, match="no property key"):
-        wire.format_text({key: "x"})
+        formats.format_text({key: "x"})

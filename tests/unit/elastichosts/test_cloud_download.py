@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import downloads, errors
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import download, errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
 from tests.unit.elastichosts.scripted import Relay, says
@@ -32,7 +32,7 @@ def filled(client: ElasticHosts) -> tuple[Drive, bytes]:
 def test_a_drive_arrives_whole_and_for_its_owner_only(cloud: ElasticHosts, tmp_path: Path) -> None:
     drive, data = filled(cloud)
     path, seen = tmp_path / "disk.img", []
-    done = downloads.download(cloud, drive, path, chunk=CHUNK, progress=lambda *state: seen.append(state))
+    done = download.download(cloud, drive, path, chunk=CHUNK, progress=lambda *state: seen.append(state))
     assert path.read_bytes() == data
     assert done == (True, SIZE, hashlib.sha256(data).hexdigest())
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -42,9 +42,9 @@ def test_a_drive_arrives_whole_and_for_its_owner_only(cloud: ElasticHosts, tmp_p
 
 def test_a_current_file_costs_no_bytes(relayed: ElasticHosts, relay: Relay, tmp_path: Path) -> None:
     drive, _data = filled(relayed)
-    first = downloads.download(relayed, drive, tmp_path / "disk.img", chunk=CHUNK)
+    first = download.download(relayed, drive, tmp_path / "disk.img", chunk=CHUNK)
     relay.calls.clear()
-    again = downloads.download(relayed, relayed.drives.get(drive.uuid), tmp_path / "disk.img", chunk=CHUNK)
+    again = download.download(relayed, relayed.drives.get(drive.uuid), tmp_path / "disk.img", chunk=CHUNK)
     assert again == (False, 0, first.sha256)
     assert relay.count(READS) == 0
 
@@ -53,7 +53,7 @@ def test_a_current_file_costs_no_bytes(relayed: ElasticHosts, relay: Relay, tmp_
 def test_what_was_written_since_makes_a_file_old(cloud: ElasticHosts, tmp_path: Path, where: str) -> None:
     drive, data = filled(cloud)
     path = tmp_path / "disk.img"
-    downloads.download(cloud, drive, path, chunk=CHUNK)
+    download.download(cloud, drive, path, chunk=CHUNK)
     if where == "drive":
         cloud.drives.write(drive.uuid, 0, b"new")
         data = b"new" + data[3:]
@@ -61,7 +61,7 @@ def test_what_was_written_since_makes_a_file_old(cloud: ElasticHosts, tmp_path: 
         path.write_bytes(b"other")
     else:
         path.with_name("disk.img.elastichosts").write_text("garbage")
-    assert downloads.download(cloud, cloud.drives.get(drive.uuid), path, chunk=CHUNK).changed
+    assert download.download(cloud, cloud.drives.get(drive.uuid), path, chunk=CHUNK).changed
     assert path.read_bytes() == data
 
 
@@ -72,11 +72,11 @@ def test_a_cut_download_reads_at_most_the_chunks_in_flight_again(
     relay.on(f"GET /drives/.*/read/{5 * CHUNK}/.*", says(404, "missing"))
     path = tmp_path / "disk.img"
     with pytest.raises(errors.MissingError):
-        downloads.download(relayed, drive, path, chunk=CHUNK, workers=2)
+        download.download(relayed, drive, path, chunk=CHUNK, workers=2)
     assert not path.exists()
     relay.rules.clear()
     relay.calls.clear()
-    done = downloads.download(relayed, drive, path, chunk=CHUNK, workers=2)
+    done = download.download(relayed, drive, path, chunk=CHUNK, workers=2)
     assert done.received == 3 * CHUNK
     assert relay.count(READS) == 3
     assert path.read_bytes() == data
@@ -92,11 +92,11 @@ def test_a_note_that_is_wrong_does_no_harm(
     relay.on(f"GET /drives/.*/read/{5 * CHUNK}/.*", says(404, "missing"))
     path = tmp_path / "disk.img"
     with pytest.raises(errors.MissingError):
-        downloads.download(relayed, drive, path, chunk=CHUNK)
+        download.download(relayed, drive, path, chunk=CHUNK)
     relay.rules.clear()
     file = tmp_path / "disk.img.part.elastichosts"
     file.write_text(json.dumps({**json.loads(file.read_text()), **note}))
-    assert downloads.download(relayed, drive, path, chunk=CHUNK).received == SIZE
+    assert download.download(relayed, drive, path, chunk=CHUNK).received == SIZE
     assert path.read_bytes() == data
 
 
@@ -104,20 +104,20 @@ def test_a_drive_in_use_is_not_read(cloud: ElasticHosts, tmp_path: Path) -> None
     drive, _data = filled(cloud)
     server = cloud.servers.create({"cpu": "500", "mem": "512", "persistent": "true", "ide:0:0": drive.uuid})
     with pytest.raises(errors.Refused, match=f"in use by {server.uuid}, and would change while it is read"):
-        downloads.download(cloud, cloud.drives.get(drive.uuid), tmp_path / "disk.img")
+        download.download(cloud, cloud.drives.get(drive.uuid), tmp_path / "disk.img")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_named(cloud: ElasticHosts, tmp_path: Path) -> None:
     drive, _data = filled(cloud)
     with pytest.raises(errors.Refused, match="is a folder: give the path of a file"):
-        downloads.download(cloud, drive, tmp_path)
+        download.download(cloud, drive, tmp_path)
     with pytest.raises(errors.Refused, match="is in no folder that exists"):
-        downloads.download(cloud, drive, tmp_path / "none" / "disk.img")
+        download.download(cloud, drive, tmp_path / "none" / "disk.img")
 
 
 def test_a_drive_that_shrinks_meanwhile_is_noticed(client: ElasticHosts, scripted: Relay, tmp_path: Path) -> None:
     scripted.on(READS, says(200, text="short", Content_Type="application/octet-stream"))
     with pytest.raises(errors.Refused, match="gave 5 bytes where 4194304 were asked for"):
-        downloads.download(client, Drive({"drive": "d", "size": "4194304"}), tmp_path / "disk.img")
+        download.download(client, Drive({"drive": "d", "size": "4194304"}), tmp_path / "disk.img")
     assert not (tmp_path / "disk.img").exists()

@@ -16,8 +16,8 @@ from .client import ElasticHosts
 from .clock import Deadline
 from .drives import Drive
 from .errors import BusyError, ElasticHostsError, MissingError, NotUnique, Refused
-from .names import is_uuid
-from .once import change_once
+from .identifiers import is_uuid
+from .safe_retry import change_once
 
 SOURCE_KEY = "user:image"
 COPYING_KEY = "user:copying"

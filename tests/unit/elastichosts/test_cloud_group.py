@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drive_copy import Source, find_source
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.groups import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.group_apply import (
+    Done,
+    Recipe,
+    apply_group,
+    look,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.group_plan import (
     GroupPlan,
     Listing,
     find_group,
     marks,
     plan_group,
-)
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.imaging import Source, find_source
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.members import (
-    Done,
-    Recipe,
-    apply_group,
-    look,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.resources import Resource
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
