@@ -8,10 +8,15 @@ import threading
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import ensure, errors
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.apply import (
+    apply_drive,
+    apply_resource,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.http_client import Timeouts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.plan import plan_drive, plan_resource
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.resources import Resource
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.safe_retry import is_late
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
@@ -72,9 +77,9 @@ def test_who_uses_a_resource_is_seen_in_the_words_of_every_platform() -> None:
 def test_a_resource_in_use_is_refused_before_any_call() -> None:
     address = Resource({"type": "ip", "resource": "192.0.2.7", "name": "web"})
     with pytest.raises(errors.Refused, match=r"ip 'web' \(192.0.2.7\) is in use by server s1 s2: take it from"):
-        ensure.plan_resource({}, "absent", address, ("s1", "s2"))
-    assert ensure.plan_resource({}, "absent", address).steps[0].verb == "destroy"
-    assert not ensure.plan_resource({"name": "web"}, "present", address, ("s1",)).changed
+        plan_resource({}, "absent", address, ("s1", "s2"))
+    assert plan_resource({}, "absent", address).steps[0].verb == "destroy"
+    assert not plan_resource({"name": "web"}, "present", address, ("s1",)).changed
 
 
 FAULTS = [script.cut_before, script.cut_after, says(503), script.fails_after(500, "system"), says(429)]
@@ -87,12 +92,12 @@ def test_one_resource_is_made_and_destroyed_whatever_becomes_of_the_answers(
 ) -> None:
     for verb in ("create", "destroy"):
         relay.on(f"POST /resources/.*{verb}", fault, times=1)
-    plan = ensure.plan_resource({"name": "web"}, "present", None, kind=kind)
-    made = ensure.apply_resource(relayed, plan, None, Deadline(60, clock), kind=kind)
+    plan = plan_resource({"name": "web"}, "present", None, kind=kind)
+    made = apply_resource(relayed, plan, None, Deadline(60, clock), kind=kind)
     assert made is not None
     assert cloud.resources.list() == [(kind, made.resource)]
-    gone = ensure.plan_resource({}, "absent", made, kind=kind)
-    assert ensure.apply_resource(relayed, gone, made, Deadline(60, clock), kind=kind) is None
+    gone = plan_resource({}, "absent", made, kind=kind)
+    assert apply_resource(relayed, gone, made, Deadline(60, clock), kind=kind) is None
     assert cloud.resources.list() == []
 
 
@@ -101,9 +106,9 @@ def test_an_answer_that_took_too_long_is_not_followed_by_a_second_attempt(
 ) -> None:
     """The cloud may still be at work on the first: two would be worse than a failure."""
     relay.on("POST /drives/create", says(504))
-    plan = ensure.plan_drive({"name": "root", "size": "4M"}, "present", None)
+    plan = plan_drive({"name": "root", "size": "4M"}, "present", None)
     with pytest.raises(errors.SystemFault, match="run this again later, it is looked for before it is made"):
-        ensure.apply_drive(relayed, plan, None, Deadline(60, clock))
+        apply_drive(relayed, plan, None, Deadline(60, clock))
     assert relay.count("POST /drives/create") == 1
     assert relay.count("GET /drives/info") == 6
 
@@ -112,8 +117,8 @@ def test_an_answer_that_took_too_long_and_was_made_after_all_is_found(
     relayed: ElasticHosts, relay: Relay, cloud: ElasticHosts, clock: FakeClock
 ) -> None:
     relay.on("POST /drives/create", script.fails_after(504, ""), times=1)
-    plan = ensure.plan_drive({"name": "root", "size": "4M"}, "present", None)
-    made = ensure.apply_drive(relayed, plan, None, Deadline(60, clock))
+    plan = plan_drive({"name": "root", "size": "4M"}, "present", None)
+    made = apply_drive(relayed, plan, None, Deadline(60, clock))
     assert made is not None
     assert cloud.drives.list() == [made.uuid]
 
