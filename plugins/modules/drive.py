@@ -256,9 +256,10 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
 
 from ..module_utils.drive_options import drive_desired, drive_view
 from ..module_utils.elastichosts import download
-from ..module_utils.elastichosts.apply import Refused, apply_drive, wait_imaged
+from ..module_utils.elastichosts.apply import apply_drive, wait_imaged
 from ..module_utils.elastichosts.drive_copy import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.drives import Drive
+from ..module_utils.elastichosts.errors import Refused
 from ..module_utils.elastichosts.image_files import Image, checksum, inspect
 from ..module_utils.elastichosts.images import holds, upload
 from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
