@@ -254,10 +254,8 @@ from ..module_utils.elastichosts.compare import rounded
 from ..module_utils.elastichosts.drive_copy import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import Refused
-from ..module_utils.elastichosts.image_files import Image, checksum, inspect
-from ..module_utils.elastichosts.images import holds, upload
-from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
 from ..module_utils.elastichosts.plan import Plan, plan_drive
+from ..module_utils.elastichosts.upload import CHECKSUM_KEY, PROGRESS_KEY, Image, checksum, holds, inspect, upload
 from ..module_utils.forms import must_exist, wanted
 from ..module_utils.module import Definition, Outcome, Task, predicted, run
 from ..module_utils.progress import by_steps

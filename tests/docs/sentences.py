@@ -36,7 +36,7 @@ SECTIONS = {
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
     "cloud": ("elastichosts/errors", "elastichosts/formats", "elastichosts/http_client"),
     "account": ("elastichosts/address", "elastichosts/zones", "elastichosts/identifiers", "connection", "zones"),
-    "images": ("elastichosts/images", "elastichosts/drive_copy", "elastichosts/download", "elastichosts/compare"),
+    "images": ("elastichosts/upload", "elastichosts/drive_copy", "elastichosts/download", "elastichosts/compare"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
     "role": ("front_end", "driver_files", "file_entries", "modules/mad", "opennebula/conf", "opennebula/reg", "roles/"),
