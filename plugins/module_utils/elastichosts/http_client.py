@@ -396,7 +396,7 @@ class _WatchedConnection(http.client.HTTPConnection):
             exchange.sock.settimeout(exchange.read_timeout)
         try:
             for at in range(0, len(data), PIECE):
-                super().send(data[at : at + PIECE])
+                super().send(memoryview(data)[at : at + PIECE])
         except ConnectionResetError as error:
             # The server may have said why before it hung up; after a broken pipe, urllib3 reads the answer.
             raise BrokenPipeError(*error.args) from None

@@ -38,7 +38,7 @@ PAUSE = 0.25
 SAMPLE = 16 * 1024
 SHRINKS = 0.9
 """a chunk is gzipped when a sample of it becomes shorter than this part of its length ..."""
-SOON = 0.05
+SOON = 0.2
 """... and when it has to wait longer than these seconds to be sent: a fast line takes less time than gzip"""
 PROBE = 4096
 _ZEROS = bytes(CHUNK)
