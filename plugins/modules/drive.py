@@ -260,11 +260,9 @@ from ..module_utils.elastichosts.apply import apply_drive, wait_imaged
 from ..module_utils.elastichosts.drive_copy import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import Refused
-from ..module_utils.elastichosts.image_files import Image, checksum, inspect
-from ..module_utils.elastichosts.images import holds, upload
-from ..module_utils.elastichosts.marks import CHECKSUM_KEY, PROGRESS_KEY
 from ..module_utils.elastichosts.plan import Plan, plan_drive
 from ..module_utils.elastichosts.properties import DRIVE
+from ..module_utils.elastichosts.upload import CHECKSUM_KEY, PROGRESS_KEY, Image, checksum, holds, inspect, upload
 from ..module_utils.elastichosts.values import rounded
 from ..module_utils.options import arguments_of, must_exist, wanted
 from ..module_utils.progress import by_steps

@@ -23,7 +23,7 @@ import requests
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import (
     formats,
-    images,
+    upload,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import (
     ElasticHosts,
@@ -88,7 +88,7 @@ def measure_upload(report: Report, client: ElasticHosts, folder: Path, mebibytes
         headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}
         write = f"/drives/{drives[0].uuid}/write/0"
         raw.append(seconds(lambda: client.transport.change(write, body=packed, headers=headers)))  # noqa: B023
-        ours.append(seconds(lambda: images.upload(client, path, drives[1], fresh=True)))  # noqa: B023
+        ours.append(seconds(lambda: upload.upload(client, path, drives[1], fresh=True)))  # noqa: B023
     packing = seconds(lambda: gzip.compress(path.read_bytes(), 1))
     report.line(
         f"upload of {mebibytes} MiB, against packing and one write", min(ours) * 1000, (min(raw) + packing) * 1000, 1.5

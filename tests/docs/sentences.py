@@ -46,7 +46,7 @@ SECTIONS = {
     "drivers": ("bursting/", "opennebula/documents", "opennebula/inbound", "opennebula/outbound"),
     "cloud": ("elastichosts/errors", "elastichosts/formats", "elastichosts/http_client"),
     "account": ("elastichosts/address", "elastichosts/identifiers", "client_from", "inventory_acc"),
-    "images": ("elastichosts/images", "elastichosts/drive_copy", "elastichosts/download"),
+    "images": ("elastichosts/upload", "elastichosts/drive_copy", "elastichosts/download"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
     "role": ("front_end", "driver_files", "file_entries", "modules/mad", "opennebula/conf", "opennebula/reg", "roles/"),

@@ -11,7 +11,7 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from . import identifiers
 from .errors import ProtocolError
-from .http_client import Body, Reply, Transport
+from .http_client import Reply, Transport
 
 GZIP_LEVEL = 1
 """Zero blocks and text shrink well at the cheapest level; higher ones cost more time than most lines save."""
@@ -123,7 +123,7 @@ class Drives:
         reply = self._transport.read(f"/drives/{identifiers.segment(uuid)}/read/{offset}/{size}", raw=True, limit=size)
         return reply.content
 
-    def write(self, uuid: str, offset: int, data: Body) -> None:
+    def write(self, uuid: str, offset: int, data: bytes) -> None:
         """Write bytes at byte `offset`. Not repeated here, but harmless to repeat: the same bytes in the same place."""
         self._write(uuid, offset, data, {})
 
@@ -131,7 +131,7 @@ class Drives:
         """Like write, for bytes that are gzipped already; `offset` is that of the expanded bytes."""
         self._write(uuid, offset, packed, {"Content-Encoding": "gzip"})
 
-    def _write(self, uuid: str, offset: int, body: Body, headers: Mapping[str, str]) -> None:
+    def _write(self, uuid: str, offset: int, body: bytes, headers: Mapping[str, str]) -> None:
         path = f"/drives/{identifiers.segment(uuid)}/write/{offset}"
         self._transport.change(path, body=body, headers={"Content-Type": "application/octet-stream", **headers})
 

@@ -9,19 +9,17 @@ import json
 import re
 from typing import Any, Dict, List, Mapping, NoReturn, Optional, Tuple
 
-from .errors import ConfigurationError, ProtocolError
+from .errors import ProtocolError
 
 Properties = Dict[str, str]
 Row = Tuple[str, ...]
 
 TEXT_TYPES = frozenset({"", "text/plain", "application/octet-stream"})
 IDENTITY_KEYS = ("uuid", "server", "drive", "folder")
-_ESCAPE = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPE = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 _ESCAPED = re.compile(r"\\[\\nr]")
 _TYPE = re.compile(r"(application|audio|image|message|multipart|text|video)/[a-z.+-]{1,20}")
 """what may be repeated of a header that can hold anything"""
-_SPECIAL = re.compile(r"[\\\n\r]")
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -58,16 +56,6 @@ def parse_rows(content: bytes, content_type: str) -> List[Row]:
 def format_json(properties: Mapping[str, Optional[str]]) -> bytes:
     """One flat JSON object; None becomes null, which unsets the key."""
     return _TO_JSON.encode(dict(properties)).encode()
-
-
-def format_text(properties: Mapping[str, Optional[str]]) -> bytes:
-    """Lines `key value`; None becomes a bare key, which unsets it. Raises ConfigurationError for a bad key."""
-    lines = []
-    for key, value in properties.items():
-        if not key or re.search(r"\s", key):
-            raise ConfigurationError(f"{key!r} is no property key: it is empty or holds white space; correct it")
-        lines.append(key if value is None else f"{key} {_SPECIAL.sub(lambda found: _ESCAPE[found[0]], value)}")
-    return "".join(line + "\n" for line in lines).encode()
 
 
 def normalise(value: object) -> Optional[str]:

@@ -18,7 +18,7 @@ import time
 import warnings
 import weakref
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Protocol, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, TypeVar, Union
 from urllib.parse import urlsplit
 
 from . import errors, formats
@@ -44,22 +44,13 @@ CONNECTIONS = 64
 REPLY_LIMIT = 256 * 1024 * 1024
 """bytes of the longest answer that is accepted; a listing of 50,000 servers has about 50 MB"""
 PIECE = 1024 * 1024
+"""bytes that are sent or read at a time"""
 BACKOFF = 0.25
 BACKOFF_CAP = 8.0
 RETRY_AFTER_CAP = 30.0
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 logger = logging.getLogger(__name__)
-
-
-class Pieces(Protocol):
-    """A request body of known length that is sent piece by piece; may be sent again."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Union[bytes, memoryview]]: ...
-
-
-Body = Union[bytes, Pieces]
 
 
 class Timeouts(NamedTuple):
@@ -176,12 +167,12 @@ class Transport:
         path: str,
         properties: Optional[Mapping[str, Optional[str]]] = None,
         *,
-        body: Optional[Body] = None,
+        body: Optional[bytes] = None,
         headers: Optional[Mapping[str, str]] = None,
     ) -> Reply:
         """POST `properties` as JSON, or `body` as it is, or nothing. Repeated only if certainly nothing was done."""
         sent = {"Accept": "application/json", "Content-Type": "application/json", **(headers or {})}
-        content: Body = body if body is not None else b""
+        content = body if body is not None else b""
         if properties is not None:
             content = formats.format_json(properties)
         secrets = tuple(value for key, value in (properties or {}).items() if key in SECRET_KEYS and value)
@@ -202,7 +193,7 @@ class Transport:
         self,
         method: str,
         path: str,
-        body: Optional[Body],
+        body: Optional[bytes],
         headers: Dict[str, str],
         secrets: Tuple[str, ...],
         limit: int,
@@ -234,14 +225,14 @@ class Transport:
         return None if deadline is not None and pause >= deadline.left() else pause
 
     def _once(
-        self, method: str, path: str, body: Optional[Body], headers: Dict[str, str], context: CallContext, limit: int
+        self, method: str, path: str, body: Optional[bytes], headers: Dict[str, str], context: CallContext, limit: int
     ) -> Reply:
         """Send the call once, and return its answer.
 
         The adapter is used without Session.send, which would follow redirects, keep cookies and read .netrc.
         """
         limits = self._limits()
-        with _watchdog.watch(limits.total) as exchange:
+        with _watchdog.watch(limits) as exchange:
             try:
                 request = requests.Request(method, self.endpoint + path, headers=headers, data=body).prepare()
                 response = self._adapter.send(
@@ -307,7 +298,8 @@ def _content(answer: Any, exchange: _Exchange, context: CallContext, limit: int)
 class _Exchange:
     """One call on its way: where it is sent, and what has happened to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, read_timeout: float) -> None:
+        self.read_timeout = read_timeout
         self.connection: Optional[_WatchedConnection] = None
         self.sock: Any = None
         """kept beside its connection, which lets go of it when the answer ends with the connection"""
@@ -342,10 +334,10 @@ class _Watchdog:
         """monotonic seconds: when the thread looks next"""
 
     @contextlib.contextmanager
-    def watch(self, seconds: float) -> Iterator[_Exchange]:
-        """Give the call of the block, which this thread makes, so many seconds."""
-        exchange = _here.exchange = _Exchange()
-        end = time.monotonic() + seconds
+    def watch(self, limits: Timeouts) -> Iterator[_Exchange]:
+        """Give the call of the block, which this thread makes, so much time."""
+        exchange = _here.exchange = _Exchange(limits.read)
+        end = time.monotonic() + limits.total
         with self._changed:
             self._ends[exchange] = end
             if self._thread is None:
@@ -383,23 +375,28 @@ class _WatchedConnection(http.client.HTTPConnection):
     """What is put before urllib3's classes of connections: it tells the call of its thread how far it has come."""
 
     exchange: Optional[_Exchange] = None
+    ready = False
+    """what is sent belongs to the call; before, it may be a CONNECT for a proxy"""
 
     def connect(self) -> None:
-        exchange: _Exchange = _here.exchange
-        try:
-            super().connect()
-        finally:
-            exchange.sent = False  # a CONNECT to a proxy is no byte of the call
-        if exchange.expired:
+        self.ready = False
+        super().connect()
+        self.ready = True
+        if _here.exchange.expired:
             raise socket.timeout("timed out")
 
     def send(self, data: Any) -> None:
         if self.sock is None and self.auto_open:
             self.connect()
-        self.exchange = _here.exchange
-        self.exchange.connection, self.exchange.sock, self.exchange.sent = self, self.sock, True
+        exchange: _Exchange = _here.exchange
+        exchange.connection, exchange.sock, self.exchange = self, self.sock, exchange
+        if self.ready:
+            exchange.sent = True
+            # urllib3 sends under the time-out for connecting, and a socket has one for all that is sent at once.
+            exchange.sock.settimeout(exchange.read_timeout)
         try:
-            super().send(data)
+            for at in range(0, len(data), PIECE):
+                super().send(memoryview(data)[at : at + PIECE])
         except ConnectionResetError as error:
             # The server may have said why before it hung up; after a broken pipe, urllib3 reads the answer.
             raise BrokenPipeError(*error.args) from None

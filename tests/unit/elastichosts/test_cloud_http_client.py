@@ -9,6 +9,7 @@ import gzip
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,6 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors, http_client
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Deadline
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.file_parts import FilePart
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
 from tests.unit.elastichosts.scripted import FakeClock, Relay, free_port, good, says
@@ -393,11 +393,9 @@ def test_netrc_and_cookies_play_no_part(
         assert "cookie" not in headers
 
 
-def test_an_answer_to_a_long_body_counts_though_the_body_was_not_taken(tmp_path: Path) -> None:
+def test_an_answer_to_a_long_body_counts_though_the_body_was_not_taken(clock: FakeClock) -> None:
     """A cloud that is full says so after the headers and hangs up; the reason must not get lost."""
-    path = tmp_path / "disk.img"
-    path.write_bytes(bytes(8 << 20))
-    with socket.create_server(("127.0.0.1", 0)) as listening, path.open("rb") as file:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
 
         def refuse() -> None:
             line, _address = listening.accept()
@@ -407,7 +405,29 @@ def test_an_answer_to_a_long_body_counts_though_the_body_was_not_taken(tmp_path:
 
         refusing = threading.Thread(target=refuse)
         refusing.start()
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        with ElasticHosts(address, "a:b") as client, pytest.raises(errors.FullError, match="no space"):
-            client.drives.write("d", 0, FilePart(file.fileno(), 0, 8 << 20))
+        wire = http_client.Transport(f"http://127.0.0.1:{listening.getsockname()[1]}", AUTH, clock=clock)
+        with pytest.raises(errors.FullError, match="no space"):
+            wire.change("/drives/d/write/0", body=bytes(8 << 20))
         refusing.join()
+
+
+def test_a_long_body_may_take_longer_than_a_connection(clock: FakeClock) -> None:
+    """urllib3 sends under the time-out for connecting; a piece of a body has that for reading."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take() -> None:
+            line, _address = listening.accept()
+            time.sleep(0.6)
+            left = 16 << 20
+            while left > 0:
+                left -= len(line.recv(1 << 20))
+            line.sendall(b"HTTP/1.1 204 OK\r\nContent-Length: 0\r\n\r\n")
+            line.close()
+
+        taking = threading.Thread(target=take)
+        taking.start()
+        limits = http_client.Timeouts(connect=0.3, read=30)
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        wire = http_client.Transport(address, AUTH, clock=clock, timeouts=limits, retries=0)
+        assert wire.change("/drives/d/write/0", body=bytes(16 << 20)).status == 204
+        taking.join()
