@@ -19,13 +19,13 @@ unexport PYTHONDONTWRITEBYTECODE
 COLLECTION_TEST := $(BIN)/python tests/tools/run_ansible_test.py
 SECONDS ?= 60
 FUZZ ?= vmm_lines im_lines deployment_files settings_files replies oned_conf
-ROOMS := $(addprefix tests/unit/,bursting core elastichosts endpoint modules opennebula)
+ROOMS := $(addprefix tests/unit/,core drivers elastichosts endpoint modules opennebula)
 # as many workers as tests/conftest.py says
 PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # Three at a time: most parts are one process that waits now and then. "unit" comes first and ends last: it has as many
 # workers as processors can use, where one part alone at the end would leave processors idle.
 PARTS := unit sanity integration lint package docs types
-PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula bursting)
+PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula drivers)
 
 .PHONY: help setup demo quick test molecule test-kvm bench fuzz format lint types unit rooms sanity sanity-tests integration docs package tarball clean
 .DEFAULT_GOAL := help

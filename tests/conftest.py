@@ -20,7 +20,7 @@ init_plugin_loader([str(COLLECTIONS)])
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-LONGEST_FIRST = ("tests/unit/role/", "tests/docs/", "tests/unit/action/", "tests/old_clients/", "tests/unit/bursting/")
+LONGEST_FIRST = ("tests/unit/role/", "tests/docs/", "tests/unit/action/", "tests/old_clients/", "tests/unit/drivers/")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -15,10 +15,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
 # Ansible sends a module together with all that it imports, and with all that that imports in turn: through the first
 # module of the drivers these are exactly the files that the drivers need.
-from .bursting import start
+from .drivers import bootstrap
 from .front_end import run
 
-PACKAGES = ("bursting", "elastichosts", "opennebula")
+PACKAGES = ("drivers", "elastichosts", "opennebula")
 TOP = b'"""The ElasticHosts drivers of OpenNebula, installed by the collection opennebula.elastichosts."""\n'
 NAME = "one_eh"
 LOOK_SECONDS = 40
@@ -70,7 +70,7 @@ class Answer(NamedTuple):
 def library() -> Dict[str, bytes]:
     """The files of the packages, by their path below the package folder."""
     files = {"__init__.py": TOP}
-    base = start.__name__.rpartition(".bursting.")[0]
+    base = bootstrap.__name__.rpartition(".drivers.")[0]
     for package in PACKAGES:
         module = importlib.import_module(f"{base}.{package}")
         names = ["__init__", *(found.name for found in pkgutil.iter_modules(module.__path__))]

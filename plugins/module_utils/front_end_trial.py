@@ -77,6 +77,7 @@ def answer_to_init(process: Any, output: Any) -> bytes:
 
 def loading_problem(python: str, root: Path, front_end: FrontEnd) -> str:
     """Whether the interpreter can load all that the drivers need after their answer to INIT."""
-    code = f"import sys; sys.path.insert(0, sys.argv[1]); import {root.name}.bursting.vmm, {root.name}.bursting.im"
+    drivers = ", ".join(f"{root.name}.drivers.{driver}" for driver in ("vm_driver", "monitor_driver"))
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import {drivers}"
     done = run((python, "-c", code, str(root.parent)), seconds=INIT_SECONDS, **front_end.as_owner())
     return "" if done.is_right else done.conclusion

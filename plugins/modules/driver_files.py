@@ -10,7 +10,7 @@ short_description: Put the files of the ElasticHosts drivers on an OpenNebula fr
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
-  - Writes the Python packages that the installed drivers run on (C(elastichosts), C(opennebula), C(bursting)) into one
+  - Writes the Python packages that the installed drivers run on (C(elastichosts), C(opennebula), C(drivers)) into one
     package folder, and the programs and settings that are given in O(files). The packages travel with the module
     itself, so that all files together cost one task and one transfer.
   - The package folder is made complete and compiled beside the old one, and then takes its place in one step. Other
@@ -199,7 +199,7 @@ changed_paths:
   returned: success
   type: list
   elements: str
-  sample: [/srv/cloud/one/lib/python/one_eh/bursting/vmm.py, /srv/cloud/one/etc/vmm_eh]
+  sample: [/srv/cloud/one/lib/python/one_eh/drivers/vm_driver.py, /srv/cloud/one/etc/vmm_eh]
 programs_changed:
   description: Whether more than settings changed. Drivers read changed settings by themselves.
   returned: when O(state=present)
@@ -218,7 +218,7 @@ from typing import Any, Dict, List, Mapping, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.bursting.settings import parse_rc
+from ..module_utils.drivers.settings import parse_rc
 from ..module_utils.file_entries import (
     FILE,
     TREE,

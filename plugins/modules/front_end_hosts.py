@@ -103,7 +103,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.front_end import Done, FrontEnd, wait_until
 from ..module_utils.opennebula import registry
-from ..module_utils.opennebula.registry import Command, Registry, RegistryError, Wanted
+from ..module_utils.opennebula.host_commands import Command, DesiredObjects, ExistingObjects, HostCommandError
 
 ARGUMENTS = {
     "one_location": {"type": "str", "default": ""},
@@ -121,10 +121,10 @@ LOOK_SECONDS = 1.0
 
 
 def said(front_end: FrontEnd, program: str, *arguments: str) -> str:
-    """What a command prints. Raises RegistryError with its own words when it fails."""
+    """What a command prints. Raises HostCommandError with its own words when it fails."""
     done = front_end.call(program, *arguments)
     if not done.is_right:
-        raise RegistryError(refusal(f"{program} {' '.join(arguments)}", done))
+        raise HostCommandError(refusal(f"{program} {' '.join(arguments)}", done))
     return done.output
 
 
@@ -138,25 +138,27 @@ def listed_hosts(front_end: FrontEnd) -> Any:
     return registry.read_hosts(done.output if done.is_right else said(front_end, "onehost", "list"))
 
 
-def look(front_end: FrontEnd, grouped: bool) -> Registry:
+def look(front_end: FrontEnd, grouped: bool) -> ExistingObjects:
     hosts = listed_hosts(front_end)
     if not grouped:
-        return Registry(hosts)
+        return ExistingObjects(hosts)
     clusters = registry.read_clusters(said(front_end, "onecluster", "list", "-x"))
-    return Registry(hosts, clusters, registry.read_datastores(said(front_end, "onedatastore", "list", "-x")))
+    return ExistingObjects(hosts, clusters, registry.read_datastores(said(front_end, "onedatastore", "list", "-x")))
 
 
 def id_of(front_end: FrontEnd, datastore: str) -> str:
-    """Raises RegistryError when there is no datastore of that name."""
+    """Raises HostCommandError when there is no datastore of that name."""
     found = registry.read_datastores(said(front_end, "onedatastore", "list", "-x"))
     number = next((one.id for one in found if one.name == datastore), "")
     if not number:
-        raise RegistryError(f"onedatastore list -x does not list {datastore}, which was created: run the play again.")
+        raise HostCommandError(
+            f"onedatastore list -x does not list {datastore}, which was created: run the play again."
+        )
     return number
 
 
 def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
-    """Raises RegistryError with the command's own words when it fails.
+    """Raises HostCommandError with the command's own words when it fails.
 
     :param datastore: name of the one whose id a template may need, because it was created just now
     """
@@ -176,11 +178,11 @@ def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
         if path:
             os.unlink(path)  # noqa: PTH108
     if not done.is_right:
-        raise RegistryError(refusal(command.line, done))
+        raise HostCommandError(refusal(command.line, done))
 
 
 def await_monitored(front_end: FrontEnd, names: List[str], seconds: float) -> None:
-    """Raises RegistryError with the last states when a host does not get there in time."""
+    """Raises HostCommandError with the last states when a host does not get there in time."""
     last: Dict[str, registry.Host] = {}
 
     def all_monitored() -> bool:
@@ -193,7 +195,7 @@ def await_monitored(front_end: FrontEnd, names: List[str], seconds: float) -> No
     states = ", ".join(f"{host.name} is {host.state_name}" for host in late) or "they are not listed"
     shown = [registry.read_hosts(front_end.call("onehost", "show", "-x", host.name).output) for host in late[:1]]
     reason = next((f" It says: {host.error}." for hosts in shown for host in hosts if host.error), "")
-    raise RegistryError(
+    raise HostCommandError(
         f"Not MONITORED within {seconds:g} s: {states}.{reason} Look into {front_end.folders.log}/oned.log."
     )
 
@@ -201,7 +203,7 @@ def await_monitored(front_end: FrontEnd, names: List[str], seconds: float) -> No
 def run(module: AnsibleModule) -> Dict[str, Any]:
     params = module.params
     front_end = FrontEnd(params["one_location"], params["owner"])
-    wanted = Wanted(tuple(params["hosts"]), params["cluster"], params["datastore"], params["transfer"])
+    wanted = DesiredObjects(tuple(params["hosts"]), params["cluster"], params["datastore"], params["transfer"])
     present = params["state"] == "present"
     found = look(front_end, registry.form(params["release"]).grouped)
     if present:
@@ -225,8 +227,10 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
         for index, command in enumerate(commands):
             try:
                 execute(front_end, command, params["datastore"])
-            except RegistryError as problem:
-                raise RegistryError(f"{problem} Done before that: {', '.join(lines[:index]) or 'nothing'}.") from None
+            except HostCommandError as problem:
+                raise HostCommandError(
+                    f"{problem} Done before that: {', '.join(lines[:index]) or 'nothing'}."
+                ) from None
         if present and params["wait"] > 0:
             await_monitored(front_end, params["hosts"], params["wait"])
     hosts = found.hosts if module.check_mode or (not commands and not params["wait"]) else listed_hosts(front_end)
@@ -242,7 +246,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         result = run(module)
-    except RegistryError as problem:
+    except HostCommandError as problem:
         if module.params["state"] == "absent" and module.params["force"]:
             module.warn(str(problem))
             module.exit_json(changed=False, commands=[], hosts={})

@@ -236,13 +236,13 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.bursting.settings import parse_rc
+from ..module_utils.drivers.settings import parse_rc
 from ..module_utils.front_end import FrontEnd, group_name, location, run, user_name
 from ..module_utils.front_end_library import Server, ask_zones
 from ..module_utils.front_end_service import Service
 from ..module_utils.opennebula import conf
+from ..module_utils.opennebula.host_commands import is_done
 from ..module_utils.opennebula.layout import Layout, layout
-from ..module_utils.opennebula.registry import is_done
 
 ARGUMENTS = {
     "one_location": {"type": "str", "default": ""},

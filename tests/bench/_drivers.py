@@ -20,7 +20,7 @@ from tests.core import Core, Vm
 from tests.core.process import DriverProcess
 from tests.core.speech import vmm_line
 from tests.support.endpoint import Endpoint
-from tests.unit.bursting.conftest import Installation
+from tests.unit.drivers.conftest import Installation
 
 EH = {"NAME": "bench", "CPUMHZ": "500", "MEMORY": "256", "NICDHCP": "nic:0:dhcp auto"}
 PATIENCE = 120.0

@@ -93,7 +93,7 @@ class Administrator(ABC):
 
     def monitor(self, host: Host) -> None:
         """One round of the timer: MONITOR (I1 to I3); I4 sends START_MONITOR, see :meth:`is_overdue`."""
-        if self.release.im == "I4" and not self.is_overdue(host):
+        if self.release.im == "5.12-7.4" and not self.is_overdue(host):
             raise CoreFailure(
                 f"START_MONITOR for host {host.name} is not sent yet: the core waits until it has heard nothing of it "
                 f"for {self.interval} s (3.4, 9.4)"
@@ -118,9 +118,9 @@ class Administrator(ABC):
     def start_monitor(self, host: Host) -> None:
         """Ask about the host at once: it is new, or was enabled again (I4)."""
         line = im_line(self.release, "MONITOR", host, self.var, self.periods, self.interval, first=host.heard is None)
-        action = "START_MONITOR" if self.release.im == "I4" else "MONITOR"
+        action = "START_MONITOR" if self.release.im == "5.12-7.4" else "MONITOR"
         with self.changed:
-            if self.release.im == "I4":
+            if self.release.im == "5.12-7.4":
                 host.heard = time.monotonic()
         self.ask("im", action, host.id, line)
 
@@ -158,8 +158,8 @@ class Administrator(ABC):
         with self.changed:
             del self.model.hosts[host.id]
             self.deleted[host.id] = time.monotonic()
-        if self.release.im in ("I3", "I4"):
-            action = "STOP_MONITOR" if self.release.im == "I4" else "STOPMONITOR"
+        if self.release.im in ("4.4-5.10", "5.12-7.4"):
+            action = "STOP_MONITOR" if self.release.im == "5.12-7.4" else "STOPMONITOR"
             line = im_line(self.release, "STOPMONITOR", host, self.var, self.periods, self.interval, first=False)
             self.ask("im", action, host.id, line)
 
@@ -244,7 +244,7 @@ class Administrator(ABC):
 
     def move(self, vm: Vm, host: Host) -> None:
         """``onevm migrate`` of 2.0 to a host of another VM driver, which takes it: ours hears nothing (10)."""
-        if self.release.vmm != "V1" or vm.state != "RUNNING":
+        if self.release.vmm != "2.0-3.0" or vm.state != "RUNNING":
             raise CoreFailure(f"move is that of VMs that run under 2.0 to 3.0, not under {self.release.name}")
         with self.changed:
             vm.host = host
@@ -288,7 +288,7 @@ class Administrator(ABC):
         if vm.state not in operation.allowed or (operation.modern and not self.release.named_boots):
             raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state}")
         again = vm.state == operation.state
-        if again and self.release.vmm != "V3":
+        if again and self.release.vmm != "6.0-7.4":
             raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state} (2.3)")
         with self.changed:
             state = operation.state
@@ -447,7 +447,7 @@ class Administrator(ABC):
 
     def _vmm(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> None:
         with self.changed:
-            if vm.host is not None and vm.host.heard is not None and self.release.im == "I4":
+            if vm.host is not None and vm.host.heard is not None and self.release.im == "5.12-7.4":
                 vm.host.heard = time.monotonic()
         self.ask("vmm", action, vm.id, self._line(action, vm, extra))
 

@@ -161,7 +161,7 @@ def poll_items(release: Release, line: bytes, text: str) -> list[Item]:
             raise Verdict(line, f"STATE={value} says nothing: a, p, e, d and - are known")
         if key in numbers and not numbers[key].match(value):
             raise Verdict(line, f"{token} is no number")
-        if release.vmm == "V1" and key in numbers and (not _WHOLE.match(value) or int(value) > _INT_32):
+        if release.vmm == "2.0-3.0" and key in numbers and (not _WHOLE.match(value) or int(value) > _INT_32):
             raise Verdict(line, f"{token} does not fit into 32 bits, which is what this release reads")
         if not release.plain_words and key in ("CPU", "MEMORY", "NAME", "EH"):
             raise Verdict(line, f"{key} would replace the VM template's {key}: this release wants USED{key}")
@@ -176,7 +176,7 @@ def _log(release: Release, line: bytes, text: str) -> Answer:
     if not found:
         raise Verdict(line, "not 'LOG E|W|I|D id text'")
     level, number, rest = found.groups()
-    nobody = "-1" if release.vmm == "V3" else "-"
+    nobody = "-1" if release.vmm == "6.0-7.4" else "-"
     if number != nobody and not _WHOLE.match(number):
         raise Verdict(line, f"LOG about no VM has the id {nobody} in this release; {number} is VM 0 or lost (1.5)")
     return Answer("log", "LOG", True, -1 if number == nobody else int(number), rest, level)
@@ -188,7 +188,7 @@ def judge_im(release: Release, line: bytes) -> Answer:
     :raises Verdict: when the core would not take it as meant
     """
     text = _text(release.old_im, release, line)
-    if release.im == "I4":
+    if release.im == "5.12-7.4":
         return _im_stream(release, line, text)
     if text.startswith("LOG "):
         found = re.match(r"LOG ([EWID]) (\d+) (.*\S.*)\Z", text)
@@ -200,10 +200,10 @@ def judge_im(release: Release, line: bytes) -> Answer:
         raise Verdict(line, "not 'MONITOR SUCCESS|FAILURE id text': the host stays MONITORING for 600 s (8.15)")
     action, ok, number, rest = found[1], found[2] == "SUCCESS", int(found[3]), found[4] or ""
     if action == "STOPMONITOR":
-        if release.im != "I3":
+        if release.im != "4.4-5.10":
             raise Verdict(line, "this release has no STOPMONITOR")
         return Answer("reply", action, ok, number, rest)
-    body = rest if release.im == "I1" else _unpacked(line, rest, optional_zlib=release.zlib_hosts)
+    body = rest if release.im == "2.0-3.8" else _unpacked(line, rest, optional_zlib=release.zlib_hosts)
     if not ok:
         _failure(line, action, body)
         return Answer("reply", action, ok, number, body)
@@ -219,7 +219,7 @@ def _parsed(line: bytes, text: str) -> list[Item]:
 
 
 def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
-    if release.im == "I1":
+    if release.im == "2.0-3.8":
         for part in body.split(","):
             if not re.match(r'[A-Z0-9_]+=([^\s"=#\[\]]+|"[^"]*")\Z', part):
                 raise Verdict(line, f"{part!r} between two commas is not KEY=VALUE (8.15)")
@@ -227,7 +227,7 @@ def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
     items = _parsed(line, body)
     _integers(line, single(items), CAPACITY, complete=True)
     memory = int(single(items)["TOTALMEMORY"])
-    if release.im == "I1" and memory > _INT_32:
+    if release.im == "2.0-3.8" and memory > _INT_32:
         raise Verdict(line, "TOTALMEMORY does not fit into 32 bits")
     _disk(release, line, single(items))
     listed = vectors(items, "VM")

@@ -171,7 +171,7 @@ class Model:
 
     def __init__(self, release: Release, grace: float | None = None) -> None:
         self.release = release
-        guarded = release.im == "I4" and not release.name.startswith(("5.", "6.", "7.0.0"))
+        guarded = release.im == "5.12-7.4" and not release.name.startswith(("5.", "6.", "7.0.0"))
         self.grace = grace if grace is not None else 30.0 if guarded else 0.0
         self.hosts: dict[int, Host] = {}
         self.vms: dict[int, Vm] = {}
@@ -270,7 +270,7 @@ class Model:
             if answer.timestamp < host.marks.get(answer.action, 0):
                 return  # "out of order message ignored"
             host.marks[answer.action] = answer.timestamp
-        if self.release.im == "I4":
+        if self.release.im == "5.12-7.4":
             self._streamed(host, answer, now)
         elif answer.action == "MONITOR":
             host.heard = now
@@ -288,7 +288,7 @@ class Model:
     def _host_error(self, host: Host, text: str, now: float) -> None:
         host.error = text if host.state != "ERROR" else host.error
         host.state = "ERROR"
-        if self.release.im != "I1":
+        if self.release.im != "2.0-3.8":
             for vm in self._on(host, "RUNNING"):
                 self.turn(vm, "UNKNOWN", now)
 
@@ -314,7 +314,7 @@ class Model:
         for vm in self._on(host, "RUNNING", *_SHUT_DOWN):
             if vm.id not in seen:
                 vm.missing += 1
-                if vm.missing >= (2 if self.release.im == "I3" else 1) and vm.active_reports:
+                if vm.missing >= (2 if self.release.im == "4.4-5.10" else 1) and vm.active_reports:
                     self._gone(vm, "POWEROFF" if self.release.boot_failure else "UNKNOWN", now)
 
     def _streamed(self, host: Host, answer: Answer, now: float) -> None:

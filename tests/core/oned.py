@@ -133,7 +133,7 @@ class Core(Administrator):
         for host in list(self.model.hosts.values()):
             if host.state == "INIT":
                 self.start_monitor(host)
-        if self.release.im == "I4":
+        if self.release.im == "5.12-7.4":
             self._timer_ends.set()
             self._timer_ends = threading.Event()
             threading.Thread(target=self._timer, args=(self._timer_ends,), name="timer", daemon=True).start()
@@ -267,7 +267,7 @@ class Core(Administrator):
             return ""
         if answer.kind == "message" and answer.action not in ("START_MONITOR", "STOP_MONITOR"):
             return self._stream_problem(answer)
-        if role == "im" and self.release.im in ("I2", "I3"):
+        if role == "im" and self.release.im in ("4.0-4.2", "4.4-5.10"):
             return ""  # pushed host messages are welcome there (3.3)
         return "nobody asked, or it was answered before"
 

@@ -14,9 +14,9 @@ class Release:
     name: str
     """as ``oned -v`` says it: 7.4.0"""
     vmm: str
-    """wire generation of VMM lines: V1, V2, V3"""
+    """version of the VM driver's protocol: 2.0-3.0, 3.2-5.12, 6.0-7.4 (V1 to V3 of the reference)"""
     im: str
-    """wire generation of IM lines: I1 to I4"""
+    """version of the monitoring protocol: 2.0-3.8, 4.0-4.2, 4.4-5.10, 5.12-7.4 (I1 to I4 of the reference)"""
     old_vmm: bool
     """VMM lines are read byte by byte with 25 ms between two of them (opennebula-drivers 1.3)"""
     old_im: bool
@@ -76,8 +76,8 @@ def release(name: str) -> Release:
         raise ValueError(f"OpenNebula {name} is not known here: 2.0 to 7.4 are")
     return Release(
         name=name,
-        vmm="V1" if v < (3, 2) else "V2" if v < (6, 0) else "V3",
-        im="I1" if v < (4, 0) else "I2" if v < (4, 4) else "I3" if v < (5, 12) else "I4",
+        vmm="2.0-3.0" if v < (3, 2) else "3.2-5.12" if v < (6, 0) else "6.0-7.4",
+        im="2.0-3.8" if v < (4, 0) else "4.0-4.2" if v < (4, 4) else "4.4-5.10" if v < (5, 12) else "5.12-7.4",
         old_vmm=v < (6, 0),
         old_im=v < (5, 12),
         init_seconds=5.0 if v < (4, 2) else 30.0 if v < (6, 0) else 10.0,

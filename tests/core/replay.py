@@ -114,7 +114,7 @@ class Director:
             self.model.turn(vm, "DONE", now)
         elif action == "resume" and vm.state in ("STOPPED", "UNDEPLOYED"):
             vm.state = "PENDING"  # the scheduler places it anew; it keeps its deploy id
-        elif self.model.release.vmm == "V1" and action in _V1_CALLS:
+        elif self.model.release.vmm == "2.0-3.0" and action in _V1_CALLS:
             self.model.turn(vm, _V1_CALLS[action], now)
 
     def _recover(self, vm: Vm, operation: int, now: float) -> None:
@@ -141,7 +141,7 @@ class Director:
         if role != "vmm" or len(words) < 2 or words[0] == "DRIVER_CANCEL":
             return
         vm = self.vm(int(words[1]))
-        if self.model.release.vmm == "V1":
+        if self.model.release.vmm == "2.0-3.0":
             if words[0] in ("DEPLOY", "RESTORE"):
                 self.model.turn(vm, "BOOT", now)
             return

@@ -107,7 +107,7 @@ def deployment_folder(release: Release, var: Path, vm: Vm) -> Path:
 def write_deployment_file(release: Release, var: Path, vm: Vm, now: int) -> Path:
     """``deployment.<seq>`` as TYPE="xml" writes it (2.6); 2.0 empties it when a value contains ']]>' (8.10)."""
     text = _template(release, vm)[0] if release.template_document else vm_document(release, vm, now)
-    if release.vmm == "V1" and text.count("]]>") != text.count("<![CDATA["):
+    if release.vmm == "2.0-3.0" and text.count("]]>") != text.count("<![CDATA["):
         text = ""
     folder = deployment_folder(release, var, vm)
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,11 +138,11 @@ def vmm_line(
     :param extra: further flat elements of the payload, for example SECURITY_GROUP_ID
     """
     if action == "DRIVER_CANCEL":
-        return f"DRIVER_CANCEL  {vm.id} ".encode() if release.vmm == "V3" else f"DRIVER_CANCEL {vm.id}".encode()
+        return f"DRIVER_CANCEL  {vm.id} ".encode() if release.vmm == "6.0-7.4" else f"DRIVER_CANCEL {vm.id}".encode()
     host = vm.host.name if vm.host else ""
     images = f"{var}//{vm.id}/images"
-    checkpoint = f"{images}/checkpoint" if release.vmm == "V1" else f"{var}//datastores/0/{vm.id}/checkpoint"
-    if release.vmm == "V1":
+    checkpoint = f"{images}/checkpoint" if release.vmm == "2.0-3.0" else f"{var}//datastores/0/{vm.id}/checkpoint"
+    if release.vmm == "2.0-3.0":
         tail = {
             "DEPLOY": f"{images}/deployment.{vm.seq} -",
             "SAVE": f"{vm.deploy_id} {checkpoint}",
@@ -161,7 +161,7 @@ def vmm_line(
     names = [name for name in _flat_names(release) if name not in optional or name in flat]
     body = "".join(f"<{name}>{flat[name]}</{name}>" if flat.get(name) else f"<{name}/>" for name in names)
     document = f"<VMM_DRIVER_ACTION_DATA>{body}{vm_document(release, vm, now)}</VMM_DRIVER_ACTION_DATA>"
-    gap = "  " if release.vmm == "V3" else " "
+    gap = "  " if release.vmm == "6.0-7.4" else " "
     return f"{action}{gap}{vm.id} ".encode() + base64.b64encode(document.encode("utf-8"))
 
 
@@ -183,13 +183,13 @@ def im_line(
 
     :param first: the host was never monitored: its remotes are to be updated
     """
-    if release.im == "I4":
+    if release.im == "5.12-7.4":
         verb = {"MONITOR": "START_MONITOR", "STOPMONITOR": "STOP_MONITOR"}[action]
         packed = base64.b64encode(zlib.compress(_monitor_document(release, host, var, periods, interval).encode()))
         return f"{verb} - {host.id} 0 ".encode() + packed
     if action == "STOPMONITOR":
         return f"STOPMONITOR {host.id} {host.name} ".encode()
-    datastores = f" {var}//datastores" if release.im == "I3" else ""
+    datastores = f" {var}//datastores" if release.im == "4.4-5.10" else ""
     return f"MONITOR {host.id} {host.name}{datastores} {int(first)}".encode()
 
 

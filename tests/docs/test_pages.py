@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.template import ROWS
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.eh_template import ROWS
 from tests.docs.blocks import ROOT, Block, blocks, complaint, pages
 from tests.docs.edits import difference
 from tests.docs.world import Drivers, World

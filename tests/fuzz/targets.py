@@ -18,11 +18,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting import vmm
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.daemon import Arguments, Service
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.im import ImService
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.journal import Journal
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.mapping import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.host_monitor import HostMonitor
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.journal import Journal
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.monitor_driver import MonitorDriver
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.protocol_loop import (
+    Arguments,
+    LineHandler,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import (
+    HostSettings,
+    Settings,
+    SettingsError,
+    parse_limits,
+    parse_rc,
+)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import (
     host_facts,
     import_template,
     specification,
@@ -30,37 +40,32 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.m
     template_defaults,
     vm_facts,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.settings import (
-    HostSettings,
-    Settings,
-    SettingsError,
-    parse_limits,
-    parse_rc,
-)
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.watch import HostWatch
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.vm_driver import VmDriver
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ElasticHostsError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula import conf
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.driver_requests import (
+    ID_FIRST,
+    parse_im,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.errors import (
     MalformedLine,
     OpenNebulaError,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.inbound import ID_FIRST
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.messages import parse_im
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import from_deployment_file
 from tests.core.judge import VMM_ACTIONS, judge_im, judge_vmm
 from tests.core.releases import release
 from tests.support.answers import Answer, answered
-from tests.unit.bursting.simulation import InlineLanes, InlineZones, SimulatedClock
+from tests.unit.drivers.simulation import InlineAccounts, InlineJobQueue, SimulatedClock
 
 USER = "11111111-2222-4333-8444-555555555555"
 KEY = "s3cr3t-of-the-fuzzer"
 MARK = b"THE-KEY"
 """stands for the secret key in inputs: a cloud may repeat what it was sent"""
 SETTINGS = {"EHURI": "http://cloud", "EHAUTH": f"{USER}:{KEY}", "EHCLOUD": "fuzzed"}
-GENERATIONS = {"V1": "2.0.1", "V2": "5.10.5", "V3": "7.4.0"}
-IM_GENERATIONS = {"I1": "2.0.1", "I2": "4.2.0", "I3": "5.10.5", "I4": "7.4.0"}
+GENERATIONS = {"2.0-3.0": "2.0.1", "3.2-5.12": "5.10.5", "6.0-7.4": "7.4.0"}
+IM_GENERATIONS = {"2.0-3.8": "2.0.1", "4.0-4.2": "4.2.0", "4.4-5.10": "5.10.5", "5.12-7.4": "7.4.0"}
 _ID = re.compile(rb"[A-Z][A-Z0-9_]* +(-?\d+)(?: |\Z)")
 
 
@@ -93,17 +98,17 @@ class Site:
         self.journal = Journal(f"{folder}/var/eh_journal.sqlite", self.clock, "boot")
         self.said: list[bytes] = []
 
-    def zones(self, script: bytes) -> InlineZones:
+    def zones(self, script: bytes) -> InlineAccounts:
         cloud = Cloud(script)
 
         def connect(settings: HostSettings) -> ElasticHosts:
             client = ElasticHosts(settings.endpoint, settings.auth, clock=self.clock, jitter=lambda: 0.5)
             return answered(client, cloud.answer)
 
-        return InlineZones(self.clock, connect)
+        return InlineAccounts(self.clock, connect)
 
-    def lanes(self) -> Any:
-        return InlineLanes(self.clock, lambda: None)
+    def queue(self) -> Any:
+        return InlineJobQueue(self.clock, lambda: None)
 
 
 @cache
@@ -111,17 +116,17 @@ def site() -> Site:
     return Site(Path(tempfile.mkdtemp(prefix="eh-fuzz-")))
 
 
-def accept(service: Service, line: bytes) -> None:
+def accept(service: LineHandler, line: bytes) -> None:
     """As the daemon hands a line over, but for its last net."""
     words = line.split(None, 1)
     if words and words[0] != b"FINALIZE":
         service.accept(line)
 
 
-def run(lanes: Any) -> None:
+def run(queue: Any) -> None:
     """Every job until none is left; a fault of the driver's own is raised."""
-    while lanes.queues:
-        lanes.run(next(iter(lanes.queues)))
+    while queue.queues:
+        queue.run(next(iter(queue.queues)))
 
 
 @contextlib.contextmanager
@@ -146,13 +151,13 @@ def vmm_lines(data: bytes) -> None:
     line, script = parts(data)
     here = site()
     here.said.clear()
-    lanes = here.lanes()
-    service = vmm.VmmService(
-        here.place, here.settings, here.journal, here.zones(script), here.said.append, Arguments(), here.clock, lanes
+    queue = here.queue()
+    service = VmDriver(
+        here.place, here.settings, here.journal, here.zones(script), here.said.append, Arguments(), here.clock, queue
     )
     with logged():
         accept(service, line)
-        run(lanes)
+        run(queue)
     named = _ID.match(line)
     replies = []
     for said in here.said:
@@ -183,34 +188,34 @@ def _judged(judge: Callable[..., Any], name: str, line: bytes) -> Any:
 
 
 def im_lines(data: bytes) -> None:
-    """A line to the information driver, of a generation that it cannot tell, whose cloud answers anything."""
+    """A line to the information driver, of a protocol that it cannot tell, whose cloud answers anything."""
     here = site()
     line, script = parts(data)
-    for generation in ("I1", "I2", "I3"):
+    for protocol in ("2.0-3.8", "4.0-4.2", "4.4-5.10"):
         here.said.clear()
         zones = here.zones(script)
         try:
-            request = parse_im(line, lambda known=generation: known)  # type: ignore[misc]
+            request = parse_im(line, lambda known=protocol: known)  # type: ignore[misc]
         except MalformedLine:
             request = None
         if request is not None and request.action == "START_MONITOR":
-            watch = HostWatch(request, here.settings, zones, here.journal, here.clock)
+            watch = HostMonitor(request, here.settings, zones, here.journal, here.clock)
             for _round in range(3):
                 with logged():
                     lines, pause = watch.advance()
                 here.clock.sleep(max(pause, 0.1))
                 here.said += lines
         else:
-            lanes = here.lanes()
-            service = ImService(
-                here.place, here.settings, here.journal, zones, here.said.append, Arguments(generation=generation),
+            queue = here.queue()
+            service = MonitorDriver(
+                here.place, here.settings, here.journal, zones, here.said.append, Arguments(protocol=protocol),
                 here.clock,
             )  # fmt: skip
-            service._lanes.close(0)
-            service._lanes = lanes
+            service._queue.close(0)
+            service._queue = queue
             with logged():
                 accept(service, line)
-                run(lanes)
+                run(queue)
         for said in here.said:
             assert KEY.encode() not in said, said
             assert said.endswith(b"\n") and said.count(b"\n") == 1, said

@@ -9,7 +9,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "python"))
 
-from one_eh.bursting.start import run  # noqa: E402
+from one_eh.drivers.bootstrap import run  # noqa: E402
 
 if __name__ == "__main__":
     run("vmm", sys.argv[1:])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.core.replay import recordings, replay
 from tests.support.endpoint import Endpoint
-from tests.unit.bursting.conftest import Installation, Site
+from tests.unit.drivers.conftest import Installation, Site
 
 
 @pytest.fixture

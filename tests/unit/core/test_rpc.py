@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.bursting.core_api import (
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.core_api import (
     CoreApi,
     CoreRefused,
     CoreSilent,

@@ -117,14 +117,14 @@ def test_packages_are_exchanged_as_a_whole_and_never_missing_meanwhile(run: Run,
     library = tmp_path / "python/one_eh"
     run(python=sys.executable)
     old = library.stat().st_ino
-    (library / "bursting/start.py").write_text("# older\n")
-    (library / "bursting/gone.py").write_text("# not ours any more\n")
+    (library / "drivers/bootstrap.py").write_text("# older\n")
+    (library / "drivers/gone.py").write_text("# not ours any more\n")
     seen: list[bool] = []
     over = threading.Event()
 
     def watch() -> None:
         while not over.is_set():
-            seen.append((library / "bursting/vmm.py").is_file())
+            seen.append((library / "drivers/vm_driver.py").is_file())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -136,27 +136,27 @@ def test_packages_are_exchanged_as_a_whole_and_never_missing_meanwhile(run: Run,
     assert result["programs_changed"]
     assert library.stat().st_ino != old
     assert visible(library.parent) == ["one_eh"]
-    assert not (library / "bursting/gone.py").exists()
-    assert "answer_init" in (library / "bursting/start.py").read_text()
+    assert not (library / "drivers/gone.py").exists()
+    assert "answer_init" in (library / "drivers/bootstrap.py").read_text()
     assert not run(python=sys.executable)["changed"]
 
 
 def test_the_diff_tells_the_files_of_the_packages_that_come_change_and_go(run: Run, tmp_path: Path) -> None:
     library = tmp_path / "python/one_eh"
     fresh = run(_ansible_check_mode=True)["diff"][-1]
-    assert (fresh["before"], f"{library}/bursting/vmm.py" in fresh["after"].splitlines()) == ("", True)
+    assert (fresh["before"], f"{library}/drivers/vm_driver.py" in fresh["after"].splitlines()) == ("", True)
     run()
-    (library / "bursting/start.py").write_text("# older\n")
-    (library / "bursting/gone.py").write_text("")
+    (library / "drivers/bootstrap.py").write_text("# older\n")
+    (library / "drivers/gone.py").write_text("")
     diff = run()["diff"][-1]
-    assert diff["before"] == f"{library}/bursting/start.py\n{library}/bursting/gone.py\n"
-    assert diff["after"] == f"{library}/bursting/start.py (new content)\n"
+    assert diff["before"] == f"{library}/drivers/bootstrap.py\n{library}/drivers/gone.py\n"
+    assert diff["after"] == f"{library}/drivers/bootstrap.py (new content)\n"
 
 
 def test_what_is_compiled_names_the_place_where_it_is(run: Run, tmp_path: Path) -> None:
     run(python=sys.executable)
-    compiled = next((tmp_path / "python/one_eh/bursting/__pycache__").glob("start.*.pyc"))
-    assert str(tmp_path / "python/one_eh/bursting/start.py").encode() in compiled.read_bytes()
+    compiled = next((tmp_path / "python/one_eh/drivers/__pycache__").glob("start.*.pyc"))
+    assert str(tmp_path / "python/one_eh/drivers/bootstrap.py").encode() in compiled.read_bytes()
 
 
 def test_what_a_run_that_was_broken_off_has_left_is_removed(run: Run, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_half_of_a_file_that_a_killed_run_has_left_is_removed_and_nothing_that_l
 def test_a_full_disk_is_named_with_the_file_and_leaves_the_old_packages(run: Run, tmp_path: Path) -> None:
     """The system itself says so to whoever writes more than RLIMIT_FSIZE lets it."""
     run()
-    older = tmp_path / "python/one_eh/bursting/start.py"
+    older = tmp_path / "python/one_eh/drivers/bootstrap.py"
     older.write_text("# older\n")
     before, usual = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))

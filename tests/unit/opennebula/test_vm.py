@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.documents import parse_xml
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.action_table import Purpose, purpose
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.driver_requests import parse_vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.errors import DocumentError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import deployment_file, layout
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.messages import parse_vmm
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import (
-    Purpose,
     TemplateError,
     VirtualMachine,
     device_of,
     eh_vector,
     from_deployment_file,
     from_payload,
-    purpose,
 )
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.xml import parse_xml
 from tests.core.replay import recordings
 
 
@@ -149,42 +148,42 @@ class TestPurpose:
     @pytest.mark.parametrize(
         ("action", "generation", "lcm_state", "meaning"),
         [
-            ("DEPLOY", "V1", None, Purpose.CREATE),
-            ("DEPLOY", "V3", 2, Purpose.CREATE),
-            ("DEPLOY", "V3", 36, Purpose.CREATE),
-            ("DEPLOY", "V3", 19, Purpose.START),
-            ("DEPLOY", "V3", 20, Purpose.START),
-            ("DEPLOY", "V3", 32, Purpose.START),
-            ("SHUTDOWN", "V1", None, Purpose.TERMINATE),
-            ("SHUTDOWN", "V3", 12, Purpose.TERMINATE),
-            ("SHUTDOWN", "V2", 18, Purpose.SHUTDOWN),
-            ("SHUTDOWN", "V3", 29, Purpose.SHUTDOWN),
-            ("SHUTDOWN", "V3", 7, Purpose.SAVE_AWAY),
-            ("CANCEL", "V1", None, Purpose.DESTROY),
-            ("CANCEL", "V2", 13, Purpose.DESTROY),
-            ("CANCEL", "V2", 15, Purpose.DESTROY),
-            ("CANCEL", "V2", 0, Purpose.DESTROY),
-            ("CANCEL", "V3", 12, Purpose.DESTROY),
-            ("CANCEL", "V3", 18, Purpose.STOP),
-            ("CANCEL", "V3", 7, Purpose.STOP_AWAY),
-            ("CANCEL", "V3", 29, Purpose.STOP),
-            ("CLEANUP", "V3", 23, Purpose.DESTROY),
-            ("CLEANUP", "V3", 15, Purpose.DESTROY),
-            ("SAVE", "V3", 6, Purpose.SAVE),
-            ("SAVE", "V3", 5, Purpose.SAVE),
-            ("SAVE", "V3", 7, Purpose.SAVE_AWAY),
-            ("RESTORE", "V3", 21, Purpose.RESTORE),
-            ("REBOOT", "V3", 3, Purpose.REBOOT),
-            ("RESET", "V3", 3, Purpose.RESET),
-            ("RESIZE", "V3", 62, Purpose.RESIZE),
-            ("POLL", "V1", None, Purpose.POLL),
-            ("DRIVER_CANCEL", "V3", None, Purpose.ABORT),
-            ("UPDATECONF", "V3", 3, Purpose.ACCEPT),
-            ("MIGRATE", "V1", None, Purpose.MIGRATE),
-            ("ATTACHDISK", "V3", 17, Purpose.ATTACH),
-            ("DETACHDISK", "V2", 17, Purpose.DETACH),
-            ("ATTACHNIC", "V3", 25, Purpose.REFUSE),
-            ("TELEPORT", "V3", 3, Purpose.REFUSE),
+            ("DEPLOY", "2.0-3.0", None, Purpose.CREATE),
+            ("DEPLOY", "6.0-7.4", 2, Purpose.CREATE),
+            ("DEPLOY", "6.0-7.4", 36, Purpose.CREATE),
+            ("DEPLOY", "6.0-7.4", 19, Purpose.START),
+            ("DEPLOY", "6.0-7.4", 20, Purpose.START),
+            ("DEPLOY", "6.0-7.4", 32, Purpose.START),
+            ("SHUTDOWN", "2.0-3.0", None, Purpose.TERMINATE),
+            ("SHUTDOWN", "6.0-7.4", 12, Purpose.TERMINATE),
+            ("SHUTDOWN", "3.2-5.12", 18, Purpose.SHUTDOWN),
+            ("SHUTDOWN", "6.0-7.4", 29, Purpose.SHUTDOWN),
+            ("SHUTDOWN", "6.0-7.4", 7, Purpose.SAVE_AWAY),
+            ("CANCEL", "2.0-3.0", None, Purpose.DESTROY),
+            ("CANCEL", "3.2-5.12", 13, Purpose.DESTROY),
+            ("CANCEL", "3.2-5.12", 15, Purpose.DESTROY),
+            ("CANCEL", "3.2-5.12", 0, Purpose.DESTROY),
+            ("CANCEL", "6.0-7.4", 12, Purpose.DESTROY),
+            ("CANCEL", "6.0-7.4", 18, Purpose.STOP),
+            ("CANCEL", "6.0-7.4", 7, Purpose.STOP_AWAY),
+            ("CANCEL", "6.0-7.4", 29, Purpose.STOP),
+            ("CLEANUP", "6.0-7.4", 23, Purpose.DESTROY),
+            ("CLEANUP", "6.0-7.4", 15, Purpose.DESTROY),
+            ("SAVE", "6.0-7.4", 6, Purpose.SAVE),
+            ("SAVE", "6.0-7.4", 5, Purpose.SAVE),
+            ("SAVE", "6.0-7.4", 7, Purpose.SAVE_AWAY),
+            ("RESTORE", "6.0-7.4", 21, Purpose.RESTORE),
+            ("REBOOT", "6.0-7.4", 3, Purpose.REBOOT),
+            ("RESET", "6.0-7.4", 3, Purpose.RESET),
+            ("RESIZE", "6.0-7.4", 62, Purpose.RESIZE),
+            ("POLL", "2.0-3.0", None, Purpose.POLL),
+            ("DRIVER_CANCEL", "6.0-7.4", None, Purpose.ABORT),
+            ("UPDATECONF", "6.0-7.4", 3, Purpose.ACCEPT),
+            ("MIGRATE", "2.0-3.0", None, Purpose.MIGRATE),
+            ("ATTACHDISK", "6.0-7.4", 17, Purpose.ATTACH),
+            ("DETACHDISK", "3.2-5.12", 17, Purpose.DETACH),
+            ("ATTACHNIC", "6.0-7.4", 25, Purpose.REFUSE),
+            ("TELEPORT", "6.0-7.4", 3, Purpose.REFUSE),
         ],
     )
     def test_the_meaning_of_an_action_is_that_of_the_reference(
@@ -196,7 +195,7 @@ class TestPurpose:
     @pytest.mark.parametrize("lcm_state", [None, *range(1, 100)])
     def test_a_power_off_is_never_taken_for_an_end(self, action: str, lcm_state: int | None) -> None:
         if lcm_state not in (12, 13, 15, 23):
-            assert purpose(action, "V3", lcm_state) not in (Purpose.DESTROY, Purpose.TERMINATE)
+            assert purpose(action, "6.0-7.4", lcm_state) not in (Purpose.DESTROY, Purpose.TERMINATE)
 
 
 class TestLayout:

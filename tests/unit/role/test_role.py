@@ -262,7 +262,7 @@ def test_the_files_are_there_with_their_modes_and_no_others(story: Story, releas
 def test_the_packages_are_the_ones_of_the_collection_and_compiled(story: Story, release: str) -> None:
     installed = story.installed[name_of(release)]
     found = [name for name in installed if re.match(r"lib/python/one_eh/\w+/\w+\.py$", name)]
-    assert {"bursting", "elastichosts", "opennebula"} == {name.split("/")[3] for name in found}
+    assert {"drivers", "elastichosts", "opennebula"} == {name.split("/")[3] for name in found}
     for name in found:
         assert installed[name][1] == story.sources[name.removeprefix("lib/python/one_eh/")]
     assert len([name for name in installed if name.endswith(".pyc")]) == len(found) + 1
@@ -495,7 +495,11 @@ class TestSystemWide:
         assert {name for name in new if name.startswith("usr/lib/one/mads")} == {
             f"usr/lib/one/mads/one_{driver}_eh{end}" for driver in ("vmm", "im") for end in ("", ".py")
         }
-        assert {"etc/one/vmm_eh/vmm_ehrc", "etc/one/im_eh/im_ehrc", "usr/lib/one/python/one_eh/bursting/vmm.py"} <= new
+        assert {
+            "etc/one/vmm_eh/vmm_ehrc",
+            "etc/one/im_eh/im_ehrc",
+            "usr/lib/one/python/one_eh/drivers/vm_driver.py",
+        } <= new
         assert "var/lib/one/remotes/tm/eh/delete" in new
         assert story.installed[host]["etc/one/vmm_eh/vmm_ehrc"][0] & 0o777 == 0o600
 

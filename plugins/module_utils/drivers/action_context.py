@@ -1,0 +1,269 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One action on its way, and the servers that it may act on: only those that carry the VM's ownership keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Iterator, List, Optional, Tuple, Union
+
+from ..elastichosts.clock import Clock, Deadline
+from ..elastichosts.drives import Drive
+from ..elastichosts.errors import ElasticHostsError, MissingError
+from ..elastichosts.identifiers import is_uuid
+from ..elastichosts.servers import Server
+from ..opennebula.action_table import Purpose
+from ..opennebula.driver_requests import VmmRequest
+from ..opennebula.errors import OpenNebulaError
+from ..opennebula.vm import VirtualMachine
+from .accounts import CloudAccount, CloudAccounts
+from .job_queue import Job
+from .journal import UNWRITTEN, ActionRecord, BegunAction, JournalError
+from .listing_cache import Listed, ListingCache, ListingLate, Snapshot
+from .settings import HostSettings, Settings, SettingsError
+from .translate import ATTEMPT_KEY, CLOUD_KEY, VM_KEY, owner
+
+CLEAN_UP = 60.0
+"""seconds for taking back what a failed action made"""
+ELSEWHERE = 10.0
+"""seconds that another account gets to say whether it has the server"""
+
+
+class ActionFailed(Exception):
+    """The action ends here: one sentence for the core."""
+
+
+KNOWN_ERRORS = (ActionFailed, ElasticHostsError, OpenNebulaError, SettingsError, JournalError)
+"""failures whose text is a sentence for the user"""
+
+
+@dataclass(frozen=True)
+class ActionContext:
+    """One action of the core, with all it needs."""
+
+    request: VmmRequest
+    purpose: Purpose
+    vm: Optional[VirtualMachine]
+    """None in V1, but for DEPLOY"""
+    settings: HostSettings
+    factory: ContextFactory
+    account: CloudAccount
+    job: Job
+    begun: BegunAction
+    """what the journal recorded when this action began"""
+    clock: Clock
+    """for waits: gives the place away, ends when the core cancels"""
+    plain_clock: Clock
+
+    @property
+    def previous(self) -> Optional[ActionRecord]:
+        """This VM's action before this one, if the journal knows it."""
+        return self.begun.previous
+
+    @property
+    def fresh(self) -> float:
+        """Monotonic seconds: a listing begun earlier may be older than what was done to this VM."""
+        return max(self.job.arrived, (self.previous.ended or 0.0) if self.previous else 0.0)
+
+    @property
+    def cloud(self) -> str:
+        """:raises SettingsError: EHCLOUD is missing"""
+        return self.settings.cloud
+
+    @property
+    def vm_id(self) -> int:
+        return self.request.id
+
+    @property
+    def host(self) -> str:
+        return self.request.host
+
+    @property
+    def cancelled(self) -> bool:
+        return self.job.cancelled.is_set()
+
+    def deadline(self, setting: str = "ACTION_TIMEOUT") -> Deadline:
+        """As many seconds from now as the setting says."""
+        return Deadline(self.settings.number(setting), self.clock)
+
+    def clean_up(self) -> Deadline:
+        """Time for taking something back, which no cancellation ends."""
+        return Deadline(CLEAN_UP, self.plain_clock)
+
+    # --- look-ups
+
+    def listing(self) -> Snapshot[Server]:
+        """A listing of the account's servers that was begun at ``fresh`` or later. Raises as :meth:`own`."""
+        return self._snapshot(self.account.servers, None)
+
+    def own(self, *, since: Optional[float] = None) -> List[Server]:
+        """The servers with this VM's ownership keys, from a listing begun at ``since`` (default: ``fresh``) or later.
+
+        :raises ActionFailed: no listing came in time
+        :raises ElasticHostsError:
+        """
+        return self._snapshot(self.account.servers, since).of(self.cloud).get(self.vm_id, [])
+
+    def servers(self, *, since: float) -> Tuple[Server, ...]:
+        """All servers of the account, whoever's they are. Raises as :meth:`own`."""
+        return self._snapshot(self.account.servers, since).things
+
+    def drives(self) -> List[Drive]:
+        """All drives of the account. Raises as :meth:`own`."""
+        return list(self._snapshot(self.account.drives, None).things)
+
+    def own_drives(self) -> List[Drive]:
+        """The drives with this VM's ownership keys, by a listing that begins after this call. Raises as :meth:`own`."""
+        snapshot = self._snapshot(self.account.drives, self.plain_clock.monotonic())
+        return snapshot.of(self.cloud).get(self.vm_id, [])
+
+    def _snapshot(self, listing: ListingCache[Listed], since: Optional[float]) -> Snapshot[Listed]:
+        wait = self.settings.number("ACTION_TIMEOUT")
+        try:
+            return listing.since(self.fresh if since is None else since, wait, own=True)
+        except ListingLate:
+            raise ActionFailed(
+                f"Look whether the endpoint is up: {self.settings.endpoint} did not answer within {wait:g} s when it "
+                "was asked for a listing."
+            ) from None
+
+    def own_now(self) -> List[Server]:
+        """As :meth:`own`, by a listing that begins after this call."""
+        return self.own(since=self.plain_clock.monotonic())
+
+    def made_by(self, attempt: str) -> Optional[Server]:
+        """What the create call of ``attempt`` made, looked for now."""
+        return next((server for server in self.own_now() if server.properties.get(ATTEMPT_KEY) == attempt), None)
+
+    def one_own(self) -> Optional[Server]:
+        """The one server with this VM's ownership keys.
+
+        :raises ActionFailed: there are several
+        """
+        found = self.own()
+        if len(found) > 1:
+            uuids = ", ".join(server.uuid for server in found)
+            raise ActionFailed(
+                f"Look which server is the VM's, and destroy the others: VM {self.vm_id} has {len(found)} servers in "
+                f"the cloud ({uuids})."
+            )
+        return found[0] if found else None
+
+    def recorded(self) -> Optional[Server]:
+        """The VM's server: the one the core recorded, else the one with the ownership keys (opennebula-drivers 7.9).
+
+        :raises ActionFailed: the recorded one belongs to somebody else
+        """
+        uuid = self.deploy_id
+        if uuid:
+            try:
+                found = self.account.client.servers.get(uuid)
+            except MissingError:
+                return self.one_own()
+            self.check_owner(found)
+            return found
+        return self.one_own()
+
+    @property
+    def deploy_id(self) -> str:
+        """UUID of the server that the core has recorded for the VM; empty when it knows none, or made one up."""
+        known = self.request.deploy_id or (self.vm.deploy_id if self.vm else "")
+        return known if is_uuid(known) else ""
+
+    def located(self) -> Tuple[ActionContext, Optional[Server]]:
+        """As :meth:`recorded`; a server that is at another account of this front-end comes with a context for there.
+
+        A VM that was moved to a host of another account, which cannot work, still has its server where it was (7.15).
+        """
+        found = self.recorded()
+        if found is not None or not self.deploy_id:
+            return self, found
+        for other in self._elsewhere():
+            try:
+                with other.account.client.transport.within(Deadline(ELSEWHERE, self.plain_clock)):
+                    there = other.account.client.servers.get(self.deploy_id)
+            except ElasticHostsError:
+                continue  # not there, or nobody knows: it is not the account that was asked about
+            if other.owns(there):
+                return other, there
+        return self, None
+
+    def _elsewhere(self) -> Iterator[ActionContext]:
+        for settings in self.factory.settings.all_hosts():
+            try:
+                if (settings.endpoint, settings.auth) != (self.settings.endpoint, self.settings.auth):
+                    yield replace(self, settings=settings, account=self.factory.accounts.of(settings))
+            except (SettingsError, ElasticHostsError):
+                continue
+
+    @property
+    def imported(self) -> bool:
+        """Whether the VM was made from a server that was there before (opennebula-drivers 9.4)."""
+        return self.vm is not None and self.vm.imported and bool(self.deploy_id)
+
+    def owns(self, server: Server) -> bool:
+        """Whether the server carries this VM's ownership keys."""
+        return owner(server, self.cloud) == self.vm_id
+
+    def check_owner(self, server: Server) -> None:
+        """:raises ActionFailed: the server is neither marked as this VM's, nor unmarked and imported"""
+        if self.owns(server):
+            return
+        if self.imported and CLOUD_KEY not in server.properties and VM_KEY not in server.properties:
+            return
+        raise ActionFailed(
+            f"Check EHCLOUD in vmm_ehrc, or mark the server if it is this VM's: server {server.uuid} is not marked as "
+            f"that of VM {self.vm_id} (user:one-cloud {self.cloud}, user:one-vm {self.vm_id}), so it was left alone."
+        )
+
+    def gone(self) -> ActionFailed:
+        """For an action that needs the server, and there is none."""
+        name = f"server {self.deploy_id}" if self.deploy_id else "the server"
+        return ActionFailed(
+            f"Recover the VM with --recreate to have a new server made, or delete it: {name} of VM {self.vm_id} is not "
+            f"at {self.settings.endpoint} any more."
+        )
+
+
+@dataclass(frozen=True)
+class ContextFactory:
+    """Makes the context of an action."""
+
+    settings: Settings
+    accounts: CloudAccounts
+    clock: Clock
+
+    def make(
+        self,
+        request: VmmRequest,
+        purpose: Purpose,
+        vm: Optional[VirtualMachine],
+        job: Job,
+        *,
+        begun: BegunAction = UNWRITTEN,
+        clock: Optional[Clock] = None,
+    ) -> ActionContext:
+        """:raises SettingsError: the settings of the request's host are missing or wrong
+        :raises ConfigurationError: endpoint or auth have a wrong form
+        """
+        settings = self.settings.host(request.host)
+        account = self.accounts.of(settings)
+        settings.need_cloud()
+        return ActionContext(
+            request=request,
+            purpose=purpose,
+            vm=vm,
+            settings=settings,
+            factory=self,
+            account=account,
+            job=job,
+            begun=begun,
+            clock=clock or self.clock,
+            plain_clock=self.clock,
+        )
+
+
+def attempt_of(thing: Union[Server, Drive]) -> str:
+    return thing.properties.get(ATTEMPT_KEY, "")

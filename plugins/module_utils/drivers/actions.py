@@ -1,0 +1,454 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the VM driver does to a server: one method for each purpose an action of the core can have.
+
+Every method gets an :class:`~.action_context.ActionContext` and returns the text of the SUCCESS; every failure is an
+exception whose ``str()`` is one sentence. Steps are planned by ``elastichosts.plan`` and carried out by its ``apply``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Callable, Collection, Dict, FrozenSet, List, Mapping, Optional, Sequence, Tuple
+
+from ..elastichosts.apply import apply_server, wait_status
+from ..elastichosts.clock import Deadline
+from ..elastichosts.errors import BusyError, ElasticHostsError, FailedError, MissingError, WaitTimeout
+from ..elastichosts.identifiers import is_uuid
+from ..elastichosts.plan import Plan, plan_server
+from ..elastichosts.servers import Server
+from ..opennebula.action_table import Purpose
+from ..opennebula.errors import TemplateError
+from ..opennebula.vm import VirtualMachine, device_of, eh_vector
+from .action_context import ActionContext, ActionFailed
+from .disks import DISKS_KEY, named, undelivered
+from .image_drives import ImageDrives
+from .job_queue import Cancelled
+from .journal import Journal, attempted
+from .translate import (
+    DRIVES_KEY,
+    HOST_KEY,
+    PRIVATE_KEY,
+    SEQ_KEY,
+    ownership,
+    restated,
+    size_of,
+    unstated,
+    with_defaults,
+    with_disks,
+)
+from .unsupported import refusal
+
+WAITING_FOR_CANCEL = (12, 13)
+"""LCM_STATEs in which a failed CANCEL makes the VM RUNNING again; in any other it is gone"""
+KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
+"""without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
+
+
+class Actions:
+    """The purposes of ``opennebula.vm.Purpose`` as methods.
+
+    :param log: takes a level letter, a VM id and a sentence for the administrator
+    """
+
+    def __init__(self, journal: Journal, log: Callable[[str, int, str], None]) -> None:
+        self._journal = journal
+        self._log = log
+        self._copies = ImageDrives(journal, log)
+        self.table: Mapping[Purpose, Callable[[ActionContext], str]] = {
+            Purpose.START: self.start,
+            Purpose.STOP: self.stop,
+            Purpose.SHUTDOWN: self.shutdown,
+            Purpose.TERMINATE: self.terminate,
+            Purpose.DESTROY: self.destroy,
+            Purpose.SAVE: self.shutdown,
+            Purpose.SAVE_AWAY: self.save_away,
+            Purpose.STOP_AWAY: self.stop_away,
+            Purpose.MIGRATE: self.migrate,
+            Purpose.RESTORE: self.restore,
+            Purpose.REBOOT: self.reboot,
+            Purpose.RESET: self.reset,
+            Purpose.RESIZE: self.resize,
+            Purpose.ATTACH: self.attach,
+            Purpose.DETACH: self.detach,
+        }
+
+    def tell_undelivered(self, context: ActionContext) -> None:
+        """Write into the VM's log which parts of its template do not reach the server."""
+        for sentence in undelivered(context.vm) if context.vm is not None else ():
+            self._log("W", context.vm_id, sentence)
+
+    # --- the server exists
+
+    def start(self, context: ActionContext) -> str:
+        """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now (7.13, 7.14)."""
+        server = self._needed(context)
+        if context.request.action == "DEPLOY":
+            self.tell_undelivered(context)
+        desired: Dict[str, Optional[str]] = {}
+        if server.status == "active":
+            self._tell_late(context, server)
+        else:
+            desired.update(self._restated(context, server))
+        desired[HOST_KEY] = context.host
+        if context.vm is not None:
+            desired[SEQ_KEY] = str(context.vm.history_seq)
+        bring(context, server, "started", desired, context.deadline())
+        return server.uuid
+
+    def _tell_late(self, context: ActionContext, server: Server) -> None:
+        """Write into the VM's log that disks were attached or detached, and the server runs with its old drives."""
+        drives = server.drives
+        try:
+            wanted = named(context.vm) if context.vm is not None else {}
+        except TemplateError as error:
+            self._log("W", context.vm_id, str(error))
+            return
+        gone = _of_disks(server) - set(wanted)
+        late = {device for device, drive in wanted.items() if drive not in drives.values()} | (gone & set(drives))
+        if late:
+            self._log(
+                "W",
+                context.vm_id,
+                f"Server {server.uuid} runs already, so its drives at {', '.join(sorted(late))} stay as they are: "
+                "power the VM off and resume it for what its DISKs say.",
+            )
+
+    def restore(self, context: ActionContext) -> str:
+        self.start(context)
+        return ""
+
+    def stop(self, context: ActionContext) -> str:
+        """Cut the power, keep the server. Never destroys (opennebula-drivers 7.4)."""
+        bring(context, self._needed(context), "stopped", KEEP, context.deadline())
+        return ""
+
+    def shutdown(self, context: ActionContext) -> str:
+        """ACPI power-off, keep the server."""
+        power_off(context, self._needed(context))
+        return ""
+
+    def save_away(self, context: ActionContext) -> str:
+        """First half of a cold migration: between two hosts of one account the server stays where it is."""
+        self._check_way(context, context.vm.history_host if context.vm else "")
+        return self.shutdown(context)
+
+    def stop_away(self, context: ActionContext) -> str:
+        """The same, by cutting the power."""
+        self._check_way(context, context.vm.history_host if context.vm else "")
+        return self.stop(context)
+
+    def migrate(self, context: ActionContext) -> str:
+        """Between two hosts of one account there is nothing to move but the mark."""
+        target = context.request.fields.get("MIGR_HOST", "")
+        self._check_way(context, target)
+        bring(context, self._needed(context), "present", {HOST_KEY: target}, context.deadline())
+        return ""
+
+    def _check_way(self, context: ActionContext, target: str) -> None:
+        here, there = context.settings, context.factory.settings.host(target)
+        if (here.endpoint, here.auth) != (there.endpoint, there.auth):
+            raise ActionFailed(
+                f"Deploy a new VM there instead: a server cannot move from host {context.host!r} to {target!r}, which "
+                "are separate clouds."
+            )
+
+    def resize(self, context: ActionContext) -> str:
+        """Another size for a server that runs: MHz change at once, memory does not (elastichosts-api 2.2)."""
+        server = self._needed(context)
+        if context.vm is None:
+            raise ActionFailed(
+                f"Power the VM off, resize it, and resume it: RESIZE of VM {context.vm_id} came without its "
+                "description, and nothing was done."
+            )
+        vector = with_defaults(
+            eh_vector(context.vm, context.host), context.factory.settings.template_defaults(), context.host
+        )
+        if vector.get("CPUMHZ") and vector.get("MEMORY"):
+            raise ActionFailed(
+                "Change CPUMHZ and MEMORY of EH (onevm update), power the VM off and resume it: they decide about the "
+                "server, not CPU and MEMORY of the VM, and nothing was done."
+            )
+        wanted = size_of(vector, context.vm, context.settings)
+        if server.status != "stopped" and wanted["mem"] != str(server.mem):
+            raise ActionFailed(
+                f"Power the VM off, resize it, and resume it: the memory of server {server.uuid} can only change while "
+                "it is stopped, and nothing was done."
+            )
+        bring(context, server, "present", wanted, context.deadline())
+        return ""
+
+    def attach(self, context: ActionContext) -> str:
+        """A drive for a server that is stopped; the cloud changes none of one that runs (elastichosts-api 2.2)."""
+        server, device, drive = self._disk(context)
+        held = server.drives.get(device, "")
+        if held not in ("", drive):
+            raise ActionFailed(
+                f"Choose another TARGET: server {server.uuid} has drive {held} at {device}, and nothing was done."
+            )
+        marks = {} if device in _of_eh(server) else _marks({*_of_disks(server), device})
+        bring(context, server, "present", {device: drive, **marks}, context.deadline())
+        return ""
+
+    def detach(self, context: ActionContext) -> str:
+        """Fine when the drive is not there. A drive that EH names as well stays."""
+        server, device, drive = self._disk(context)
+        if server.drives.get(device) == drive and device not in _of_eh(server):
+            marks = _marks(_of_disks(server) - {device})
+            bring(context, server, "present", {device: None, **marks}, context.deadline())
+        return ""
+
+    def _disk(self, context: ActionContext) -> Tuple[Server, str, str]:
+        """The stopped server, and device and drive of the disk that the action is about."""
+        disk = context.vm.disk if context.vm else {}
+        device, drive = device_of(disk.get("TARGET", "")), disk.get("SOURCE", "")
+        if not device or not is_uuid(drive):
+            raise ActionFailed(refusal(context.request.action))
+        server = self._needed(context)
+        if server.status != "stopped":
+            raise ActionFailed(
+                f"Power the VM off, attach or detach the disk, and resume it: server {server.uuid} is {server.status}, "
+                "and its drives can only change while it is stopped. Nothing was done."
+            )
+        return server, device, drive
+
+    def terminate(self, context: ActionContext) -> str:
+        """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
+        context, server = context.located()
+        if server is not None:
+            server = take_over(context, server)
+            power_off(context, server)
+        self.end(context, [] if server is None else [server])
+        return ""
+
+    def destroy(self, context: ActionContext) -> str:
+        """Destroy all that carries the VM's keys; fine when there is nothing.
+
+        CLEANUP also follows an import that failed: the server is then still its owner's.
+        """
+        if self._forgotten(context):
+            self._note_end(context)
+        context, found = self._all_own(context)
+        strangers = [] if context.request.action != "CLEANUP" else [one for one in found if not context.owns(one)]
+        for server in strangers:
+            self._log(
+                "W", context.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was."
+            )
+        if self.end(context, [server for server in found if server not in strangers]):
+            self._remember(lambda: self._journal.end_is_over(context.vm_id), context)
+        return ""
+
+    def _forgotten(self, context: ActionContext) -> bool:
+        """Whether the VM is gone for the core whatever is answered (opennebula-drivers 2.3)."""
+        if context.request.action == "CLEANUP":
+            return True
+        return context.job.after_abort if context.vm is None else context.vm.lcm_state not in WAITING_FOR_CANCEL
+
+    def _note_end(self, context: ActionContext) -> None:
+        # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
+        seq = None if context.vm is None else context.vm.history_seq
+        self._remember(lambda: self._journal.ended(context.vm_id, context.host, seq), context)
+
+    def _remember(self, note: Callable[[], None], context: ActionContext) -> None:
+        """An end goes on without the journal: a server that stays is worse than a doubt that is forgotten."""
+        attempted(note, lambda sentence: self._log("W", context.vm_id, sentence))
+
+    def end(self, context: ActionContext, servers: Sequence[Server]) -> bool:
+        """Destroy the servers of a VM, then the drives that were made for it.
+
+        A server says whether it had any; where there is none, a deploy may have ended between drive and server. Once
+        the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
+        """
+        for server in servers:
+            destroy(context, take_over(context, server), context.deadline())
+        self._remember(lambda: self._journal.give_up(context.vm_id), context)
+        if servers and not any(PRIVATE_KEY in server.properties for server in servers):
+            return True
+        try:
+            self._copies.release(context, context.deadline())
+        except (ElasticHostsError, ActionFailed) as error:
+            if not servers:
+                raise
+            self._note_end(context)
+            self._log(
+                "W", context.vm_id, f"A drive of this VM is left over and is destroyed as soon as it can be: {error}"
+            )
+            return False
+        return True
+
+    def reboot(self, context: ActionContext) -> str:
+        """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
+        server = self._needed(context)
+        if server.status == "active":
+            power_off(context, server)
+            server = context.account.client.servers.get(server.uuid)
+        bring(context, server, "started", {}, context.deadline())
+        return ""
+
+    def reset(self, context: ActionContext) -> str:
+        bring(context, self._needed(context), "reset", {}, context.deadline())
+        return ""
+
+    # --- parts
+
+    def _needed(self, context: ActionContext) -> Server:
+        where, server = context.located()
+        if server is None:
+            raise context.gone()
+        if where is not context:
+            raise ActionFailed(
+                "Give the VM back to the host where its server is, or recover it with --recreate: server "
+                f"{server.uuid} of VM {context.vm_id} is at another account ({where.settings.endpoint}) than that of "
+                f"host {context.host!r}, and cannot move. Its host is "
+                f"{server.properties.get(HOST_KEY, where.settings.host)!r}."
+            )
+        return take_over(context, server)
+
+    def _all_own(self, context: ActionContext) -> Tuple[ActionContext, List[Server]]:
+        """The VM's servers, with a context for the account where they are."""
+        if context.deploy_id:
+            context, server = context.located()
+            return context, [] if server is None else [server]
+        # A look shared with others may be older than what this VM's own deploy has just made.
+        return context, context.own_now()
+
+    def _restated(self, context: ActionContext, server: Server) -> Dict[str, Optional[str]]:
+        """What the template says now about a server that is off; nothing where it cannot be said.
+
+        New copies of IMAGE are made for it. Should the start fail then, they are there, and known to the server or to
+        the journal.
+        """
+        if context.vm is None:
+            return {}
+        stated, changes = unstated(server), {}
+        try:
+            defaults = context.factory.settings.template_defaults()
+            stated = restated(context.vm, context.host, context.settings, defaults, server)
+            changes = stated.server
+        except TemplateError as error:
+            if context.vm.eh:
+                self._log("W", context.vm_id, f"The server is started as it was, without the changes in EH: {error}")
+        disks = with_disks(context.vm, server, stated)
+        self._check_drives(context, disks)
+        changes = {**changes, **disks}
+        if not stated.images:
+            return changes
+        attempt = uuid.uuid4().hex
+        try:
+            devices = self._copies.make(context, stated.images, stated.drive, server.name, attempt)
+            context.account.client.servers.set(server.uuid, {**changes, **devices})
+            self._remember(lambda: self._journal.settle(attempt), context)
+        except (ElasticHostsError, ActionFailed, Cancelled):
+            self._remember(lambda: self._journal.leave(attempt, context.vm_id, context.host), context)
+            self._copies.drop(context, attempt)
+            raise
+        return {}
+
+    def _check_drives(self, context: ActionContext, disks: Mapping[str, Optional[str]]) -> None:
+        """Look at the drives of DISKs before anything is changed.
+
+        :raises ActionFailed: a drive is not in the account, or somebody else uses it
+        """
+        for device, uuid_ in sorted(disks.items()):
+            if not uuid_ or device == DISKS_KEY:
+                continue
+            try:
+                drive = context.account.client.drives.get(uuid_)
+            except MissingError:
+                raise ActionFailed(
+                    f"Detach the disk, or make its image anew: drive {uuid_} of a DISK of VM {context.vm_id} is not at "
+                    f"{context.settings.endpoint}. The server was left as it is."
+                ) from None
+            if drive.claimed and drive.properties.get("claim:type") != "shared":
+                raise ActionFailed(
+                    f"Detach the disk, or stop what uses its drive: drive {uuid_} of a DISK of VM {context.vm_id} is "
+                    f"in use by {' '.join(drive.claimed)}. The server was left as it is."
+                )
+
+
+def _of_disks(server: Server) -> FrozenSet[str]:
+    """Devices whose drives come from DISKs."""
+    return frozenset(server.properties.get(DISKS_KEY, "").split())
+
+
+def _of_eh(server: Server) -> FrozenSet[str]:
+    """Devices whose drives come from EH=[...]."""
+    return frozenset(key for name in (DRIVES_KEY, PRIVATE_KEY) for key in server.properties.get(name, "").split())
+
+
+def _marks(devices: Collection[str]) -> Dict[str, Optional[str]]:
+    return {DISKS_KEY: " ".join(sorted(devices)) or None}
+
+
+# --- steps that several actions take
+
+
+def bring(
+    context: ActionContext, server: Server, state: str, desired: Mapping[str, Optional[str]], deadline: Deadline
+) -> Optional[Server]:
+    return apply_server(context.account.client, plan_server(desired, state, server), server, deadline)
+
+
+def take_over(context: ActionContext, server: Server) -> Server:
+    """Mark the server of an imported VM as this VM's, if it is not marked yet.
+
+    ``onehost importvm`` sends no DEPLOY up to 6.10 (opennebula-drivers 4), so any action may be the first that the
+    driver hears of. ActionContext.check_owner has seen that nobody else's mark is on the server.
+    """
+    if context.vm is None or context.owns(server):
+        return server
+    return bring(context, server, "present", imported_marks(context, context.vm), context.deadline()) or server
+
+
+def imported_marks(context: ActionContext, vm: VirtualMachine) -> Mapping[str, Optional[str]]:
+    """What the server of an imported VM gets: the ownership keys, and that it outlives a stop."""
+    return {**ownership(vm, context.cloud, context.host), **KEEP}
+
+
+def power_off(context: ActionContext, server: Server) -> None:
+    """Press the ACPI power button and wait until the server is off, but still there.
+
+    :raises ActionFailed: the guest does not obey
+    """
+    deadline = context.deadline("SHUTDOWN_TIMEOUT")
+    try:
+        try:
+            bring(context, server, "shutdown", KEEP if server.status == "active" else {}, deadline)
+        except ElasticHostsError as error:
+            # A FAILURE would make the VM RUNNING again while its guest may be going off (opennebula-drivers 7.10).
+            if not error.maybe_done:
+                raise
+            wait_status(context.account.client, server.uuid, "stopped", deadline)
+    except WaitTimeout as error:
+        raise ActionFailed(
+            "Use the hard form of the action, or raise SHUTDOWN_TIMEOUT in vmm_ehrc: the guest of server "
+            f"{server.uuid} did not switch off within {deadline.seconds:g} s of the ACPI power button, the server is "
+            f"still {error.last}."
+        ) from error
+
+
+def destroy(context: ActionContext, server: Server, deadline: Deadline) -> None:
+    """Destroy the server, whatever it is doing.
+
+    What has been asked for may still come true after an answer that was lost, and a FAILURE would tell the core that
+    the server runs on: so before there is one, everything is tried again, in a time of its own (7.10).
+    """
+    context.check_owner(server)
+    try:
+        _destroy(context, server, deadline)
+    except ElasticHostsError:
+        _destroy(context, server, context.clean_up())
+
+
+def _destroy(context: ActionContext, server: Server, deadline: Deadline) -> None:
+    """One call where the cloud destroys running servers (elastichosts-api 2.2), else stop and destroy."""
+    client = context.account.client
+    plan = plan_server({}, "absent", server)
+    try:
+        apply_server(client, Plan(plan.steps[-1:]), server, deadline)
+    except (BusyError, FailedError):
+        if len(plan.steps) == 1:
+            raise
+        apply_server(client, plan, server, deadline)

@@ -1,0 +1,192 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Jobs in queues: one queue for each VM or host, a bounded number of jobs at work, one reply to each request."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable, Deque, Dict, Hashable, List
+
+from ..elastichosts.clock import Clock
+from .answers import internal_error
+from .driver_log import log_exception
+
+THREADS = 16
+WAITING = 240
+"""jobs that may wait at the same time, beside those that work"""
+
+
+class Cancelled(Exception):
+    """The core does not want this action any more (DRIVER_CANCEL)."""
+
+
+class PendingReply:
+    """The right to answer one request, once."""
+
+    def __init__(self, send: Callable[[bytes], None], line: Callable[[bool, str], bytes]) -> None:
+        self._send = send
+        self._line = line
+        self._lock = threading.Lock()
+        self.is_sent = False
+
+    def send(self, ok: bool, text: str = "") -> bool:
+        """Send the answer, if none was sent yet; false when one was."""
+        return self.send_line(self._line(ok, text))
+
+    def send_line(self, line: bytes) -> bool:
+        """Send a line of the caller's own as the answer, if none was sent yet; false when one was."""
+        with self._lock:
+            if self.is_sent:
+                return False
+            self.is_sent = True
+            self._send(line)
+            return True
+
+
+class Job:
+    """One request on its way through a lane."""
+
+    def __init__(self, reply: PendingReply, work: Callable[[Job], None]) -> None:
+        self.reply = reply
+        self.work = work
+        self.arrived = time.monotonic()
+        self.cancelled = threading.Event()
+        self.held = False
+        """whether the answer is somebody else's to give, later"""
+        self.after_abort = False
+        """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel (8.17)"""
+
+
+class JobQueue:
+    """A queue per key on a shared pool: jobs of one key run in context, one at a time; keys do not wait for each other.
+
+    :param threads: jobs that work at the same time; those that only wait do not count
+    """
+
+    def __init__(self, threads: int = THREADS) -> None:
+        self._most = threads + WAITING
+        self._pool = ThreadPoolExecutor(max_workers=self._most, thread_name_prefix="lane")
+        self._change = threading.Condition()
+        self._queues: Dict[Hashable, Deque[Job]] = {}
+        self._ready: Deque[Hashable] = deque()
+        self._places = threads
+        self._returning = 0
+        """jobs that have waited and want their place back; they come before new ones"""
+        self._under_way = 0
+        self._closing = False
+
+    def submit(self, key: Hashable, job: Job) -> None:
+        """Queue ``job`` behind those of the same key."""
+        with self._change:
+            if self._closing:
+                job.reply.send(False, STOPPING)
+                return
+            queue = self._queues.setdefault(key, deque())
+            queue.append(job)
+            if len(queue) == 1:
+                self._ready.append(key)
+                self._dispatch()
+
+    def cancel(self, key: Hashable) -> List[Job]:
+        """Tell the jobs of ``key``, running or queued, that they are not wanted any more."""
+        with self._change:
+            jobs = list(self._queues.get(key, ()))
+        for job in jobs:
+            job.cancelled.set()
+        return jobs
+
+    def clock(self, job: Job) -> Clock:
+        """A clock for the job's waits: sleeping gives the place away, and ends with Cancelled when the job is."""
+        return _Waiting(self, job)
+
+    def close(self, seconds: float) -> None:
+        """Take no more jobs, wait a moment for those that run, and answer what is left with FAILURE."""
+        with self._change:
+            self._closing = True
+            self._change.wait_for(lambda: self._under_way == 0, seconds)
+            left = [job for queue in self._queues.values() for job in queue]
+        for job in left:
+            job.reply.send(False, STOPPING)
+            job.cancelled.set()
+        self._pool.shutdown(wait=False)
+
+    def wait(self, job: Job, seconds: float) -> None:
+        """Let another job have the place for so long, or until this one is cancelled."""
+        with self._change:
+            self._places += 1
+            self._dispatch()
+        job.cancelled.wait(seconds)
+        with self._change:
+            self._returning += 1
+            self._change.wait_for(lambda: self._places > 0)
+            self._returning -= 1
+            self._places -= 1
+
+    def _dispatch(self) -> None:
+        """With the lock held: start what may start."""
+        while self._may_start():
+            self._pool.submit(self._run, self._started())
+        self._change.notify_all()
+
+    def _may_start(self) -> bool:
+        free = self._places > self._returning and self._under_way < self._most
+        return bool(self._ready) and free and not self._closing
+
+    def _started(self) -> Hashable:
+        self._places -= 1
+        self._under_way += 1
+        return self._ready.popleft()
+
+    def _run(self, key: Hashable) -> None:
+        """The next job of ``key``, and then whatever is ready: another thread would have to wake up first."""
+        with self._change:
+            queue = self._queues[key]
+        while True:
+            _work(queue[0])
+            with self._change:
+                self._places += 1
+                self._under_way -= 1
+                queue.popleft()
+                if queue:
+                    self._ready.append(key)
+                else:
+                    del self._queues[key]
+                if not self._may_start():
+                    self._change.notify_all()
+                    return
+                key = self._started()
+                queue = self._queues[key]
+
+
+def _work(job: Job) -> None:
+    """Whatever comes of the job, the lane goes on."""
+    try:
+        try:
+            job.work(job)
+        except BaseException as error:
+            log_exception(error)
+            job.reply.send(False, internal_error(error))
+        if not job.held:
+            job.reply.send(False, NO_ANSWER)
+    except BaseException as error:
+        log_exception(error)
+
+
+NO_ANSWER = "Report this as a fault, please: the driver has no answer to this request."
+STOPPING = "Repeat the action when the driver runs again: it is being stopped."
+
+
+class _Waiting(Clock):
+    def __init__(self, queue: JobQueue, job: Job) -> None:
+        self._queue = queue
+        self._job = job
+
+    def sleep(self, seconds: float) -> None:
+        self._queue.wait(self._job, seconds)
+        if self._job.cancelled.is_set():
+            raise Cancelled

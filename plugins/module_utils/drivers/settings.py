@@ -1,0 +1,339 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the administrator decided: environment, vmm_ehrc, im_ehrc, the host's own file, the template defaults.
+
+A later source wins: environment, then ``etc/im_eh/im_eh.conf`` (numbers only, in the template language), then
+``etc/vmm_eh/vmm_ehrc`` and ``etc/im_eh/im_ehrc``, then ``etc/vmm_eh/hosts/<HOST>rc`` for one OpenNebula host.
+Every file is read again when it has changed.
+
+============== ======== =====================================================================================
+EHURI                   endpoint of the API
+EHAUTH                  ``<user uuid>:<secret API key>``
+EHCA                    file or folder with the certificates to trust; empty: the system's
+EHCLOUD                 id of this OpenNebula cloud, the same on all its front-ends; marks what it owns
+TOTAL_MEMORY   2048     MB that the host offers
+TOTAL_CPU      2        cores that the host offers
+CPU_MHZ        2000     MHz that count as one core
+MAX_SERVERS             servers that the host may have; a DEPLOY that would make one more fails; unset: no limit
+SHUTDOWN_TIMEOUT 120    seconds a guest gets to obey the ACPI power button
+ACTION_TIMEOUT 300      seconds any other action gets
+IMAGE_TIMEOUT  3600     seconds the copies of a VM's IMAGE may take
+API_TIMEOUT    60       seconds the API gets for one answer
+LISTING_PERIOD 15       seconds between two listings of the account
+GRACE          300      seconds the API may be silent before the host is reported as failed
+============== ======== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import threading
+from typing import Callable, Dict, Generic, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from urllib.parse import urlsplit
+
+from ..opennebula.conf import ConfError, parse
+from ..opennebula.layout import Layout
+
+T = TypeVar("T")
+Values = Dict[str, str]
+Vectors = Tuple[Mapping[str, str], ...]
+
+
+class SettingsError(Exception):
+    """A setting is missing or makes no sense: one sentence that names it, the file, and what to do."""
+
+
+class NumberSetting(NamedTuple):
+    default: float
+    least: float
+    unit: str
+    example: str = ""
+    """a value to show, where the default is none"""
+
+
+NUMBERS: Mapping[str, NumberSetting] = {
+    "TOTAL_MEMORY": NumberSetting(2048, 1, "MB"),
+    "TOTAL_CPU": NumberSetting(2, 0.01, "cores"),
+    "CPU_MHZ": NumberSetting(2000, 1, "MHz"),
+    "MAX_SERVERS": NumberSetting(math.inf, 0, "servers", "10"),
+    "SHUTDOWN_TIMEOUT": NumberSetting(120, 0.1, "seconds"),
+    "ACTION_TIMEOUT": NumberSetting(300, 1, "seconds"),
+    "IMAGE_TIMEOUT": NumberSetting(3600, 1, "seconds"),
+    "API_TIMEOUT": NumberSetting(60, 0.1, "seconds"),
+    "LISTING_PERIOD": NumberSetting(15, 0.1, "seconds"),
+    "GRACE": NumberSetting(300, 0, "seconds"),
+}
+CLOUD_FORM = "<an id of this OpenNebula cloud, the same on all its front-ends>"
+TEXTS = ("EHURI", "EHAUTH", "EHCA", "EHCLOUD")
+
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_PIECE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\$`])*)"|\\(.)|([^\s'"\\$`;|&<>()]+)""")
+_ESCAPED = re.compile(r"""\\(["\\$`])""")
+_END = re.compile(r"\s*(?:;\s*)?(?:\s#.*)?")
+
+
+def parse_rc(text: str) -> Values:
+    """The plain assignments of a shell settings file.
+
+    ``NAME=VALUE``, quoted as the shell allows, with or without ``export``. A line that only a shell can work out
+    (``$OTHER``, a command, a construct) is left out here: the wrapper script exports its result into the
+    environment.
+    """
+    values: Values = {}
+    for line in text.splitlines():
+        found = _ASSIGNMENT.match(line)
+        value = _shell_word(found.group(2)) if found else None
+        if found and value is not None:
+            values[found.group(1)] = value
+    return values
+
+
+def parse_limits(text: str) -> Values:
+    """The numbers of im_eh.conf, which is written in the template language.
+
+    :raises ValueError: a syntax error, with its place, or a name that is none of NUMBERS
+    """
+    values: Values = {}
+    try:
+        for item in parse(text).items:
+            if item.is_vector or item.name.upper() not in NUMBERS:
+                raise ValueError(f"{item.name} is none of {', '.join(NUMBERS)}: take it out, or correct its name.")
+            values.setdefault(item.name.upper(), item.value or "")
+    except ConfError as error:
+        raise ValueError(f"{error} Correct it, for instance TOTAL_MEMORY=2048.") from None
+    return values
+
+
+def _shell_word(text: str) -> Optional[str]:
+    """The word that ``text`` begins with, unquoted; None when a shell would have to work it out."""
+    pieces: List[str] = []
+    position = 0
+    while position < len(text):
+        found = _PIECE.match(text, position)
+        if not found:
+            break
+        single, double, escaped, bare = found.groups()
+        if bare is not None and bare.startswith("#") and not pieces:
+            break
+        pieces.append(_ESCAPED.sub(r"\1", double) if double is not None else single or escaped or bare or "")
+        position = found.end()
+    rest = text[position:]
+    return "".join(pieces) if _END.fullmatch(" " + rest if rest.startswith("#") else rest) else None
+
+
+class WatchedFile(Generic[T]):
+    """A file's parsed content, read again whenever the file is another one than before."""
+
+    def __init__(self, path: str, parse: Callable[[str], T], missing: T) -> None:
+        self.path = path
+        self._parse = parse
+        self._missing = missing
+        self._seen: Optional[Tuple[int, int, int, int]] = None
+        self._value = missing
+        self._problem: Optional[SettingsError] = None
+        self.mode = 0
+
+    def value(self) -> T:
+        """:raises SettingsError: the file is there and cannot be read or understood"""
+        try:
+            status = os.stat(self.path)  # noqa: PTH116
+        except OSError:
+            self._seen, self._value, self._problem, self.mode = None, self._missing, None, 0
+            return self._value
+        seen = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+        if seen != self._seen:
+            self._load()
+            self._seen, self.mode = seen, status.st_mode & 0o777
+        if self._problem:
+            raise self._problem
+        return self._value
+
+    def _load(self) -> None:
+        self._problem = None
+        try:
+            with open(self.path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
+                self._value = self._parse(file.read())
+        except OSError as error:
+            self._problem = SettingsError(
+                f"Make the settings readable for the user that runs OpenNebula: {self.path} cannot be read "
+                f"({error.strerror})."
+            )
+        except ValueError as error:
+            self._problem = SettingsError(f"Correct a settings file: {self.path} cannot be understood: {error}")
+
+
+class HostSettings:
+    """The settings of one OpenNebula host. A bad value hurts only who asks for it."""
+
+    def __init__(self, host: str, values: Mapping[str, str], sources: Mapping[str, str], main: str) -> None:
+        self.host = host
+        self._values = values
+        self._sources = sources
+        self._main = main
+
+    def __repr__(self) -> str:
+        return f"HostSettings({self.host!r}, endpoint={self._values.get('EHURI', '')!r})"
+
+    def optional(self, name: str) -> str:
+        return self._values.get(name, "")
+
+    def text(self, name: str, form: str) -> str:
+        """:raises SettingsError: nothing is set; the sentence shows the form to write"""
+        value = self.optional(name)
+        if not value:
+            raise SettingsError(
+                f"Set {name} in vmm_ehrc: it is not set for host {self.host!r}; write {name}={form} into {self._main}."
+            )
+        return value
+
+    def number(self, name: str) -> float:
+        """:raises SettingsError: what is set is not a number, or too small"""
+        rule = NUMBERS[name]
+        raw = self._values.get(name, "")
+        if not raw:
+            return rule.default
+        try:
+            value = float(raw)
+        except ValueError:
+            value = float("nan")
+        if not rule.least <= value < 1e12:
+            raise SettingsError(
+                f"Correct {name} in the settings: {raw!r} in {self.source(name)} is not a number of {rule.unit} from "
+                f"{rule.least:g} up; write for instance {name}={rule.example or f'{rule.default:g}'}."
+            )
+        return value
+
+    def source(self, name: str) -> str:
+        """Where the setting ``name`` comes from: the path of a file, or words."""
+        return self._sources.get(name, "the environment")
+
+    @property
+    def endpoint(self) -> str:
+        return self.text("EHURI", "https://eh.example.org")
+
+    @property
+    def zone(self) -> str:
+        """Name of the endpoint's machine, by which people know the zone; empty where EHURI is not set."""
+        return urlsplit(self.optional("EHURI")).hostname or ""
+
+    @property
+    def auth(self) -> str:
+        return self.text("EHAUTH", "<user uuid>:<secret API key>")
+
+    @property
+    def cloud(self) -> str:
+        return self.text("EHCLOUD", CLOUD_FORM)
+
+    def need_cloud(self) -> None:
+        """:raises SettingsError: EHCLOUD is missing: without it nobody knows what is the cloud's own"""
+        self.text("EHCLOUD", CLOUD_FORM)
+
+    @property
+    def ca_path(self) -> str:
+        return self.optional("EHCA")
+
+    @property
+    def total_memory(self) -> int:
+        """MB"""
+        return int(self.number("TOTAL_MEMORY"))
+
+    @property
+    def total_cpu(self) -> float:
+        """cores"""
+        return self.number("TOTAL_CPU")
+
+    @property
+    def cpu_mhz(self) -> int:
+        """MHz of one core"""
+        return int(self.number("CPU_MHZ"))
+
+
+class Settings:
+    """All settings of this front-end.
+
+    :param layout: where the files are
+    :param environment: the process environment; the wrapper script has put into it what only a shell can work out
+    :param defaults: parses vmm_eh.conf into the EH vectors that fill in where a VM's own is silent
+    """
+
+    def __init__(self, layout: Layout, environment: Mapping[str, str], defaults: Callable[[str], Vectors]) -> None:
+        self._hosts = f"{layout.etc}/vmm_eh/hosts"
+        self._main = f"{layout.etc}/vmm_eh/vmm_ehrc"
+        self._rc: List[WatchedFile[Values]] = [WatchedFile(f"{layout.etc}/im_eh/im_eh.conf", parse_limits, {})]
+        self._rc += [WatchedFile(path, parse_rc, {}) for path in (self._main, f"{layout.etc}/im_eh/im_ehrc")]
+        self._own: Dict[str, WatchedFile[Values]] = {}
+        self._made: Dict[str, Tuple[Tuple[Values, ...], HostSettings]] = {}
+        """by host: what the files held, and what came of it"""
+        self._defaults: WatchedFile[Vectors] = WatchedFile(f"{layout.etc}/vmm_eh/vmm_eh.conf", defaults, ())
+        self._lock = threading.Lock()
+        # What the wrapper exported from a plain line must not outlive that line's removal from the file.
+        plain = {name for watched in self._rc for name in self._readable(watched)}
+        known = (*TEXTS, *NUMBERS)
+        self._environment = {name: environment[name] for name in known if environment.get(name) and name not in plain}
+
+    @staticmethod
+    def _readable(watched: WatchedFile[Values]) -> Values:
+        try:
+            return watched.value()
+        except SettingsError:
+            return {}
+
+    def host(self, name: str) -> HostSettings:
+        """The settings that hold for the OpenNebula host ``name`` now.
+
+        :raises SettingsError: a file cannot be read
+        """
+        with self._lock:
+            files = (*self._rc, *self._own_file(name))
+            found = tuple(watched.value() for watched in files)
+            made = self._made.get(name)
+            if made is None or any(new is not old for new, old in zip(found, made[0])):
+                made = self._made[name] = found, self._merged(name, zip(files, found))
+            return made[1]
+
+    def _merged(self, name: str, found: Iterable[Tuple[WatchedFile[Values], Values]]) -> HostSettings:
+        values: Values = dict(self._environment)
+        sources: Values = {}
+        for watched, given in found:
+            values.update(given)
+            sources.update(dict.fromkeys(given, watched.path))
+        return HostSettings(name, values, sources, self._main)
+
+    def all_hosts(self) -> List[HostSettings]:
+        """The common settings, and those of each OpenNebula host with a file of its own that can be read."""
+        try:
+            names = [name[: -len("rc")] for name in sorted(os.listdir(self._hosts)) if name.endswith("rc")]  # noqa: PTH208
+        except OSError:
+            names = []
+        found: List[HostSettings] = []
+        for name in ("", *names):
+            with contextlib.suppress(SettingsError):
+                found.append(self.host(name))
+        return found
+
+    def template_defaults(self) -> Vectors:
+        """The EH vectors of vmm_eh.conf, upper-case names.
+
+        :raises SettingsError: the file has a syntax error
+        """
+        with self._lock:
+            return self._defaults.value()
+
+    def exposed_files(self) -> List[str]:
+        """Files with EHAUTH in them that every user of this machine can read."""
+        with self._lock:
+            return [
+                w.path for w in (*self._rc, *self._own.values()) if w.mode & 0o004 and "EHAUTH" in self._readable(w)
+            ]
+
+    def _own_file(self, host: str) -> List[WatchedFile[Values]]:
+        if not host or "/" in host or "\0" in host or host.startswith("."):
+            return []
+        if host not in self._own:
+            self._own[host] = WatchedFile(f"{self._hosts}/{host}rc", parse_rc, {})
+        return [self._own[host]]

@@ -1,0 +1,366 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks now and then for what no request of the core tells the VM driver (opennebula-drivers 4, 10).
+
+* Servers and drives whose VM has ended, or runs on a host of another driver, are destroyed. ``leftovers`` decides.
+* Servers that ``onehost importvm`` has taken over without a DEPLOY (4.14 to 6.10) get their VM's ownership keys.
+
+Both ask the core by XML-RPC, in a thread of their own; what is changed is changed by a job in the VM's lane, which
+looks again first. Without a session for the core nothing is asked, of the core or of the cloud.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Callable, Collection, Dict, Iterable, List, Mapping, Optional, Protocol, Set, Tuple, Union
+
+from ..elastichosts.clock import Clock
+from ..elastichosts.drives import Drive
+from ..elastichosts.errors import ElasticHostsError
+from ..elastichosts.servers import Server, number
+from ..opennebula.action_table import Purpose
+from ..opennebula.driver_requests import VmmRequest
+from ..opennebula.vm import ACTIVE, VirtualMachine
+from .accounts import CloudAccount, CloudAccounts
+from .action_context import KNOWN_ERRORS, ActionContext, ContextFactory
+from .actions import Actions, take_over
+from .core_api import CoreHost, CoreRefused, CoreSilent
+from .core_version import IMPORTABLE, Version
+from .driver_log import log, log_exception
+from .job_queue import Job, JobQueue, PendingReply
+from .journal import Journal
+from .leftovers import RUNNING, Evidence, OwnedObject, Reason, Sighting, by_vm, evidence, is_elsewhere, leftovers
+from .listing_cache import ListingLate, Snapshot
+from .processes import is_alive
+from .settings import NUMBERS, HostSettings, Settings, SettingsError
+from .translate import CLOUD_KEY, HOST_KEY, SEQ_KEY, VM_KEY, owner
+
+PERIOD = 4
+"""listing periods between two looks: a minute by default"""
+ACTIVE_PERIOD = 10
+"""looks after which the core is asked again about a VM whose server runs, and the drives are listed again"""
+GRACE: Mapping[Reason, int] = {Reason.ENDED: 1, Reason.MOVED: 4}
+"""listing periods between the first and the last sighting"""
+HIGH_AVAILABILITY: Version = (5, 4)
+"""From this release on, a front-end that is cut off from its leader may believe for long what was so: that a VM has
+moved is then no reason to destroy anything, while no VM comes back from its end."""
+AT_MOST = 100
+"""VMs that the core is asked about in one look; the others come next"""
+LISTING_WAIT = 60.0
+IMPORT_SENDS_DEPLOY: Version = (7, 0)
+ON = (RUNNING, 16)
+"""LCM_STATEs RUNNING and UNKNOWN of an ACTIVE VM"""
+OFF = (4, 5, 8, 9)
+"""VM states STOPPED, SUSPENDED, POWEROFF, UNDEPLOYED"""
+NOTICES: Mapping[Reason, str] = {
+    Reason.MOVED: "VM {vm} runs on host {host}, which has another VM driver, and has left {things} at ElasticHosts. ",
+    Reason.UNCLEAR: "{things} at ElasticHosts has the keys of VM {vm}, which has ended or runs on host {host}, but "
+    "OpenNebula's record of this VM names another server. ",
+}
+"""what an administrator may want to prevent, or has to look at"""
+LATE = "{endpoint} did not list what it has in time: look whether it is up."
+WARNING = "It is destroyed if that is still so in {seconds:g} s."
+KEPT = "Nothing was done: destroy it when nothing of it is needed."
+KNOWN = (*KNOWN_ERRORS, ListingLate, CoreSilent)
+
+
+class CoreQueries(Protocol):
+    """What is asked of :class:`~.core_api.CoreApi`."""
+
+    def check(self) -> None:
+        """:raises CoreSilent: there is no session"""
+
+    def vm(self, vm_id: int) -> VirtualMachine: ...
+
+    def deploy_ids(self, first: int) -> List[Tuple[int, str]]: ...
+
+    def hosts(self) -> List[CoreHost]: ...
+
+
+@dataclass
+class SweptAccount:
+    """An swept that OpenNebula hosts use, and what was seen of it so far."""
+
+    settings: HostSettings
+    """of one of these hosts"""
+    account: CloudAccount
+    sightings: Dict[int, Sighting] = field(default_factory=dict)
+    asked: Dict[int, float] = field(default_factory=dict)
+    """when the core was last asked about a VM (monotonic seconds)"""
+    told: Set[Tuple[int, Evidence]] = field(default_factory=set)
+    """what the log has about VMs"""
+
+    @property
+    def cloud(self) -> str:
+        return self.settings.cloud
+
+
+class Sweep:
+    """The looks, and the jobs that come of them.
+
+    :param core: the core's XML-RPC interface
+    :param release: the core's release, as far as anything tells it
+    :param say: takes a level letter, a VM id (-1: for oned.log) and a sentence for the administrator
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        accounts: CloudAccounts,
+        journal: Journal,
+        queue: JobQueue,
+        actions: Actions,
+        clock: Clock,
+        core: CoreQueries,
+        release: Callable[[], Optional[Version]],
+        say: Callable[[str, int, str], None],
+    ) -> None:
+        self._settings = settings
+        self._accounts = accounts
+        self._journal = journal
+        self._queue = queue
+        self._actions = actions
+        self._clock = clock
+        self._core = core
+        self._release = release
+        self._say = say
+        self._contexts = ContextFactory(settings, accounts, clock)
+        self._swept: Dict[Tuple[str, str, str], SweptAccount] = {}
+        self._imports: Dict[str, int] = {}
+        """VM id by deploy id, of the VMs that the core has listed so far"""
+        self._first_new = 0
+        self._trouble = ""
+
+    def run(self, stopping: threading.Event) -> None:
+        """Look until the driver stops."""
+        while not stopping.wait(self._pause()):
+            self.look()
+
+    def _pause(self) -> float:
+        """What was seen once is looked at again as soon as it may be."""
+        try:
+            period = self._settings.host("").number("LISTING_PERIOD")
+        except SettingsError:
+            period = NUMBERS["LISTING_PERIOD"].default
+        waiting = self._destructive() if self._swept else []
+        seen = [sighting for swept in self._swept.values() for sighting in swept.sightings.values()]
+        return period if any(sighting.evidence.reason in waiting for sighting in seen) else PERIOD * period
+
+    def look(self) -> None:
+        """One look at every swept."""
+        try:
+            self._core.check()
+            all_swept = self._refreshed()
+        except KNOWN as error:
+            self._note(str(error))
+            return
+        troubles: List[str] = []
+        for swept in all_swept:
+            try:
+                self._look_at(swept)
+            except KNOWN as error:
+                troubles.append(
+                    str(error) or f"{swept.settings.endpoint} did not list what it has in time: look whether it is up."
+                )
+            except Exception as error:
+                log_exception(error)
+        self._note(" ".join(troubles))
+
+    def _note(self, trouble: str) -> None:
+        """Into the driver's own log, once until it changes."""
+        if trouble and trouble != self._trouble:
+            log(f"sweep: {trouble}")
+        self._trouble = trouble
+
+    def _refreshed(self) -> List[SweptAccount]:
+        """The all_swept by the settings as they are now, each once, with what was seen of them before."""
+        found: Dict[Tuple[str, str, str], SweptAccount] = {}
+        for settings in self._settings.all_hosts():
+            with contextlib.suppress(SettingsError, ElasticHostsError):
+                known = self._swept.get(_key(settings))
+                found.setdefault(
+                    _key(settings),
+                    SweptAccount(settings, self._accounts.of(settings))
+                    if known is None
+                    else replace(known, settings=settings, account=self._accounts.of(settings)),
+                )
+        self._swept = found
+        return list(found.values())
+
+    def _look_at(self, swept: SweptAccount) -> None:
+        now = self._clock.monotonic()
+        period = swept.settings.number("LISTING_PERIOD")
+        servers = swept.account.servers.since(now - period, LISTING_WAIT)
+        drives = swept.account.drives.since(now - ACTIVE_PERIOD * PERIOD * period, LISTING_WAIT)
+        things = [_thing(server, servers.begun) for server in servers.things]
+        things += [_thing(drive, drives.begun) for drive in _unnamed(drives.things, servers.things)]
+        own = by_vm(things, swept.cloud)
+        swept.asked = {vm_id: when for vm_id, when in swept.asked.items() if vm_id in own}
+        answers = self._ask(swept, self._due(swept, own, self._undoubted(swept, servers), PERIOD * period))
+        moving = any(is_elsewhere(own[vm_id], vm) for vm_id, vm in answers.items())
+        drivers = self._vm_drivers() if moving else {}
+        grace = {reason: GRACE[reason] * period for reason in self._destructive()}
+        findings = leftovers(
+            things,
+            swept.cloud,
+            answers,
+            self._acted(),
+            swept.sightings,
+            self._clock.monotonic(),
+            grace=grace,
+            drivers=drivers,
+        )
+        swept.sightings = findings.sightings
+        self._tell(swept, grace)
+        for vm_id, seen in findings.due.items():
+            self._submit(vm_id, partial(self._destroy, swept, vm_id, own[vm_id][0].host, seen))
+        self._look_for_imports(swept, servers)
+
+    # --- asking
+
+    def _due(self, swept: SweptAccount, own: Collection[int], undoubted: Set[int], period: float) -> List[int]:
+        """The VMs to ask about now: those that wait longest, measured by how often each is to be asked about."""
+        now, destructive = self._clock.monotonic(), self._destructive()
+
+        def waiting(vm_id: int) -> float:
+            sighting = swept.sightings.get(vm_id)
+            if vm_id not in swept.asked or (sighting is not None and sighting.evidence.reason in destructive):
+                return math.inf
+            return (now - swept.asked[vm_id]) / (period * (ACTIVE_PERIOD if vm_id in undoubted else 1))
+
+        due = {vm_id: waiting(vm_id) for vm_id in own}
+        ordered = sorted(due, key=lambda vm_id: (-due[vm_id], vm_id in undoubted))
+        return [vm_id for vm_id in ordered if due[vm_id] >= 1][:AT_MOST]
+
+    def _undoubted(self, swept: SweptAccount, listing: Snapshot[Server]) -> Set[int]:
+        """VMs whose servers run, as one expects."""
+        doubtful = {doubt.vm for doubt in self._journal.doubts()}
+        own = listing.of(swept.cloud).items()
+        return {vm_id for vm_id, found in own if all(one.status == "active" for one in found)} - doubtful
+
+    def _ask(self, swept: SweptAccount, vm_ids: Collection[int]) -> Dict[int, VirtualMachine]:
+        """The answers for those VMs that the core tells of.
+
+        :raises CoreSilent: the core cannot be asked
+        """
+        answers: Dict[int, VirtualMachine] = {}
+        for vm_id in vm_ids:
+            swept.asked[vm_id] = self._clock.monotonic()
+            try:
+                answers[vm_id] = self._core.vm(vm_id)
+            except CoreRefused as refusal:
+                log(f"sweep: {refusal} What has the keys of VM {vm_id} is left as it is.")
+        return answers
+
+    def _vm_drivers(self) -> Dict[str, str]:
+        """Name of the VM driver of each host, by the host's name."""
+        return {host.name: host.vm_driver for host in self._core.hosts()}
+
+    def _acted(self) -> Dict[int, float]:
+        """When the last action of each VM ended (monotonic seconds); infinity while a driver that lives is at it."""
+        return {
+            vm_id: record.ended if record.ended is not None else math.inf if is_alive(record.process) else record.begun
+            for vm_id, record in self._journal.last_actions().items()
+        }
+
+    def _destructive(self) -> List[Reason]:
+        """What is a reason to destroy something under this release."""
+        release = self._release()
+        return [Reason.ENDED, Reason.MOVED] if release and release < HIGH_AVAILABILITY else [Reason.ENDED]
+
+    def _tell(self, swept: SweptAccount, grace: Mapping[Reason, float]) -> None:
+        for vm_id, (seen, _first, _times) in swept.sightings.items():
+            if seen.reason in NOTICES and (vm_id, seen) not in swept.told:
+                swept.told.add((vm_id, seen))
+                notice = NOTICES[seen.reason] + (WARNING if seen.reason in grace else KEPT)
+                things, seconds = " ".join(sorted(seen.things)), grace.get(seen.reason)
+                self._say("W", -1, notice.format(vm=vm_id, host=seen.host, things=things, seconds=seconds))
+
+    # --- imported servers
+
+    def _look_for_imports(self, swept: SweptAccount, listing: Snapshot[Server]) -> None:
+        """Only VMs that are new since the last look are asked for, and only while there are servers of nobody."""
+        wild = {one.uuid for one in listing.things if not {CLOUD_KEY, VM_KEY} & one.properties.keys()}
+        release = self._release()
+        if not wild or (release is not None and not IMPORTABLE <= release < IMPORT_SENDS_DEPLOY):
+            return
+        for vm_id, deploy_id in self._core.deploy_ids(self._first_new):
+            self._first_new = max(self._first_new, vm_id + 1)
+            if deploy_id:
+                self._imports[deploy_id] = vm_id
+        for uuid in wild & self._imports.keys():
+            self._submit(self._imports[uuid], partial(self._take_over, swept, uuid, self._imports[uuid]))
+
+    def _take_over(self, swept: SweptAccount, uuid: str, vm_id: int, job: Job) -> None:
+        vm = self._core.vm(vm_id)
+        is_there = vm.lcm_state in ON if vm.state == ACTIVE else vm.state in OFF
+        if not (vm.imported and vm.deploy_id == uuid and is_there):
+            return
+        context = self._context(swept, vm.history_host, vm, job)
+        if context.host != vm.history_host:
+            return  # its host has another swept
+        server = context.recorded()
+        if server is not None and not context.owns(server):
+            take_over(context, server)
+            self._say("I", vm_id, f"Server {uuid} was imported as this VM and is marked as its own now.")
+
+    # --- leftovers
+
+    def _destroy(self, swept: SweptAccount, vm_id: int, host: str, expected: Evidence, job: Job) -> None:
+        """Look again, now that no action of this VM runs here; destroy only if everything is as it was."""
+        vm = self._core.vm(vm_id)
+        drivers = self._vm_drivers() if expected.reason is Reason.MOVED else {}
+        # Found by keys, since the core's deploy id may be that of a server elsewhere.
+        context = self._context(swept, host, replace(vm, deploy_id=""), job)
+        now = self._clock.monotonic()
+        servers = context.own_now()
+        found = servers or _unnamed(context.own_drives(), context.servers(since=now))
+        things = [_thing(one, now) for one in found]
+        if self._acted().get(vm_id) == math.inf or not things or evidence(things, vm, drivers) != expected:
+            return
+        with self._journal.action(vm_id, "SWEEP", context.host):
+            self._actions.end(context, servers)
+        uuids, reason = " ".join(sorted(expected.things)), expected.reason.value
+        self._say("W", -1, f"What VM {vm_id} had left at ElasticHosts ({uuids}) was destroyed: {reason}.")
+
+    # --- jobs
+
+    def _submit(self, vm_id: int, work: Callable[[Job], None]) -> None:
+        """In the VM's lane: actions of the same VM come before or after."""
+
+        def safely(job: Job) -> None:
+            try:
+                work(job)
+            except KNOWN as error:
+                log(f"sweep: VM {vm_id}: {error}")
+
+        self._queue.submit(vm_id, Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), safely))
+
+    def _context(self, swept: SweptAccount, host: str, vm: VirtualMachine, job: Job) -> ActionContext:
+        """For ``host``, if it has this swept; else for another host that has it: hosts are removed and renamed."""
+        if _key(self._settings.host(host)) != _key(swept.settings):
+            host = swept.settings.host
+        return self._contexts.make(VmmRequest("CLEANUP", vm.id, "", host=host), Purpose.DESTROY, vm, job)
+
+
+def _key(settings: HostSettings) -> Tuple[str, str, str]:
+    return settings.endpoint, settings.auth, settings.cloud
+
+
+def _thing(thing: Union[Server, Drive], listed: float) -> OwnedObject:
+    marks = thing.properties
+    cloud = marks.get(CLOUD_KEY, "")
+    host, seq = marks.get(HOST_KEY, ""), number(marks.get(SEQ_KEY)) or 0
+    return OwnedObject(thing.uuid, cloud, owner(thing, cloud), host, seq, listed, is_server=isinstance(thing, Server))
+
+
+def _unnamed(drives: Iterable[Drive], servers: Iterable[Server]) -> List[Drive]:
+    """The drives that no server has, whoever's it is."""
+    named = {uuid for server in servers for uuid in server.drives.values()}
+    return [drive for drive in drives if drive.uuid not in named]

@@ -1,0 +1,395 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The VM driver: requests of the core in, one answer each out.
+
+What a request means is a purpose (opennebula.vm), what a purpose does is a method (verbs). This file is what lies
+between: settings, journal, cancellation, POLL, and the form of the answers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from functools import partial
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
+
+from ..elastichosts.clock import Clock
+from ..opennebula.action_table import Purpose, purpose
+from ..opennebula.driver_replies import INIT_REPLY, poll_data, vmm_log, vmm_reply
+from ..opennebula.driver_requests import VmmRequest, parse_vmm
+from ..opennebula.errors import MalformedLine
+from ..opennebula.layout import Layout, deployment_file, layout
+from ..opennebula.protocol_versions import VM_2_0, VM_6_0
+from ..opennebula.vm import VirtualMachine, from_deployment_file
+from .accounts import CloudAccounts
+from .action_context import KNOWN_ERRORS, ActionFailed, ContextFactory
+from .actions import Actions
+from .answers import internal_error, sentence
+from .core_api import CoreApi
+from .core_version import CoreVersion
+from .create_server import ServerCreation
+from .driver_log import log, log_exception
+from .image_drives import ImageDrives
+from .job_queue import Cancelled, Job, JobQueue, PendingReply
+from .journal import UNWRITTEN, ActionRecord, BegunAction, Journal, JournalError, UnresolvedAttempt
+from .listing_cache import ListingLate
+from .protocol_loop import LAST_MOMENTS, Arguments, ProtocolLoop, ReplyPipe, arguments
+from .settings import Settings
+from .sweep import CoreQueries, Sweep
+from .translate import Facts, poll_facts, template_defaults
+from .unsupported import refusal
+
+ENDS_BEFORE_HARD = (Purpose.TERMINATE, Purpose.SHUTDOWN, Purpose.SAVE, Purpose.STOP, Purpose.DESTROY)
+"""actions whose FAILURE would send the VM back to RUNNING while the core is about to send CANCEL"""
+HOLD = 10.0
+"""seconds that the answer to a cancelled action waits for the action that follows"""
+MEND_PERIOD = 30.0
+MEND_SOON = 1.0
+"""seconds until a doubt is looked after again, twice as many each time, up to MEND_PERIOD"""
+MEND_FOR = 3600.0
+"""seconds after a lost create call during which its server may still appear"""
+POLL_WAIT = 10.0
+LATE = "Look whether the endpoint is up: the cloud did not answer in time."
+
+
+class VmDriver:
+    """Takes lines, and sees to it that each gets its answer."""
+
+    def __init__(
+        self,
+        place: Layout,
+        settings: Settings,
+        journal: Journal,
+        accounts: CloudAccounts,
+        send: Callable[[bytes], None],
+        options: Arguments,
+        clock: Clock,
+        queue: Optional[JobQueue] = None,
+        core: Optional[CoreQueries] = None,
+    ) -> None:
+        self._place = place
+        self._settings = settings
+        self._journal = journal
+        self._accounts = accounts
+        self._send = send
+        self._clock = clock
+        self._contexts = ContextFactory(settings, accounts, clock)
+        self._queue = queue or JobQueue(options.threads)
+        self._actions = Actions(journal, self._log)
+        self._creation = ServerCreation(journal, ImageDrives(journal, self._log), self._log)
+        self._protocol = ""
+        self._held: Dict[int, List[PendingReply]] = {}
+        self._held_lock = threading.Lock()
+        self._stopping = threading.Event()
+        release = CoreVersion(place, options.one_version, options.protocol)
+        self._sweep = Sweep(
+            settings,
+            accounts,
+            journal,
+            self._queue,
+            self._actions,
+            clock,
+            core or CoreApi(os.environ),
+            release,
+            self._log,
+        )
+        self._aborted: Set[int] = set()
+        """VMs whose last line was DRIVER_CANCEL"""
+        self._direct: Mapping[Purpose, Callable[[VmmRequest, PendingReply], None]] = {
+            Purpose.REFUSE: self._refuse,
+            Purpose.ACCEPT: lambda _request, reply: _done(reply),
+            Purpose.IGNORE: lambda _request, _reply: None,
+            Purpose.ABORT: self._abort,
+        }
+
+    # --- lines
+
+    def accept(self, line: bytes) -> None:
+        """Take one line of the core; returns at once."""
+        try:
+            request = parse_vmm(line)
+        except MalformedLine as error:
+            self._malformed(error)
+            return
+        if request.action == "INIT":
+            self._send(INIT_REPLY)
+            return
+        if request.action != "DRIVER_CANCEL":
+            self._learn(request.protocol)
+        meaning = purpose(request.action, request.protocol, request.vm.lcm_state if request.vm else None)
+        reply = PendingReply(self._send, partial(_reply, request))
+        if meaning in self._direct:
+            self._direct[meaning](request, reply)
+        elif meaning is Purpose.POLL:
+            # All polls of a host take one place, however many there are.
+            self._queue.submit(("poll", request.host), Job(reply, partial(self._poll, request)))
+        else:
+            job = Job(reply, partial(self._run, request, meaning))
+            job.after_abort = request.id in self._aborted
+            self._aborted.discard(request.id)
+            self._queue.submit(request.id, job)
+
+    def close(self) -> None:
+        """The core is gone."""
+        self._stopping.set()
+        self._queue.close(LAST_MOMENTS)
+        with self._held_lock:
+            held = [reply for replies in self._held.values() for reply in replies]
+        for reply in held:
+            reply.send(False, GIVEN_UP)
+        self._journal.close()
+
+    def _learn(self, protocol: str) -> None:
+        """The first request shows how the core speaks; from then on it may be told things, too."""
+        first = not self._protocol
+        self._protocol = protocol
+        if first:
+            for path in self._settings.exposed_files():
+                self._log("W", -1, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+
+    def _malformed(self, error: MalformedLine) -> None:
+        if error.id is not None and error.action and error.id >= 0:
+            self._send(vmm_reply(error.action, False, error.id, error.sentence))
+        else:
+            self._log("E", -1, error.sentence)
+
+    def _refuse(self, request: VmmRequest, reply: PendingReply) -> None:
+        reply.send(False, refusal(request.action))
+
+    def _abort(self, request: VmmRequest, _reply: PendingReply) -> None:
+        """DRIVER_CANCEL: what runs or waits for this VM is not wanted any more. It has no answer of its own."""
+        self._queue.cancel(request.id)
+        self._aborted.add(request.id)
+
+    def _log(self, level: str, vm_id: int, text: str) -> None:
+        """A LOG line; before the first request only into the driver's own log (opennebula-drivers 1.4)."""
+        log(f"{level} VM {vm_id}: {text}")
+        if self._protocol:
+            self._send(vmm_log(self._protocol, level, vm_id, text))
+
+    # --- actions
+
+    def _run(self, request: VmmRequest, meaning: Purpose, job: Job) -> None:
+        log(f"{request.action} VM {request.id} ({meaning.value}) on host {request.host!r}")
+        try:
+            text = self._carry_out(request, meaning, job)
+        except Cancelled:
+            self._fail(request, meaning, job, GIVEN_UP)
+        except KNOWN_ERRORS as error:
+            self._fail(request, meaning, job, sentence(error))
+        except Exception as error:
+            log_exception(error)
+            self._fail(request, meaning, job, internal_error(error))
+        else:
+            self._answer(request, job, True, text)
+
+    def _answer(self, request: VmmRequest, job: Job, ok: bool, text: str) -> None:
+        """The core does not wait for the disk: the end is written down once it has its answer.
+
+        Should the driver die in between, the next one finds an action under way that is over in the cloud, as after any
+        other death.
+        """
+        self._journal.is_over(request.id)
+        job.reply.send(ok, text)
+        log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
+        self._end(request.id)
+        if not ok and request.action == "REBOOT" and request.protocol == VM_6_0:
+            self._log("E", request.id, f"REBOOT failed: {text}")  # 6.0 and later drop the answer's text (2.3)
+        self._release(request.id)
+
+    def _carry_out(self, request: VmmRequest, meaning: Purpose, job: Job) -> str:
+        if job.cancelled.is_set():
+            raise Cancelled
+        vm = request.vm
+        if meaning is Purpose.CREATE:
+            vm = vm or self._described(request)
+        begun = self._begin(request, creates=meaning is Purpose.CREATE)
+        context = self._contexts.make(request, meaning, vm, job, begun=begun, clock=self._queue.clock(job))
+        if meaning is Purpose.CREATE:
+            self._actions.tell_undelivered(context)
+            return self._creation.create(context)
+        return self._actions.table[meaning](context)
+
+    def _described(self, request: VmmRequest) -> VirtualMachine:
+        """V1: the VM as the deployment file tells it."""
+        path = deployment_file(self._place.var, request.file)
+        try:
+            with open(path, "rb") as file:  # noqa: PTH123
+                content = file.read()
+        except OSError as error:
+            raise ActionFailed(
+                f"Check VM_DIR in oned.conf, and the rights of its folder: the deployment file {path} cannot be read "
+                f"({error.strerror})."
+            ) from None
+        return from_deployment_file(content, request.id)
+
+    def _begin(self, request: VmmRequest, *, creates: bool) -> BegunAction:
+        """Write it down.
+
+        Without a memory of what was begun, no server is made. An action on one that exists goes on without the
+        journal; only its news to the core may be late.
+        """
+        try:
+            attempt = uuid.uuid4().hex if creates else ""
+            return self._journal.begin(request.id, request.action, request.host, attempt=attempt)
+        except JournalError as error:
+            if creates:
+                raise
+            self._log("W", request.id, str(error))
+            return UNWRITTEN
+
+    def _end(self, vm_id: int) -> None:
+        try:
+            self._journal.end(vm_id)
+        except JournalError as error:
+            self._log("W", vm_id, str(error))
+
+    def _last(self, vm_id: int) -> Optional[ActionRecord]:
+        try:
+            return self._journal.last_action(vm_id)
+        except JournalError:
+            return None
+
+    # --- cancellation
+
+    def _fail(self, request: VmmRequest, meaning: Purpose, job: Job, text: str) -> None:
+        """FAILURE; that of an action which was cancelled comes after the answer to the action that takes its place.
+
+        For a shutdown the core expects the answer to CANCEL next; a FAILURE before it would send the VM back to
+        RUNNING, and CANCEL's SUCCESS would then be in a wrong state (opennebula-drivers 2.3, 9.3).
+        """
+        if meaning not in ENDS_BEFORE_HARD or not job.cancelled.is_set():
+            self._answer(request, job, False, text)
+            return
+        log(f"{request.action} VM {request.id}, cancelled: {text}")
+        self._end(request.id)
+        job.held = True
+        with self._held_lock:
+            self._held.setdefault(request.id, []).append(job.reply)
+        timer = threading.Timer(HOLD, self._release, [request.id])
+        timer.daemon = True
+        timer.start()
+
+    def _release(self, vm_id: int) -> None:
+        with self._held_lock:
+            held = self._held.pop(vm_id, [])
+        for reply in held:
+            reply.send(False, GIVEN_UP)
+
+    # --- POLL
+
+    def _poll(self, request: VmmRequest, job: Job) -> None:
+        """State and facts from the account's last listing; a listing older than the VM's last action says nothing."""
+        try:
+            facts = self._poll_facts(request)
+        except (*KNOWN_ERRORS, ListingLate) as error:
+            if request.protocol == VM_2_0:
+                job.reply.send(False, sentence(error) or LATE)
+                return
+            log(f"POLL VM {request.id}: {error}")
+            facts = {"STATE": "-"}
+        job.reply.send(True, poll_data(request.protocol, facts, monitoring=_plain(request)))
+
+    def _poll_facts(self, request: VmmRequest) -> Facts:
+        host = self._settings.host(request.host)
+        listing = self._accounts.of(host).servers
+        quick = listing.is_quick
+        snapshot = listing.since(self._clock.monotonic() - host.number("LISTING_PERIOD"), POLL_WAIT, own=quick)
+        record = self._last(request.id)
+        if record is not None and record.ended is not None and record.outdates(snapshot.begun):
+            snapshot = listing.since(record.ended, POLL_WAIT, own=quick)
+        if record is not None and record.outdates(snapshot.begun):
+            return {"STATE": "-"}
+        found = snapshot.of(host.cloud).get(request.id, [])
+        if len(found) == 1:
+            return poll_facts(found[0], host, plain=_plain(request))
+        return {"STATE": "-" if found or _listed_by_host(request) else "d"}
+
+    # --- what no request tells
+
+    def sweep(self) -> None:
+        """Look for what the core needs no more, and for imported servers; runs until the driver stops."""
+        self._sweep.run(self._stopping)
+
+    # --- doubts
+
+    def mend(self) -> None:
+        """Look after what was given up or left behind, and keep the journal small; runs until the driver stops."""
+        pause = MEND_SOON
+        while True:
+            left = self.mend_once()
+            pause = min(2 * pause, MEND_PERIOD) if left else MEND_SOON
+            if self._stopping.wait(pause if left else MEND_PERIOD):
+                return
+
+    def mend_once(self) -> int:
+        """Submit a look after everything that the journal has doubts about; how much that is."""
+        try:
+            for record in self._journal.take_over():
+                log(f"{record.verb} VM {record.vm} was under way when an earlier driver ended; the core may ask again.")
+            self._journal.prune()
+            doubts = self._journal.doubts()
+        except JournalError as error:
+            log(str(error))
+            return 0
+        for doubt in doubts:
+            nobody = PendingReply(lambda _line: None, lambda _ok, _text: b"")
+            self._queue.submit(doubt.vm, Job(nobody, partial(self._mend, doubt)))
+        return len(doubts)
+
+    def _mend(self, doubt: UnresolvedAttempt, job: Job) -> None:
+        try:
+            request = VmmRequest("CLEANUP", doubt.vm, self._protocol, host=doubt.host)
+            context = self._contexts.make(request, Purpose.DESTROY, None, job)
+            if self._creation.mend(context, doubt) or self._clock.now() - doubt.at > MEND_FOR:
+                self._journal.settle(doubt.attempt)
+        except KNOWN_ERRORS as error:
+            log(f"VM {doubt.vm}: a lost create call cannot be looked after yet: {error}")
+
+
+GIVEN_UP = "Repeat the action if it is still wanted: it was given up because OpenNebula cancelled it."
+
+
+def _reply(request: VmmRequest, ok: bool, text: str) -> bytes:
+    return vmm_reply(request.action, ok, request.id, request.reply_prefix + text)
+
+
+def _done(reply: PendingReply) -> None:
+    reply.send(True)
+
+
+def _plain(request: VmmRequest) -> bool:
+    """4.14 and later, as its documents show."""
+    return request.vm is not None and request.vm.monitoring
+
+
+def _listed_by_host(request: VmmRequest) -> bool:
+    """Whether the host's message tells the core which servers are missing: 4.0 and later, as its documents show.
+
+    Up to 3.8 nothing but POLL does: its ``d`` makes the VM UNKNOWN. Later ``d`` is not needed for that, and from 4.10
+    on it means POWEROFF, which a server that is gone is not (3.2, 3.3, 8.13).
+    """
+    return request.protocol != VM_2_0 and (request.vm is None or request.vm.user_template)
+
+
+def main(argv: Sequence[str], early: bytes = b"") -> int:
+    """Serve until the core ends the conversation. ``early``: what was read after INIT."""
+    clock = Clock()
+    place = layout(os.environ.get("ONE_LOCATION", ""))
+    outlet = ReplyPipe()
+    service = VmDriver(
+        place,
+        Settings(place, os.environ, template_defaults),
+        Journal(f"{place.var}/eh_journal.sqlite", clock),
+        CloudAccounts(clock),
+        outlet.send,
+        arguments(argv),
+        clock,
+    )
+    for work in (service.mend, service.sweep):
+        threading.Thread(target=work, name=work.__name__, daemon=True).start()
+    ProtocolLoop(service, 0, outlet).serve(early)
+    return 0

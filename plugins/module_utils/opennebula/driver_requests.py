@@ -1,0 +1,350 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A line from the core -> a request (opennebula-drivers 1.3, 1.7, 2, 3.4, 8, 9)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import re
+import zlib
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, Mapping, NoReturn, Optional, Tuple, Union
+from xml.etree.ElementTree import Element
+
+from .driver_replies import one_line
+from .errors import DocumentError, MalformedLine
+from .protocol_versions import IM_2_0, IM_4_0, IM_4_4, IM_5_12, VM_2_0, VM_3_2, VM_6_0, VMM
+from .vm import VirtualMachine, from_payload
+from .xml import MAX_DOCUMENT, parse_xml
+
+BARE = ("INIT", "FINALIZE")
+BLANKS = " \t\r\n\v\f"
+"""those of bytes; text has more of them, and FINALIZE with one of these behind it ends no conversation"""
+ID_FIRST: Mapping[str, str] = {"UPDATESG": "SECURITY_GROUP_ID", "UPDATENIC": "VIRTUAL_NETWORK_ID"}
+"""actions whose reply begins with an object id, also on FAILURE, and the payload field it stands in (2.3)"""
+
+_V1_ENDS: Mapping[str, Tuple[str, ...]] = {
+    "DEPLOY": ("file", "-"),
+    "SHUTDOWN": ("deploy_id", "-"),
+    "CANCEL": ("deploy_id", "-"),
+    "POLL": ("deploy_id", "-"),
+    "SAVE": ("deploy_id", "file"),
+    "RESTORE": ("deploy_id", "file"),
+    "CHECKPOINT": ("deploy_id", "file"),
+    "MIGRATE": ("deploy_id", "to"),
+}
+"""what follows the host in a V1 line, each one word; the host itself may be empty or contain blanks (2.1, 8.8)"""
+
+_ACTION = re.compile(r"[A-Z][A-Z0-9_]*\Z")
+_NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,9})\Z")  # one that is the same again as text: a host may be called 007
+_ID = re.compile(r"-?[0-9]{1,10}\Z")
+
+
+@dataclass(frozen=True)
+class VmmRequest:
+    """One request of the core to the VMM driver."""
+
+    action: str
+    id: int
+    """VM id; -1: none (INIT, FINALIZE)"""
+    protocol: str
+    """``V1``, ``V2``, ``V3``; empty for INIT and FINALIZE. DRIVER_CANCEL of V2 looks like V1's."""
+    host: str = ""
+    deploy_id: str = ""
+    file: str = ""
+    """V1: the deployment file as named *on the node*; SAVE and RESTORE: the checkpoint"""
+    vm: Optional[VirtualMachine] = None
+    fields: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """flat elements of VMM_DRIVER_ACTION_DATA by name; V1: empty, or ``MIGR_HOST``"""
+
+    @property
+    def reply_prefix(self) -> str:
+        """What the reply's text must begin with ("3 "), for the actions of :data:`ID_FIRST`."""
+        number = self.fields.get(ID_FIRST.get(self.action, ""), "")
+        return f"{number} " if number else ""
+
+
+@dataclass(frozen=True)
+class ImRequest:
+    """One request of the core to the IM driver."""
+
+    action: str
+    id: int
+    """host id; -1: none"""
+    protocol: str
+    """``I1`` to ``I4``; empty for INIT and FINALIZE"""
+    host: str = ""
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """I4: the monitor's configuration (numbers as int, sections as dict), and ``HOST``"""
+
+    @property
+    def periods(self) -> Dict[str, int]:
+        """I4: PROBES_PERIOD, seconds by message type; what is missing has the core's default (5.1)."""
+        given = self.document.get("PROBES_PERIOD")
+        sane = {k: v for k, v in given.items() if isinstance(v, int) and v > 0} if isinstance(given, dict) else {}
+        return {**_PERIODS, **sane}
+
+    @property
+    def interval(self) -> int:
+        """I4: MONITORING_INTERVAL_HOST, seconds: START_MONITOR comes again when nothing was heard for so long."""
+        given = self.document.get("MONITORING_INTERVAL_HOST")
+        return given if isinstance(given, int) and given > 0 else 180
+
+
+_PERIODS: Mapping[str, int] = {
+    "BEACON_HOST": 30,
+    "SYSTEM_HOST": 600,
+    "MONITOR_HOST": 120,
+    "STATE_VM": 5,
+    "MONITOR_VM": 30,
+    "SYNC_STATE_VM": 180,
+}
+
+
+def parse_vmm(line: bytes) -> VmmRequest:
+    """A line to the VMM driver, with or without its newline; the protocol is seen from the line itself (1.7).
+
+    :raises MalformedLine: when it cannot be understood
+    """
+    text = _clean(line)
+    if text.strip(BLANKS) in BARE:
+        return VmmRequest(text.strip(BLANKS), -1, "")
+    action, number, rest, gap = _head(text)
+    modern = gap == VMM[VM_6_0].gap.decode()
+    if action == "DRIVER_CANCEL":
+        return VmmRequest(action, number, VM_6_0 if modern else VM_2_0)
+    words = rest.split()
+    # A payload is one word; V1 has blanks there even when host and deploy id are empty.
+    if modern or " " not in rest.rstrip(" "):
+        protocol = VM_6_0 if modern else VM_3_2
+        if len(words) != 1:
+            _refuse(f"it has {len(words)} words after the id where one base64 payload belongs", action, number)
+        return _from_payload(protocol, action, number, words[0])
+    return _from_fields(action, number, rest)
+
+
+def parse_im(line: bytes, protocol: Callable[[], str] = str) -> ImRequest:
+    """A line to the IM driver.
+
+    :param protocol: asked when the line alone does not tell I1 from I2 (1.7)
+    :raises MalformedLine: when it cannot be understood, or the protocol is asked for and not known
+    """
+    text = _clean(line)
+    if text.strip(BLANKS) in BARE:
+        return ImRequest(text.strip(BLANKS), -1, "")
+    action = text.split(" ", 1)[0]
+    if action in ("START_MONITOR", "STOP_MONITOR"):
+        return _im_document(text)
+    action, number, rest, _gap = _head(text)
+    if action == "STOPMONITOR":
+        return ImRequest(action, number, IM_4_4, rest.strip())
+    words = rest.split(" ")
+    if action != "MONITOR" or len(words) < 2 or words[-1] not in ("0", "1"):
+        _refuse("it is not 'MONITOR id host [datastores] 0|1'", action, number)
+    # A host name has no slash in front; the folder of the datastores is absolute.
+    if len(words) > 2 and words[-2].startswith("/"):
+        return ImRequest(action, number, IM_4_4, " ".join(words[:-2]))
+    known = protocol()
+    if known not in (IM_2_0, IM_4_0):
+        _refuse(
+            "it is that of OpenNebula 2.0 to 4.2, and nothing tells which of them this is; add --one-version X.Y to "
+            "the ARGUMENTS of the IM_MAD section in oned.conf",
+            action,
+            number,
+        )
+    return ImRequest(action, number, known, " ".join(words[:-1]))
+
+
+def _refuse(why: str, action: str = "", number: Optional[int] = None) -> NoReturn:
+    what = f"a {action} line" if action else "a line"
+    whose = "" if number is None else f" for id {number}"
+    raise MalformedLine(
+        f"Repeat the action, and check that the driver knows this release of OpenNebula: {what} from OpenNebula{whose} "
+        f"cannot be understood, {why}. Nothing was done.",
+        action,
+        number,
+    )
+
+
+def _clean(line: bytes) -> str:
+    text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    if "\0" in text or "\n" in text:
+        action, number = _glimpse(text)
+        _refuse("it contains a NUL byte or a newline", action, number)
+    if not text.strip():
+        _refuse("it is empty")
+    return text
+
+
+def _glimpse(text: str) -> Tuple[str, Optional[int]]:
+    """Action and id of a broken line, as far as they are surely whole: a word that a blank ends."""
+    words = re.split(r" +", text)
+    action = words[0] if len(words) > 1 and _ACTION.match(words[0]) else ""
+    whole = len(words) > 2 and _ID.match(words[1])
+    return action, int(words[1]) if action and whole else None
+
+
+def _head(text: str) -> Tuple[str, int, str, str]:
+    """Action, id, the rest as it stands, and the gap between action and id."""
+    found = re.match(r"(\S+)( +)(\S+)(?: (.*))?\Z", text, re.DOTALL)
+    if not found:
+        _refuse("it ends before the id", text.strip() if _ACTION.match(text.strip()) else "")
+    action, gap, number, rest = found.groups()
+    if not _ACTION.match(action):
+        _refuse(f"{_shown(action)} is no action")
+    if not _ID.match(number) or int(number) < 0:
+        _refuse(f"{_shown(number)} is no id", action)
+    return action, int(number), rest or "", gap
+
+
+def _shown(word: str) -> str:
+    return repr(one_line(word)[:40])
+
+
+def _from_fields(action: str, number: int, rest: str) -> VmmRequest:
+    """V1: single blanks separate, from both ends, because the host may be empty or contain blanks (8.8)."""
+    ends = _V1_ENDS.get(action)
+    words = rest.split(" ")
+    if ends is None:
+        return VmmRequest(action, number, VM_2_0)
+    if ends == ("deploy_id", "-") and len(words) == 2 and words[1] == "-":
+        words.insert(1, "")  # an empty deploy id without its second blank (2.1)
+    if len(words) < 3:
+        _refuse(f"it has {len(words)} words after the id where 3 belong", action, number)
+    last = dict(zip(ends, words[-2:]))
+    if last.get("-", "-") != "-" or not words[-1]:
+        _refuse("its last word is missing", action, number)
+    if "file" in last and not last["file"].startswith("/"):
+        _refuse(f"{_shown(last['file'])} is no absolute path", action, number)
+    return VmmRequest(
+        action,
+        number,
+        VM_2_0,
+        host=" ".join(words[:-2]),
+        deploy_id=last.get("deploy_id", ""),
+        file=last.get("file", ""),
+        fields={"MIGR_HOST": last["to"]} if "to" in last else {},
+    )
+
+
+_FLAT = (
+    "HOST", "MIGR_HOST", "NET_DRV", "MIGR_NET_DRV", "DEPLOY_ID", "LOCAL_DEPLOYMENT_FILE", "REMOTE_DEPLOYMENT_FILE",
+    "CHECKPOINT_FILE", "DISK_TARGET_PATH",
+)  # fmt: skip
+"""elements of a payload that the core writes without escaping what is in them (2.4)"""
+_RAW = re.compile(rf"<({'|'.join(_FLAT)})>(.*?)</\1>", re.DOTALL)
+_VANISHING = (b"<!-", b"<?")
+"""what begins a comment or an instruction, of which a parser tells nothing"""
+_BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)")
+
+
+def _mend(found: re.Match[str]) -> str:
+    name, text = found.groups()
+    if text.startswith("<![CDATA["):
+        return found.group(0)
+    return f"<{name}>{_BARE_AMPERSAND.sub('&amp;', text).replace('<', '&lt;')}</{name}>"
+
+
+def _document(payload: bytes) -> Element:
+    """The payload's root. Nearly all are XML as they stand; one is mended whose host is called R&D, or C<B>.
+
+    :raises DocumentError: it is neither
+    :raises UnicodeDecodeError: it is not UTF-8
+    """
+    if not any(mark in payload for mark in _VANISHING):
+        with contextlib.suppress(DocumentError):
+            root = parse_xml(payload)
+            if not any(len(child) for child in root if child.tag in _FLAT):
+                return root
+    return parse_xml(_mended(payload.decode("utf-8")))
+
+
+def _mended(document: str) -> str:
+    """The payload with its flat elements escaped."""
+    head, vm, tail = document.partition("<VM>")
+    return _RAW.sub(_mend, head) + vm + tail
+
+
+def _from_payload(protocol: str, action: str, number: int, payload: str) -> VmmRequest:
+    try:
+        root = _document(_decode(payload))
+        if root.tag != "VMM_DRIVER_ACTION_DATA":
+            raise DocumentError(f"its root element is <{root.tag}>, not <VMM_DRIVER_ACTION_DATA>")
+        element = root.find("VM")
+        vm = None if element is None else from_payload(element)
+        if vm is not None and vm.id != number:
+            raise DocumentError(f"it describes VM {vm.id}")
+    except UnicodeDecodeError:
+        _refuse("its payload is not UTF-8", action, number)
+    except DocumentError as error:
+        _refuse(f"its payload is damaged, {error.sentence}", action, number)
+    fields = {child.tag: (child.text or "") for child in root if child.tag not in ("VM", "DATASTORE")}
+    return VmmRequest(
+        action,
+        number,
+        protocol,
+        host=fields.get("HOST", ""),
+        deploy_id=fields.get("DEPLOY_ID", "").strip(),
+        file=fields.get("CHECKPOINT_FILE", ""),
+        vm=vm,
+        fields=fields,
+    )
+
+
+def _decode(payload: str) -> bytes:
+    try:
+        return base64.b64decode(payload.encode("ascii", "replace"), validate=True)
+    except binascii.Error:
+        raise DocumentError("it is not base64, or cut off") from None
+
+
+def _inflate(packed: bytes) -> bytes:
+    """RFC 1950, at most MAX_DOCUMENT bytes of it."""
+    stream = zlib.decompressobj()
+    try:
+        data = stream.decompress(packed, MAX_DOCUMENT)
+    except zlib.error:
+        raise DocumentError("it is not zlib, or damaged") from None
+    if not stream.eof:
+        raise DocumentError("it is cut off, or too large")
+    return data
+
+
+def _im_document(text: str) -> ImRequest:
+    """``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (3.4)."""
+    words = text.split()
+    action = words[0]
+    if len(words) < 3 or not _ID.match(words[2]) or int(words[2]) < 0:
+        _refuse("it is not 'START_MONITOR - id timestamp payload'", action)
+    number = int(words[2])
+    if len(words) != 5:
+        _refuse(f"it has {len(words)} words where 5 belong", action, number)
+    try:
+        root = parse_xml(_inflate(_decode(words[4])))
+        if root.tag != "MONITOR_DRIVER_ACTION":
+            raise DocumentError(f"its root element is <{root.tag}>, not <MONITOR_DRIVER_ACTION>")
+    except DocumentError as error:
+        _refuse(f"its payload is damaged, {error.sentence}", action, number)
+    tree = _tree(root)
+    sections: Dict[str, Any] = tree if isinstance(tree, dict) else {}
+    host = sections.get("HOST")
+    about: Dict[str, Any] = host if isinstance(host, dict) else {}
+    configuration = sections.get("MONITOR_CONFIGURATION")
+    document = dict(configuration) if isinstance(configuration, dict) else {}
+    document["HOST"] = about
+    return ImRequest(action, number, IM_5_12, str(about.get("NAME", "")), document)
+
+
+def _tree(element: Element) -> Union[str, int, Dict[str, Any]]:
+    """Sections as dict, whole numbers as int, the rest as text; of a repeated name the first stays."""
+    if len(element):
+        tree: Dict[str, Any] = {}
+        for child in element:
+            tree.setdefault(child.tag, _tree(child))
+        return tree
+    text = (element.text or "").strip()
+    return int(text) if _NUMBER.match(text) else text
