@@ -9,6 +9,7 @@ import contextlib
 import grp
 import os
 import pwd
+import signal
 import subprocess
 import tempfile
 import time
@@ -30,6 +31,7 @@ class Done(NamedTuple):
     status: Optional[int]
     output: str
     errors: str
+    timed_out: bool = False
 
     @property
     def is_right(self) -> bool:
@@ -66,7 +68,7 @@ def group_name(gid: int) -> str:
 
 
 def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> Done:
-    """Run a program; ``text`` is its standard input, ``options`` go to subprocess.run.
+    """Run a program; ``text`` is its standard input, ``options`` go to subprocess.Popen.
 
     What it says goes into files: a daemon that it leaves behind may hold a pipe open for ever.
     """
@@ -74,20 +76,25 @@ def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str =
         try:
             # Programs of the installation itself, without a shell. AnsibleModule.run_command knows neither a limit of
             # time nor another user.
-            done = subprocess.run(  # noqa: S603 # pylint: disable=ansible-bad-function
+            process = subprocess.Popen(  # noqa: S603 # pylint: disable=ansible-bad-function
                 list(command),
-                input=text.encode(),
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=errors,
-                timeout=seconds,
-                check=False,
+                start_new_session=True,
                 **options,
             )
-        except subprocess.TimeoutExpired:
-            return Done(None, "", f"no answer within {seconds:g} s")
         except OSError as problem:
             return Done(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
-        return Done(done.returncode, _text(output), _text(errors))
+        try:
+            process.communicate(text.encode(), timeout=seconds)
+        except subprocess.TimeoutExpired:
+            # A script's children, too: another start must not run beside the rest of one that hangs.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return Done(None, "", f"no answer within {seconds:g} s", timed_out=True)
+        return Done(process.returncode, _text(output), _text(errors))
 
 
 def _text(file: IO[bytes]) -> str:

@@ -62,7 +62,9 @@ class Service:
             return f"{self.front_end.program('oned')} -v fails: {core.reason}"
         if self.front_end.has("onehost"):
             list_ = self.front_end.answers()
-            if list_.status in NOT_RUN or (not list_.is_right and BACKTRACE.search(list_.errors)):
+            # A program that waits for a core that hangs has loaded: only a restart helps then.
+            cannot_load = list_.status in NOT_RUN and not list_.timed_out
+            if cannot_load or (not list_.is_right and BACKTRACE.search(list_.errors)):
                 return f"{self.front_end.program('onehost')} list fails: {list_.reason}"
         return ""
 
@@ -135,7 +137,9 @@ class Service:
         if self.kind != "one":
             return run(self._words(word), seconds=seconds)
         if word == "restart":
-            self.front_end.call("one", "stop", seconds=seconds)
+            stopped = self.front_end.call("one", "stop", seconds=seconds)
+            if not stopped.is_right and self.runs():
+                return stopped
         return self.front_end.call("one", "start", seconds=seconds)
 
 

@@ -363,10 +363,14 @@ def pid_file(state: State) -> Path:
 
 def one(state: State, words: list[str]) -> str:
     if words == ["stop"]:
+        if state.get("stop_fails"):
+            raise Refused("oned still running, not stopping")
         state["running"] = False
         pid_file(state).unlink(missing_ok=True)
         return ""
     if words == ["start"]:
+        if state["running"] and pid_file(state).exists():
+            raise Refused("oned already running.")
         if state.get("failing_starts", 0) > 0:
             state["failing_starts"] -= 1
             raise Refused("oned failed to start")

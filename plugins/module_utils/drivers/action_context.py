@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Iterator, List, Optional, Tuple, Union
+from typing import Iterator, List, Mapping, Optional, Tuple, Union
 
 from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError, MissingError
 from ..elastichosts.identifiers import is_uuid
 from ..elastichosts.servers import Server
+from ..elastichosts.values import DEVICE
 from ..opennebula.action_table import Purpose
 from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.errors import OpenNebulaError
@@ -217,6 +218,29 @@ class ActionContext:
             f"Check EHCLOUD in vmm_ehrc, or mark the server if it is this VM's: server {server.uuid} is not marked as "
             f"that of VM {self.vm_id} (user:one-cloud {self.cloud}, user:one-vm {self.vm_id}), so it was left alone."
         )
+
+    def check_drive(self, drive: Drive) -> None:
+        """See that a drive which the template names may be used: it is not another VM's of this cloud.
+
+        All users of OpenNebula share one account, so the cloud itself would let them.
+
+        :raises ActionFailed:
+        """
+        if owner(drive, self.cloud) not in (None, self.vm_id):
+            raise ActionFailed(
+                f"Name another drive in the template: drive {drive.uuid} belongs to another VM than VM {self.vm_id}, "
+                "and nothing was done with it."
+            )
+
+    def check_named_drives(self, wanted: Mapping[str, Optional[str]]) -> None:
+        """Check, before anything is changed, the drives that stand at the devices of ``wanted``.
+
+        :raises ActionFailed: one belongs to another VM
+        """
+        named = {value for key, value in wanted.items() if DEVICE.fullmatch(key) and value}
+        for drive in self.drives() if named else ():
+            if drive.uuid in named:
+                self.check_drive(drive)
 
     def gone(self) -> ActionFailed:
         """For an action that needs the server, and there is none."""

@@ -332,6 +332,7 @@ class Actions:
                 self._log("W", context.vm_id, f"The server is started as it was, without the changes in EH: {error}")
         disks = with_disks(context.vm, server, stated)
         self._check_drives(context, disks)
+        context.check_named_drives({key: value for key, value in changes.items() if value != server.drives.get(key)})
         changes = {**changes, **disks}
         if not stated.images:
             return changes
@@ -361,6 +362,7 @@ class Actions:
                     f"Detach the disk, or make its image anew: drive {uuid_} of a DISK of VM {context.vm_id} is not at "
                     f"{context.settings.endpoint}. The server was left as it is."
                 ) from None
+            context.check_drive(drive)
             if drive.claimed and drive.properties.get("claim:type") != "shared":
                 raise ActionFailed(
                     f"Detach the disk, or stop what uses its drive: drive {uuid_} of a DISK of VM {context.vm_id} is "

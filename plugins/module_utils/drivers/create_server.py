@@ -40,7 +40,7 @@ from .answers import details
 from .image_drives import ImageDrives
 from .job_queue import Cancelled
 from .journal import DONE, ENDED, LEFT, UNANSWERED, Journal, JournalError, UnresolvedAttempt, attempted
-from .limits import Limits
+from .limits import Limits, check_switch
 from .translate import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, specification
 
 NOTHING_MADE = (
@@ -98,6 +98,7 @@ class ServerCreation:
         found = context.one_own()
         if found is not None:
             return self._adopt(context, found, wanted.server)
+        context.check_named_drives(wanted.server)
         with self._limits.room(context, wanted.server):
             return self._make(context, wanted, _Attempt(context.begun.attempt)).uuid
 
@@ -114,6 +115,7 @@ class ServerCreation:
             elif again:
                 self._journal.sending(attempt.key, context.vm_id)
             deadline = context.deadline()
+            check_switch(context)  # copies may have taken an hour
             server = self._ask(context, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
             if context.cancelled:
                 raise Cancelled

@@ -83,6 +83,7 @@ class ImageDrives:
         found: Dict[str, Tuple[Source, int]] = {}
         for image in images:
             source = find_source(context.account.client, image.source, own)
+            context.check_drive(source.drive)
             size = rounded(parse_size(image.size)) if image.size else source.size
             if size < source.size:
                 raise TemplateError(

@@ -26,6 +26,8 @@ FORM = 1
 """of the file; one of another form is not read"""
 LARGEST = 16 * 1024 * 1024
 """bytes of a file that is read"""
+MOST = 2**31
+"""what no id of a host and no number of seconds reaches"""
 FORMER_NAMES = 20
 """earlier names that are kept for a host"""
 
@@ -152,7 +154,7 @@ def _host(found: Any) -> KnownHost:
     host = KnownHost(**{**found, "former": tuple(found["former"])})
     seconds = (host.interval, *host.periods.values())
     texts = (host.name, host.driver, *host.former, *host.periods)
-    whole = all(type(number) is int and number > 0 for number in (host.id + 1, *seconds))
+    whole = all(type(number) is int and 0 < number < MOST for number in (host.id + 1, *seconds))
     if not whole or not all(type(text) is str for text in texts):
         raise ValueError
     return host

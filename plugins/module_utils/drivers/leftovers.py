@@ -114,13 +114,13 @@ def _is_named(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
 def _is_recorded(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
     """Whether the core's VM is the one that the things are marked with, and not a VM of the same id in another core.
 
-    Two clouds with one EHCLOUD, or a core whose database was put back, must not destroy each other's servers. A VM that
-    ended before its server was known has no deploy id, and one whose server has gone leaves drives: there the host has
-    to be the same.
+    Two clouds with one EHCLOUD, or a core whose database was put back, must not destroy each other's servers: the core
+    has to name the server. A VM whose server has gone leaves drives, which no record names: there the VM must have had
+    a server, and the host has to be the same.
     """
-    if is_uuid(vm.deploy_id) and any(thing.is_server for thing in things):
+    if any(thing.is_server for thing in things):
         return _is_named(things, vm)
-    return all(thing.host == vm.history_host for thing in things)
+    return is_uuid(vm.deploy_id) and all(thing.host == vm.history_host for thing in things)
 
 
 def _is_another_driver(things: Sequence[OwnedObject], vm: VirtualMachine, drivers: Mapping[str, str]) -> bool:

@@ -32,7 +32,8 @@ class Limit(NamedTuple):
     unit: str
 
 
-LIMITS: Tuple[Limit, ...] = (Limit("MAX_SERVERS", lambda _server: 1, "servers"),)
+SWITCH = "MAX_SERVERS"
+LIMITS: Tuple[Limit, ...] = (Limit(SWITCH, lambda _server: 1, "servers"),)
 Place = Tuple[str, str, str]
 """endpoint, cloud, OpenNebula host"""
 
@@ -95,13 +96,30 @@ def _unlisted(context: ActionContext, listing: Snapshot[Server], creations: Dict
     return [creation.server for vm_id, creation in creations.items() if vm_id not in listed]
 
 
+def check_switch(context: ActionContext) -> None:
+    """See, by the settings as they are now, that new servers are not switched off.
+
+    ``MAX_SERVERS=0`` in ``im_ehrc`` or ``vmm_ehrc`` holds for every host, whatever the host's own file says.
+
+    :raises ActionFailed: they are
+    :raises SettingsError: MAX_SERVERS is no number
+    """
+    for settings in (context.factory.settings.host(""), context.factory.settings.host(context.host)):
+        if settings.number(SWITCH) == 0:
+            raise ActionFailed(
+                f"Raise {SWITCH}, which is 0, to have new servers: no server is created at ElasticHosts for host "
+                f"{context.host!r} ({SWITCH} is set in {settings.source(SWITCH)})."
+            )
+
+
 def _check(context: ActionContext, servers: List[Server], new: Server) -> None:
+    check_switch(context)
     for limit in LIMITS:
         most = context.settings.number(limit.setting)
         used = sum(limit.amount(server) for server in servers)
         if used + limit.amount(new) > most:
             raise ActionFailed(
-                f"Terminate a VM, or raise {limit.setting} in im_ehrc: host {context.host!r} may have {most:g} "
+                f"Terminate a VM, or raise {limit.setting} in the settings: host {context.host!r} may have {most:g} "
                 f"{limit.unit} at ElasticHosts, and {used:g} are there or being made ({limit.setting} is set in "
                 f"{context.settings.source(limit.setting)})."
             )

@@ -72,6 +72,8 @@ CLOUD_FORM = "<an id of this OpenNebula cloud, the same on all its front-ends>"
 TEXTS = ("EHURI", "EHAUTH", "EHCA", "EHCLOUD")
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_WITH_BLANKS = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*(.*)")
+"""what a shell takes for a command"""
 _PIECE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\$`])*)"|\\(.)|([^\s'"\\$`;|&<>()]+)""")
 _ESCAPED = re.compile(r"""\\(["\\$`])""")
 _END = re.compile(r"\s*(?:;\s*)?(?:\s#.*)?")
@@ -82,14 +84,16 @@ def parse_rc(text: str) -> Values:
 
     ``NAME=VALUE``, quoted as the shell allows, with or without ``export``. A line that only a shell can work out
     (``$OTHER``, a command, a construct) is left out here: the wrapper script exports its result into the
-    environment.
+    environment. A number of ours is taken with blanks around the sign, or a colon for it: a limit that somebody has
+    written must not be without effect.
     """
     values: Values = {}
     for line in text.splitlines():
-        found = _ASSIGNMENT.match(line)
-        value = _shell_word(found.group(2)) if found else None
-        if found and value is not None:
-            values[found.group(1)] = value
+        for found in (_ASSIGNMENT.match(line), _WITH_BLANKS.match(line)):
+            value = _shell_word(found.group(2)) if found else None
+            if found and value is not None and (found.re is _ASSIGNMENT or found.group(1) in NUMBERS):
+                values[found.group(1)] = value
+                break
     return values
 
 

@@ -134,7 +134,8 @@ def _machine(
         vcpu=_integer(child_text(template, "VCPU")),
         history_host=child_text(history, "HOSTNAME"),
         history_seq=_or(_integer(child_text(history, "SEQ")), 0),
-        imported=child_text(template, "IMPORTED").upper() == "YES",
+        # Before 4.14, which brought MONITORING, no core sets IMPORTED: it is what a user wrote, and proves nothing.
+        imported=root.find("MONITORING") is not None and child_text(template, "IMPORTED").upper() == "YES",
         monitoring=root.find("MONITORING") is not None,
         user_template=root.find("USER_TEMPLATE") is not None,
         disk=next((disk for disk in disks if disk.get("ATTACH", "").upper() == "YES"), {}),

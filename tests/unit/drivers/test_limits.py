@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.core import Core, Vm
-from tests.unit.drivers.conftest import Site
+from tests.unit.drivers.conftest import Site, until
 from tests.unit.drivers.proxy import Proxy
 
 
@@ -17,6 +19,11 @@ def deployed(site: Site, core: Core, host: str = "eh") -> Vm:
     core.deploy(vm, there)
     core.answered()
     return vm
+
+
+def drives(site: Site) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = site.endpoint.call("/drives/info").json()
+    return found
 
 
 def limit(site: Site, number: str) -> None:
@@ -33,8 +40,7 @@ def test_0_stops_every_new_server_at_once_and_vms_that_have_one_go_on(site: Site
         limit(site, "0")
         refused = deployed(site, core)
         assert refused.state in ("BOOT_FAILURE", "FAILED")
-        assert "Terminate a VM, or raise MAX_SERVERS in im_ehrc: " in refused.error
-        assert "may have 0 servers at ElasticHosts, and 1 are there or being made" in refused.log[-1]
+        assert "Raise MAX_SERVERS, which is 0, to have new servers: " in refused.error
         assert "im_eh/im_ehrc" in refused.log[-1]
         assert list(site.states()) == [first.deploy_id]
         core.resume(first)
@@ -95,3 +101,37 @@ def test_a_limit_that_is_no_number_is_told_and_nothing_is_made(site: Site) -> No
         assert vm.error.startswith("DEPLOY: Correct MAX_SERVERS in the settings: 'many'")
         assert "MAX_SERVERS=10" in vm.log[-1]
         assert site.servers() == []
+
+
+def test_0_for_all_hosts_is_stronger_than_the_limit_of_one(site: Site) -> None:
+    (site.installation.etc / "vmm_eh" / "hosts" / "ehrc").write_text("MAX_SERVERS=50\n")
+    limit(site, "0")
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = deployed(site, core)
+        assert vm.error.startswith("DEPLOY: Raise MAX_SERVERS, which is 0, to have new servers: ")
+        assert "im_eh/im_ehrc" in vm.log[-1]
+        assert site.servers() == []
+
+
+@pytest.mark.parametrize("line", ["MAX_SERVERS = 0", "MAX_SERVERS= 0", "MAX_SERVERS: 0", "  export MAX_SERVERS=0"])
+def test_the_switch_works_however_it_is_spelled(site: Site, line: str) -> None:
+    (site.installation.etc / "im_eh" / "im_ehrc").write_text(f"{line}\n")
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        assert deployed(site, core).state == "BOOT_FAILURE"
+        assert site.servers() == []
+
+
+def test_a_deploy_whose_image_is_being_copied_makes_no_server_once_0_is_written(site: Site, proxy: Proxy) -> None:
+    golden = site.new_drive()
+    proxy.fault("/image/", before=1.0, times=1)
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = core.create_vm({"CPUMHZ": "500", "MEMORY": "256", "IMAGE": f"ide:0:0 {golden}"})
+        core.deploy(vm, core.create_host("eh"))
+        until(lambda: proxy.count("/image/"), "the copy")
+        limit(site, "0")
+        core.wait(vm, "BOOT_FAILURE")
+        assert site.servers() == []
+        until(lambda: not any("user:one-vm" in drive for drive in drives(site)), "the copy is gone")

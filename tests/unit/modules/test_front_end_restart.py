@@ -162,3 +162,50 @@ def test_warnings_of_ruby_are_not_the_reason() -> None:
     assert machine.Done(1, "", "Traceback (most recent call last):\nModuleNotFoundError: x\n").conclusion == (
         "ModuleNotFoundError: x"
     )
+
+
+def wrapped(where: FrontEnd, program: str, script: str) -> None:
+    """Put a shell script before a program; `REAL` in it is the program."""
+    path = where.folders["bin"] / program
+    path.rename(path.with_name(f"{program}.real"))
+    path.write_text("#!/bin/sh\n" + script.replace("REAL", f"'{path}.real'"))
+    path.chmod(0o755)
+
+
+def test_a_core_that_hangs_is_restarted(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its command line has loaded, and waits for an answer: nothing but a restart helps."""
+    monkeypatch.setattr(machine.FrontEnd.call, "__kwdefaults__", {"text": "", "seconds": 2})
+    where = FrontEnd(tmp_path / "one", "7.4")
+    hangs = tmp_path / "hangs"
+    hangs.touch()
+    wrapped(where, "onehost", f"[ -e '{hangs}' ] && exec sleep 600\nexec REAL \"$@\"\n")
+    wrapped(where, "one", f"rm -f '{hangs}'\nexec REAL \"$@\"\n")
+    result = run(where)
+    assert (result["changed"], result.get("msg")) == (True, None)
+    assert where.state()["running"]
+
+
+def runs(process: str) -> bool:
+    """Whether a process runs; one that ended and is not waited for does not."""
+    try:
+        return Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_a_start_that_hangs_has_begun_does_not_run_beside_the_next(run: Run, tmp_path: Path) -> None:
+    where = FrontEnd(tmp_path / "one", "7.4")
+    begun = tmp_path / "begun"
+    wrapped(where, "one", f'[ "$1" = start ] || exec REAL "$@"\nsleep 600 &\necho $! >> \'{begun}\'\nwait\n')
+    assert "two starts failed" in run(where, timeout=1)["msg"]
+    processes = begun.read_text().split()
+    assert len(processes) == 2
+    assert [one for one in processes if runs(one)] == []
+
+
+def test_a_stop_that_fails_is_no_restart(run: Run, tmp_path: Path) -> None:
+    where = FrontEnd(tmp_path / "one", "7.4")
+    where.write_state({**where.state(), "stop_fails": True})
+    result = run(where)
+    assert "The restart of OpenNebula failed (one): oned still running, not stopping" in result["msg"]
+    assert where.calls() == ["one stop"]
