@@ -62,6 +62,11 @@ class Job:
         """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel (8.17)"""
 
 
+def job_without_reply(work: Callable[[Job], None]) -> Job:
+    """Return a job of the driver's own, which answers no request of the core."""
+    return Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), work)
+
+
 class JobQueue:
     """A queue per key on a shared pool: jobs of one key run in context, one at a time; keys do not wait for each other.
 

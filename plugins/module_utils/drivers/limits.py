@@ -54,13 +54,13 @@ class Limits:
         self._creations: Dict[Place, Dict[int, _Creation]] = {}
 
     @contextlib.contextmanager
-    def room(self, context: ActionContext, wanted: Properties) -> Iterator[None]:
+    def room(self, context: ActionContext, found: Snapshot[Server], wanted: Properties) -> Iterator[None]:
         """Hold room for the server ``wanted`` while it is being created.
 
+        :param found: the listing that the DEPLOY has looked at
         :raises ActionFailed: a limit would be exceeded; nothing was done
         :raises SettingsError: a limit is set to something that is no number
         """
-        found = context.listing()
         place = (context.settings.endpoint, context.cloud, context.host)
         creation = _Creation(Server(wanted))
         with self._lock:

@@ -38,7 +38,7 @@ from .core_api import SHORT_TIMEOUT, CoreApi, CoreHost, CoreSilent
 from .core_version import IMPORTABLE, PACKED, PLAIN_WORDS, TELLING, CoreVersion, Version, short_monitor_protocol
 from .driver_log import log, log_exception
 from .host_monitor import NEVER, HostMonitor
-from .job_queue import Job, JobQueue, PendingReply
+from .job_queue import Job, JobQueue, PendingReply, job_without_reply
 from .journal import Journal, JournalError
 from .known_hosts import KnownHost, KnownHosts
 from .listing_cache import ListingLate, Snapshot
@@ -159,8 +159,7 @@ class MonitorDriver:
 
     def _note(self, change: Callable[[], None]) -> None:
         """Change the file of known hosts, in the sequence of the requests, while the reader goes on."""
-        nobody = PendingReply(lambda _line: None, lambda _ok, _text: b"")
-        self._queue.submit("known hosts", Job(nobody, lambda _job: change()))
+        self._queue.submit("known hosts", job_without_reply(lambda _job: change()))
 
     def _is_another(self, host_id: int, name: str) -> bool:
         """Whether ``name``, which is not what host ``host_id`` is called, is another host's.

@@ -24,16 +24,15 @@ from ..elastichosts.clock import Clock
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError
 from ..elastichosts.servers import Server, number
-from ..opennebula.action_table import Purpose
 from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.vm import ACTIVE, VirtualMachine
 from .accounts import CloudAccount, CloudAccounts
 from .action_context import KNOWN_ERRORS, ActionContext, ContextFactory
-from .actions import Actions, take_over
+from .actions import end, take_over
 from .core_api import CoreHost, CoreRefused, CoreSilent
 from .core_version import IMPORTABLE, Version
 from .driver_log import log, log_exception
-from .job_queue import Job, JobQueue, PendingReply
+from .job_queue import Job, JobQueue, job_without_reply
 from .journal import Journal
 from .leftovers import RUNNING, Evidence, OwnedObject, Reason, Sighting, by_vm, evidence, is_elsewhere, leftovers
 from .listing_cache import ListingLate, Snapshot
@@ -115,7 +114,6 @@ class Sweep:
         accounts: CloudAccounts,
         journal: Journal,
         queue: JobQueue,
-        actions: Actions,
         clock: Clock,
         core: CoreQueries,
         release: Callable[[], Optional[Version]],
@@ -125,12 +123,11 @@ class Sweep:
         self._accounts = accounts
         self._journal = journal
         self._queue = queue
-        self._actions = actions
         self._clock = clock
         self._core = core
         self._release = release
         self._say = say
-        self._contexts = ContextFactory(settings, accounts, clock)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, say)
         self._swept: Dict[Tuple[str, str, str], SweptAccount] = {}
         self._imports: Dict[str, int] = {}
         """VM id by deploy id, of the VMs that the core has listed so far"""
@@ -240,9 +237,9 @@ class Sweep:
 
     def _undoubted(self, swept: SweptAccount, listing: Snapshot[Server]) -> Set[int]:
         """VMs whose servers run, as one expects."""
-        doubtful = {doubt.vm for doubt in self._journal.doubts()}
+        unresolved = {attempt.vm for attempt in self._journal.all_unresolved()}
         own = listing.of(swept.cloud).items()
-        return {vm_id for vm_id, found in own if all(one.status == "active" for one in found)} - doubtful
+        return {vm_id for vm_id, found in own if all(one.status == "active" for one in found)} - unresolved
 
     def _ask(self, swept: SweptAccount, vm_ids: Collection[int]) -> Dict[int, VirtualMachine]:
         """The answers for those VMs that the core tells of.
@@ -325,7 +322,7 @@ class Sweep:
         if self._acted().get(vm_id) == math.inf or not things or evidence(things, vm, drivers) != expected:
             return
         with self._journal.action(vm_id, "SWEEP", context.host):
-            self._actions.end(context, servers)
+            end(context, servers)
         uuids, reason = " ".join(sorted(expected.things)), expected.reason.value
         self._say("W", -1, f"What VM {vm_id} had left at ElasticHosts ({uuids}) was destroyed: {reason}.")
 
@@ -340,13 +337,13 @@ class Sweep:
             except KNOWN as error:
                 log(f"sweep: VM {vm_id}: {error}")
 
-        self._queue.submit(vm_id, Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), safely))
+        self._queue.submit(vm_id, job_without_reply(safely))
 
     def _context(self, swept: SweptAccount, host: str, vm: VirtualMachine, job: Job) -> ActionContext:
         """For ``host``, if it has this swept; else for another host that has it: hosts are removed and renamed."""
         if _key(self._settings.host(host)) != _key(swept.settings):
             host = swept.settings.host
-        return self._contexts.make(VmmRequest("CLEANUP", vm.id, "", host=host), Purpose.DESTROY, vm, job)
+        return self._contexts.make(VmmRequest("CLEANUP", vm.id, "", host=host), vm, job)
 
 
 def _key(settings: HostSettings) -> Tuple[str, str, str]:
