@@ -9,6 +9,7 @@ An action may change only what carries the ownership keys of its VM.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from typing import Callable, Iterator, List, Optional, Tuple, Union
 
@@ -50,6 +51,9 @@ class ActionContext:
     """What an action needs to know and to use."""
 
     request: VmmRequest
+    vm_id: int
+    host: str
+    """OpenNebula host of the request"""
     vm: Optional[VirtualMachine]
     """None in a protocol without VM documents (2.0 to 3.0), but for DEPLOY"""
     settings: HostSettings
@@ -58,10 +62,15 @@ class ActionContext:
     account: CloudAccount
     factory: ContextFactory
     job: Job
+    cancelled: threading.Event
+    """set when the core does not want the action any more"""
     begun: BegunAction
     """what the journal knew of the VM when this action began"""
+    journal: Journal
     clock: Clock
     """for waits: another job may run meanwhile, and a cancellation ends the wait"""
+    plain_clock: Clock
+    """for waits that no cancellation ends"""
 
     @property
     def fresh(self) -> float:
@@ -69,39 +78,17 @@ class ActionContext:
         previous = self.begun.previous
         return max(self.job.arrived, (previous.ended or 0.0) if previous else 0.0)
 
-    @property
-    def vm_id(self) -> int:
-        return self.request.id
-
-    @property
-    def host(self) -> str:
-        """OpenNebula host of the request."""
-        return self.request.host
-
-    @property
-    def cancelled(self) -> bool:
-        return self.job.cancelled.is_set()
-
-    @property
-    def journal(self) -> Journal:
-        return self.factory.journal
-
-    @property
-    def plain_clock(self) -> Clock:
-        """For waits that no cancellation ends."""
-        return self.factory.clock
-
     def log(self, level: str, text: str) -> None:
         """Write a sentence into the VM's log."""
         self.factory.log(level, self.vm_id, text)
 
-    def try_to_note(self, write: Callable[[], None]) -> None:
-        """Call ``write``, which writes to the journal; if the journal cannot be used, log that and go on.
+    def try_to_note(self, write: Callable[..., None], *arguments: Union[str, int, None]) -> None:
+        """Call ``write``, a method of the journal; if the journal cannot be used, log that and go on.
 
         For what has happened in the cloud already, and has to be seen to the end with the journal or without.
         """
         try:
-            write()
+            write(*arguments)
         except JournalError as error:
             self.log("W", str(error))
 
@@ -276,14 +263,19 @@ class ContextFactory:
         settings = self.settings.host(request.host)
         return ActionContext(
             request=request,
+            vm_id=request.id,
+            host=request.host,
             vm=vm,
             settings=settings,
             account=self.accounts.of(settings),
             cloud=settings.cloud,
             factory=self,
             job=job,
+            cancelled=job.cancelled,
             begun=begun,
+            journal=self.journal,
             clock=clock or self.clock,
+            plain_clock=self.clock,
         )
 
 

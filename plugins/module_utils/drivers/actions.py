@@ -24,17 +24,19 @@ from ..opennebula.errors import TemplateError
 from ..opennebula.vm import VirtualMachine, device_of, eh_vector
 from . import image_drives
 from .action_context import ActionContext, ActionFailed
-from .disks import DISKS_KEY, named, undelivered
 from .job_queue import Cancelled
 from .journal import ENDED, LEFT, end_of
 from .translate import (
+    DISKS_KEY,
     DRIVES_KEY,
     HOST_KEY,
     PRIVATE_KEY,
     SEQ_KEY,
+    named,
     ownership,
     restated,
     size_of,
+    undelivered,
     unstated,
     with_defaults,
     with_disks,
@@ -47,12 +49,6 @@ KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
 """without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
 
 
-def tell_undelivered(context: ActionContext) -> None:
-    """Write into the VM's log which parts of its template do not reach the server."""
-    for sentence in undelivered(context.vm) if context.vm is not None else ():
-        context.log("W", sentence)
-
-
 # --- the server exists
 
 
@@ -60,7 +56,8 @@ def start(context: ActionContext) -> str:
     """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now (7.13, 7.14)."""
     server = _needed(context)
     if context.request.action == "DEPLOY":
-        tell_undelivered(context)
+        for sentence in undelivered(context.vm) if context.vm is not None else ():
+            context.log("W", sentence)
     desired: Dict[str, Optional[str]] = {}
     if server.status == "active":
         _tell_late(context, server)
@@ -222,7 +219,7 @@ def destroy(context: ActionContext) -> str:
     for server in strangers:
         context.log("W", f"Server {server.uuid} was never taken over by this VM and is left as it was.")
     if end(context, [server for server in found if server not in strangers]):
-        context.try_to_note(lambda: context.journal.resolved(end_of(context.vm_id)))
+        context.try_to_note(context.journal.resolved, end_of(context.vm_id))
     return ""
 
 
@@ -236,9 +233,7 @@ def _forgotten(context: ActionContext) -> bool:
 def _note_end(context: ActionContext) -> None:
     # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
     seq = None if context.vm is None else context.vm.history_seq
-    context.try_to_note(
-        lambda: context.journal.unresolved(end_of(context.vm_id), context.vm_id, context.host, ENDED, seq)
-    )
+    context.try_to_note(context.journal.unresolved, end_of(context.vm_id), context.vm_id, context.host, ENDED, seq)
 
 
 def end(context: ActionContext, servers: Sequence[Server]) -> bool:
@@ -249,7 +244,7 @@ def end(context: ActionContext, servers: Sequence[Server]) -> bool:
     """
     for server in servers:
         destroy_server(context, take_over(context, server), context.deadline())
-    context.try_to_note(lambda: context.journal.give_up(context.vm_id))
+    context.try_to_note(context.journal.give_up, context.vm_id)
     if servers and not any(PRIVATE_KEY in server.properties for server in servers):
         return True
     try:
@@ -315,7 +310,7 @@ def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]
     stated, changes = unstated(server), {}
     try:
         defaults = context.factory.settings.template_defaults()
-        stated = restated(context.vm, context.host, context.settings, defaults, server)
+        stated = restated(context.vm, context.host, context.cloud, context.settings, defaults, server)
         changes = stated.server
     except TemplateError as error:
         if context.vm.eh:
@@ -329,9 +324,9 @@ def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]
     try:
         devices = image_drives.make(context, stated.images, stated.drive, server.name, attempt)
         context.account.client.servers.set(server.uuid, {**changes, **devices})
-        context.try_to_note(lambda: context.journal.resolved(attempt))
+        context.try_to_note(context.journal.resolved, attempt)
     except (ElasticHostsError, ActionFailed, Cancelled):
-        context.try_to_note(lambda: context.journal.unresolved(attempt, context.vm_id, context.host, LEFT))
+        context.try_to_note(context.journal.unresolved, attempt, context.vm_id, context.host, LEFT)
         image_drives.drop(context, attempt)
         raise
     return {}

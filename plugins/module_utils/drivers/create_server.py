@@ -11,9 +11,10 @@ yet, is known to the journal before the call is sent, until it is certain (openn
 from __future__ import annotations
 
 import contextlib
+import threading
 import uuid
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..elastichosts.apply import apply_server, wait_status
 from ..elastichosts.clock import Deadline
@@ -35,12 +36,12 @@ from ..elastichosts.plan import plan_server
 from ..elastichosts.servers import Server
 from . import image_drives
 from .action_context import ActionContext, ActionFailed, attempt_of
-from .actions import bring, destroy_server, imported_marks, tell_undelivered
+from .actions import bring, destroy_server, imported_marks
 from .answers import details
 from .job_queue import Cancelled
 from .journal import CREATING, DONE, ENDED, GIVEN_UP, LEFT, UNANSWERED, UnresolvedAttempt
-from .limits import Limits
-from .translate import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, specification
+from .listing_cache import Snapshot
+from .translate import ATTEMPT_KEY, HOST_KEY, SEQ_KEY, Specification, of_life, specification, undelivered
 
 NOTHING_MADE = (
     ConfigurationError,
@@ -57,6 +58,96 @@ LOOKS = (0.0, 0.5, 1.0, 2.0)
 """seconds before each look for a server whose create call was not answered; what appears later, is mended later"""
 
 
+# --- limits
+
+
+class Limit(NamedTuple):
+    """One row of the table of limits."""
+
+    setting: str
+    """name of the number in the settings"""
+    amount: Callable[[Server], float]
+    """what one server takes"""
+    unit: str
+
+
+LIMITS: Tuple[Limit, ...] = (Limit("MAX_SERVERS", lambda _server: 1, "servers"),)
+Place = Tuple[str, str]
+"""cloud and OpenNebula host"""
+
+
+@dataclass
+class _Creation:
+    """A server that is being made, or was made a moment ago."""
+
+    server: Server
+    ended: Optional[float] = None
+    """monotonic seconds; None: under way"""
+
+
+class Limits:
+    """Checks how much this cloud may have at ElasticHosts, before a server is created, never before one is started.
+
+    A limit counts the servers of the listing that the DEPLOY has looked at, and those whose creation is under way or
+    ended after that listing was begun. So deploys that run at the same time do not exceed it together.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._creations: Dict[Place, Dict[int, _Creation]] = {}
+
+    @contextlib.contextmanager
+    def room(self, context: ActionContext, found: Snapshot[Server], wanted: Properties) -> Iterator[None]:
+        """Hold room for the server ``wanted`` while it is being created.
+
+        :param found: the listing that the DEPLOY has looked at
+        :raises ActionFailed: a limit would be exceeded; nothing was done
+        :raises SettingsError: a limit is set to something that is no number
+        """
+        place = (context.cloud, context.host)
+        new = _Creation(Server(wanted))
+        with self._lock:
+            # Another DEPLOY may have forgotten a creation because of a later listing, which then has the server.
+            listing = context.account.servers.last or found
+            creations = self._creations.setdefault(place, {})
+            self._forget(creations, listing)
+            listed = listing.of(context.cloud)
+            servers = [server for own in listed.values() for server in own if _is_on(server, context.host)]
+            servers += [creation.server for vm_id, creation in creations.items() if vm_id not in listed]
+            _check(context, servers, new.server)
+            creations[context.vm_id] = new
+        try:
+            yield
+        finally:
+            new.ended = context.plain_clock.monotonic()
+
+    @staticmethod
+    def _forget(creations: Dict[int, _Creation], listing: Snapshot[Server]) -> None:
+        """Drop the creations whose outcome the listing shows."""
+        for vm_id, creation in list(creations.items()):
+            if creation.ended is not None and creation.ended < listing.begun:
+                del creations[vm_id]
+
+
+def _is_on(server: Server, host: str) -> bool:
+    return server.properties.get(HOST_KEY, host) == host
+
+
+def _check(context: ActionContext, servers: List[Server], new: Server) -> None:
+    for limit in LIMITS:
+        most = context.settings.number(limit.setting)
+        used = sum(limit.amount(server) for server in servers)
+        if used + limit.amount(new) > most:
+            raise ActionFailed(
+                f"Terminate a VM, or raise {limit.setting} in im_ehrc: host {context.host!r} may have {most:g} "
+                f"{limit.unit} at ElasticHosts, and {used:g} are there or being made ({limit.setting} is set in "
+                f"{context.settings.source(limit.setting)})."
+            )
+
+
+# --- a server is made
+
+
 @dataclass
 class _Attempt:
     """One create call, and what came of it."""
@@ -70,7 +161,8 @@ class _Attempt:
 
 def create(limits: Limits, context: ActionContext) -> str:
     """Make the VM's server, or adopt the one that carries the VM's keys, and return its UUID."""
-    tell_undelivered(context)
+    for sentence in undelivered(context.vm) if context.vm is not None else ():
+        context.log("W", sentence)
     if context.imported:
         return _import(context)
     if context.vm is None:
@@ -80,7 +172,7 @@ def create(limits: Limits, context: ActionContext) -> str:
         )
     # Before the first call, so that a template that cannot be used is reported whether the cloud answers or not.
     defaults = context.factory.settings.template_defaults()
-    wanted = specification(context.vm, context.host, context.settings, defaults)
+    wanted = specification(context.vm, context.host, context.cloud, context.settings, defaults)
     for earlier in context.begun.unresolved:
         if clean_up(context, earlier):
             context.journal.resolved(earlier.attempt)
@@ -97,7 +189,7 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
 
     :param again: try once more when the answer to the create call was lost and no server can be found
     """
-    if context.cancelled:
+    if context.cancelled.is_set():
         raise Cancelled
     try:
         devices: Properties = {}
@@ -107,15 +199,15 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
         context.journal.unresolved(attempt.key, context.vm_id, context.host, CREATING)
         deadline = context.deadline()
         server = _ask(context, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
-        if context.cancelled:
+        if context.cancelled.is_set():
             raise Cancelled
         server = _active(context, server, deadline)
     except Exception as error:
         if attempt.refused and not wanted.images:
-            context.try_to_note(lambda: context.journal.resolved(attempt.key))
+            context.try_to_note(context.journal.resolved, attempt.key)
             raise
         looked = _take_back(context, attempt, copies=bool(wanted.images))
-        if again and attempt.lost and looked and not context.cancelled:
+        if again and attempt.lost and looked and not context.cancelled.is_set():
             return _make(context, wanted, _Attempt(uuid.uuid4().hex), again=False)
         if looked and not attempt.lost:
             raise
@@ -123,7 +215,7 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
             f"Try again when the cloud answers. {details(error)} Whether a server was made is not known yet; if "
             "one appears, it is destroyed."
         ) from error
-    context.try_to_note(lambda: context.journal.resolved(attempt.key))
+    context.try_to_note(context.journal.resolved, attempt.key)
     return server
 
 
@@ -167,13 +259,13 @@ def _take_back(context: ActionContext, attempt: _Attempt, *, copies: bool) -> bo
     is being imaged cannot be destroyed yet.
     """
     try:
-        context.try_to_note(lambda: context.journal.unresolved(attempt.key, context.vm_id, context.host, GIVEN_UP))
+        context.try_to_note(context.journal.unresolved, attempt.key, context.vm_id, context.host, GIVEN_UP)
         found = context.made_by(attempt.key)
         if found is not None:
             destroy_server(context, found, context.clean_up())
         clean = image_drives.drop(context, attempt.key) if copies else True
         if clean and (found is not None or not attempt.lost):
-            context.try_to_note(lambda: context.journal.resolved(attempt.key))
+            context.try_to_note(context.journal.resolved, attempt.key)
     except (ElasticHostsError, ActionFailed) as error:
         context.log("E", f"A server or drive may be left behind: {error}")
         return False
@@ -214,7 +306,7 @@ def _adopt(context: ActionContext, found: Server, wanted: Properties) -> str:
         # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
         context.account.client.servers.set(found.uuid, marks)
         if attempt:
-            context.try_to_note(lambda: context.journal.resolved(attempt))
+            context.try_to_note(context.journal.resolved, attempt)
         bring(context, found, "started", desired, context.deadline())
     except ElasticHostsError:
         before = context.begun.previous

@@ -60,10 +60,10 @@ def make(
 
 
 def _copy(context: ActionContext, properties: Mapping[str, str], source: Source, deadline: Deadline) -> str:
-    if context.cancelled:
+    if context.cancelled.is_set():
         raise Cancelled
     drive = apply_drive(context.account.client, plan_drive(properties, "present", None), None, deadline)
-    if context.cancelled or drive is None:
+    if context.cancelled.is_set() or drive is None:
         raise Cancelled
     copy_onto(context.account.client, drive.uuid, source, deadline)
     return drive.uuid
@@ -136,7 +136,7 @@ def _drop_or_doubt(context: ActionContext, drive: Drive) -> bool:
         _drop(context, drive, Deadline(SHORT, context.plain_clock))
     except ElasticHostsError as error:
         attempt = drive.properties.get(ATTEMPT_KEY, drive.uuid)
-        context.try_to_note(lambda: context.journal.unresolved(attempt, context.vm_id, context.host, LEFT))
+        context.try_to_note(context.journal.unresolved, attempt, context.vm_id, context.host, LEFT)
         context.log("W", f"Drive {drive.uuid} is left over and is destroyed when it is free: {error}")
         return False
     return True

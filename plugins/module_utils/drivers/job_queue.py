@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from typing import Callable, Deque, Dict, Hashable, List
 from ..elastichosts.clock import Clock
 from .answers import internal_error
 from .driver_log import log_exception
+
+logger = logging.getLogger(__name__)
 
 THREADS = 16
 WAITING = 240
@@ -174,12 +177,12 @@ def _work(job: Job) -> None:
         try:
             job.work(job)
         except BaseException as error:
-            log_exception(error)
+            log_exception(logger, error)
             job.reply.send(False, internal_error(error))
-        if not job.held:
+        if not job.held and not job.reply.is_sent:
             job.reply.send(False, NO_ANSWER)
     except BaseException as error:
-        log_exception(error)
+        log_exception(logger, error)
 
 
 NO_ANSWER = "Report this as a fault, please: the driver has no answer to this request."

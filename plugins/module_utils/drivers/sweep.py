@@ -14,6 +14,7 @@ looks again first. Without a session for the core nothing is asked, of the core 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from .action_context import KNOWN_ERRORS, ActionContext, ContextFactory
 from .actions import end, take_over
 from .core_api import CoreHost, CoreRefused, CoreSilent
 from .core_version import IMPORTABLE, Version
-from .driver_log import log, log_exception
+from .driver_log import log_exception
 from .job_queue import Job, JobQueue, job_without_reply
 from .journal import Journal
 from .leftovers import RUNNING, Evidence, OwnedObject, Reason, Sighting, by_vm, evidence, is_elsewhere, leftovers
@@ -39,6 +40,8 @@ from .listing_cache import ListingLate, Snapshot
 from .processes import is_alive
 from .settings import NUMBERS, HostSettings, Settings, SettingsError
 from .translate import CLOUD_KEY, HOST_KEY, SEQ_KEY, VM_KEY, owner
+
+logger = logging.getLogger(__name__)
 
 PERIOD = 4
 """listing periods between two looks: a minute by default"""
@@ -166,13 +169,13 @@ class Sweep:
                     str(error) or f"{swept.settings.endpoint} did not list what it has in time: look whether it is up."
                 )
             except Exception as error:
-                log_exception(error)
+                log_exception(logger, error)
         self._note(" ".join(troubles))
 
     def _note(self, trouble: str) -> None:
         """Into the driver's own log, once until it changes."""
         if trouble and trouble != self._trouble:
-            log(f"sweep: {trouble}")
+            logger.warning("sweep: %s", trouble)
         self._trouble = trouble
 
     def _refreshed(self) -> List[SweptAccount]:
@@ -252,7 +255,7 @@ class Sweep:
             try:
                 answers[vm_id] = self._core.vm(vm_id)
             except CoreRefused as refusal:
-                log(f"sweep: {refusal} What has the keys of VM {vm_id} is left as it is.")
+                logger.warning("sweep: %s What has the keys of VM %s is left as it is.", refusal, vm_id)
         return answers
 
     def _vm_drivers(self) -> Dict[str, str]:
@@ -335,7 +338,7 @@ class Sweep:
             try:
                 work(job)
             except KNOWN as error:
-                log(f"sweep: VM {vm_id}: {error}")
+                logger.warning("sweep: VM %s: %s", vm_id, error)
 
         self._queue.submit(vm_id, job_without_reply(safely))
 

@@ -11,6 +11,7 @@ then. Nothing is reclaimed unless the core itself says that the VM ends.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -25,11 +26,13 @@ from .action_context import KNOWN_ERRORS, ActionContext, ActionFailed, ContextFa
 from .actions import destroy
 from .answers import sentence
 from .core_api import CoreApi, CoreSilent
-from .driver_log import log
+from .driver_log import LEVELS
 from .job_queue import job_without_reply
 from .journal import Journal
 from .settings import Settings
 from .translate import template_defaults
+
+logger = logging.getLogger(__name__)
 
 FAILED = 7
 ENDING = (11, 14, 15, 23, 40)
@@ -130,12 +133,12 @@ def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = No
         CloudAccounts(clock),
         clock,
         CoreApi(known).vm,
-        lambda level, vm_id, text: log(f"{level} VM {vm_id}: {text}"),
+        lambda level, vm_id, text: logger.log(LEVELS[level], "VM %s: %s", vm_id, text),
     )
     try:
-        log(f"delete {' '.join(arguments)}: {release(where)}")
+        logger.info("delete %s: %s", " ".join(arguments), release(where))
     except KNOWN_ERRORS as error:
-        log(f"delete {' '.join(arguments)}: {error}")
+        logger.error("delete %s: %s", " ".join(arguments), error)
         sys.stdout.write(f"{' '.join(sentence(error).split())}\n")
         return 1
     finally:

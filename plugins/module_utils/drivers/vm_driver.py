@@ -10,6 +10,7 @@ between: settings, journal, cancellation, POLL, and the form of the answers.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
@@ -19,7 +20,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 from ..elastichosts.clock import Clock
 from ..opennebula.action_table import Purpose, purpose
 from ..opennebula.driver_replies import INIT_REPLY, poll_data, vmm_log, vmm_reply
-from ..opennebula.driver_requests import VmmRequest, parse_vmm
+from ..opennebula.driver_requests import ID_FIRST, VmmRequest, parse_vmm
 from ..opennebula.errors import MalformedLine
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.protocol_versions import VM_2_0, VM_6_0
@@ -30,17 +31,19 @@ from .actions import ACTIONS
 from .answers import internal_error, sentence
 from .core_api import CoreApi
 from .core_version import CoreVersion
-from .create_server import clean_up, create
-from .driver_log import log, log_exception
+from .create_server import Limits, clean_up, create
+from .driver_log import LEVELS, log_exception
 from .job_queue import Cancelled, Job, JobQueue, PendingReply, job_without_reply
 from .journal import UNWRITTEN, ActionRecord, BegunAction, Journal, JournalError, UnresolvedAttempt
-from .limits import Limits
 from .listing_cache import ListingLate
+from .monitoring_facts import Facts, poll_facts
 from .protocol_loop import LAST_MOMENTS, Arguments, ProtocolLoop, ReplyPipe, arguments
 from .settings import Settings
 from .sweep import CoreQueries, Sweep
-from .translate import Facts, poll_facts, template_defaults
+from .translate import template_defaults
 from .unsupported import refusal
+
+logger = logging.getLogger(__name__)
 
 ENDS_BEFORE_HARD = (Purpose.TERMINATE, Purpose.SHUTDOWN, Purpose.SAVE, Purpose.STOP, Purpose.DESTROY)
 """actions whose FAILURE would send the VM back to RUNNING while the core is about to send CANCEL"""
@@ -167,7 +170,7 @@ class VmDriver:
 
     def _log(self, level: str, vm_id: int, text: str) -> None:
         """A LOG line; before the first request only into the driver's own log (opennebula-drivers 1.4)."""
-        log(f"{level} VM {vm_id}: {text}")
+        logger.log(LEVELS[level], "VM %s: %s", vm_id, text)
         if self._protocol:
             self._send(vmm_log(self._protocol, level, vm_id, text))
 
@@ -175,7 +178,7 @@ class VmDriver:
 
     def _run(self, request: VmmRequest, meaning: Purpose, job: Job) -> None:
         """Carry out one action, write its end into the journal, and reply."""
-        log(f"{request.action} VM {request.id} ({meaning.value}) on host {request.host!r}")
+        logger.info("%s VM %s (%s) on host %r", request.action, request.id, meaning.value, request.host)
         try:
             ok, text = True, self._carry_out(request, meaning, job)
         except Cancelled:
@@ -183,15 +186,15 @@ class VmDriver:
         except KNOWN_ERRORS as error:
             ok, text = False, sentence(error)
         except Exception as error:
-            log_exception(error)
+            log_exception(logger, error)
             ok, text = False, internal_error(error)
         self._end(request.id)
         if not ok and job.cancelled.is_set() and meaning in ENDS_BEFORE_HARD:
-            log(f"{request.action} VM {request.id}, cancelled: {text}")
+            logger.info("%s VM %s, cancelled: %s", request.action, request.id, text)
             self._hold(request.id, job)
             return
         job.reply.send(ok, text)
-        log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
+        logger.info("%s VM %s: %s %s", request.action, request.id, "SUCCESS" if ok else "FAILURE", text)
         if not ok and request.action == "REBOOT" and request.protocol == VM_6_0:
             self._log("E", request.id, f"REBOOT failed: {text}")  # 6.0 and later drop the answer's text (2.3)
         self._release(request.id)
@@ -278,7 +281,7 @@ class VmDriver:
             if request.protocol == VM_2_0:
                 job.reply.send(False, sentence(error) or LATE)
                 return
-            log(f"POLL VM {request.id}: {error}")
+            logger.info("POLL VM %s: %s", request.id, error)
             facts = {"STATE": "-"}
         job.reply.send(True, poll_data(request.protocol, facts, monitoring=_plain(request)))
 
@@ -318,11 +321,15 @@ class VmDriver:
         """Queue a job for each unresolved attempt of the journal, and return their number."""
         try:
             for record in self._journal.take_over():
-                log(f"{record.verb} VM {record.vm} was under way when an earlier driver ended; the core may ask again.")
+                logger.info(
+                    "%s VM %s was under way when an earlier driver ended; the core may ask again.",
+                    record.verb,
+                    record.vm,
+                )
             self._journal.prune()
             attempts = self._journal.all_unresolved()
         except JournalError as error:
-            log(str(error))
+            logger.warning("%s", error)
             return 0
         for attempt in attempts:
             self._queue.submit(attempt.vm, job_without_reply(partial(self._clean_up, attempt)))
@@ -335,14 +342,15 @@ class VmDriver:
             if clean_up(context, attempt) or self._clock.now() - attempt.at > CLEAN_UP_FOR:
                 self._journal.resolved(attempt.attempt)
         except KNOWN_ERRORS as error:
-            log(f"VM {attempt.vm}: a lost create call cannot be looked after yet: {error}")
+            logger.warning("VM %s: a lost create call cannot be looked after yet: %s", attempt.vm, error)
 
 
 GIVEN_UP = "Repeat the action if it is still wanted: it was given up because OpenNebula cancelled it."
 
 
 def _reply(request: VmmRequest, ok: bool, text: str) -> bytes:
-    return vmm_reply(request.action, ok, request.id, request.reply_prefix + text)
+    prefix = request.reply_prefix if request.action in ID_FIRST else ""
+    return vmm_reply(request.action, ok, request.id, prefix + text)
 
 
 def _done(reply: PendingReply) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.an
     details,
     sentence,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.limits import LIMITS
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.create_server import LIMITS
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import NUMBERS, TEXTS
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.unsupported import INSTEAD, refusal
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
@@ -76,7 +76,7 @@ ANSWERS = [
 def test_there_are_answers_to_look_at() -> None:
     files = {Path(path).name for path, _text in ANSWERS}
     assert {
-        "actions.py", "action_context.py", "create_server.py", "limits.py", "settings.py", "eh_template.py",
+        "actions.py", "action_context.py", "create_server.py", "settings.py", "eh_template.py",
         "driver_requests.py",
     } <= files  # fmt: skip
 

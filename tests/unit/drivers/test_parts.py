@@ -31,15 +31,17 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.li
     ListingCache,
     ListingLate,
 )
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.monitoring_facts import (
+    poll_facts,
+    vm_facts,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import (
     HostSettings,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import (
     owner,
-    poll_facts,
     server_properties,
     template_defaults,
-    vm_facts,
     with_defaults,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
