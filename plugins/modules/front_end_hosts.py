@@ -102,8 +102,24 @@ from typing import Any, Dict, List, Optional
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.front_end import Done, FrontEnd, wait_until
-from ..module_utils.opennebula import registry
-from ..module_utils.opennebula.host_commands import Command, DesiredObjects, ExistingObjects, HostCommandError
+from ..module_utils.opennebula.host_commands import (
+    MONITORED,
+    NEW_DATASTORE,
+    Command,
+    DesiredObjects,
+    ExistingObjects,
+    Host,
+    HostCommandError,
+    counted,
+    form,
+    others,
+    our_hosts,
+    plan_absent,
+    plan_present,
+    read_clusters,
+    read_datastores,
+    read_hosts,
+)
 
 ARGUMENTS = {
     "one_location": {"type": "str", "default": ""},
@@ -135,20 +151,20 @@ def refusal(command: str, done: Done) -> str:
 def listed_hosts(front_end: FrontEnd) -> Any:
     """The hosts; a command line of 2010 that has no XML prints a table."""
     done = front_end.call("onehost", "list", "-x")
-    return registry.read_hosts(done.output if done.is_right else said(front_end, "onehost", "list"))
+    return read_hosts(done.output if done.is_right else said(front_end, "onehost", "list"))
 
 
 def look(front_end: FrontEnd, grouped: bool) -> ExistingObjects:
     hosts = listed_hosts(front_end)
     if not grouped:
         return ExistingObjects(hosts)
-    clusters = registry.read_clusters(said(front_end, "onecluster", "list", "-x"))
-    return ExistingObjects(hosts, clusters, registry.read_datastores(said(front_end, "onedatastore", "list", "-x")))
+    clusters = read_clusters(said(front_end, "onecluster", "list", "-x"))
+    return ExistingObjects(hosts, clusters, read_datastores(said(front_end, "onedatastore", "list", "-x")))
 
 
 def id_of(front_end: FrontEnd, datastore: str) -> str:
     """Raises HostCommandError when there is no datastore of that name."""
-    found = registry.read_datastores(said(front_end, "onedatastore", "list", "-x"))
+    found = read_datastores(said(front_end, "onedatastore", "list", "-x"))
     number = next((one.id for one in found if one.name == datastore), "")
     if not number:
         raise HostCommandError(
@@ -165,8 +181,8 @@ def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
     path: Optional[str] = None
     try:
         template = command.template
-        if registry.NEW_DATASTORE in template:
-            template = template.replace(registry.NEW_DATASTORE, id_of(front_end, datastore))
+        if NEW_DATASTORE in template:
+            template = template.replace(NEW_DATASTORE, id_of(front_end, datastore))
         if template:
             handle, path = tempfile.mkstemp(suffix=".template")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -183,17 +199,17 @@ def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
 
 def await_monitored(front_end: FrontEnd, names: List[str], seconds: float) -> None:
     """Raises HostCommandError with the last states when a host does not get there in time."""
-    last: Dict[str, registry.Host] = {}
+    last: Dict[str, Host] = {}
 
     def all_monitored() -> bool:
         last.update({host.name: host for host in listed_hosts(front_end) if host.name in names})
-        return all(name in last and last[name].state == registry.MONITORED for name in names)
+        return all(name in last and last[name].state == MONITORED for name in names)
 
     if wait_until(seconds, LOOK_SECONDS, all_monitored):
         return
-    late = [last[name] for name in names if name in last and last[name].state != registry.MONITORED]
+    late = [last[name] for name in names if name in last and last[name].state != MONITORED]
     states = ", ".join(f"{host.name} is {host.state_name}" for host in late) or "they are not listed"
-    shown = [registry.read_hosts(front_end.call("onehost", "show", "-x", host.name).output) for host in late[:1]]
+    shown = [read_hosts(front_end.call("onehost", "show", "-x", host.name).output) for host in late[:1]]
     reason = next((f" It says: {host.error}." for hosts in shown for host in hosts if host.error), "")
     raise HostCommandError(
         f"Not MONITORED within {seconds:g} s: {states}.{reason} Look into {front_end.folders.log}/oned.log."
@@ -205,18 +221,18 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
     front_end = FrontEnd(params["one_location"], params["owner"])
     wanted = DesiredObjects(tuple(params["hosts"]), params["cluster"], params["datastore"], params["transfer"])
     present = params["state"] == "present"
-    found = look(front_end, registry.form(params["release"]).grouped)
+    found = look(front_end, form(params["release"]).grouped)
     if present:
-        commands = registry.plan_present(params["release"], wanted, found)
+        commands = plan_present(params["release"], wanted, found)
     else:
-        commands = registry.plan_absent(params["release"], wanted, found, force=params["force"])
-        busy = [host for host in registry.our_hosts(wanted, found) if host.vms]
+        commands = plan_absent(params["release"], wanted, found, force=params["force"])
+        busy = [host for host in our_hosts(wanted, found) if host.vms]
         if busy:
             module.warn(
-                f"OpenNebula hosts with virtual machines stay, without drivers: {registry.counted(busy)}. Their cluster"
+                f"OpenNebula hosts with virtual machines stay, without drivers: {counted(busy)}. Their cluster"
                 " and system datastore stay as well. Delete them when the machines are gone."
             )
-        others = [] if busy or not registry.form(params["release"]).grouped else registry.others(wanted, found)
+        others = [] if busy or not form(params["release"]).grouped else others(wanted, found)
         if others:
             module.warn(
                 f"The cluster {wanted.cluster} stays, because it holds more than the hosts and the datastore for"

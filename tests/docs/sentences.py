@@ -35,8 +35,7 @@ SECTIONS = {
     "actions": (
         "drivers/answers",
         "drivers/image_drives",
-        "drivers/disks",
-        "drivers/limits",
+        "drivers/create_server",
         "drivers/action_context",
         "drivers/unsupported",
         "drivers/transfer_driver",

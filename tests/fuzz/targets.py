@@ -21,6 +21,12 @@ from typing import Any
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.host_monitor import HostMonitor
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.journal import Journal
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.monitor_driver import MonitorDriver
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.monitoring_facts import (
+    host_facts,
+    import_template,
+    state_of,
+    vm_facts,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.protocol_loop import (
     Arguments,
     LineHandler,
@@ -33,12 +39,8 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.se
     parse_rc,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import (
-    host_facts,
-    import_template,
     specification,
-    state_of,
     template_defaults,
-    vm_facts,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.vm_driver import VmDriver
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts

@@ -2,12 +2,16 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One action on its way, and the servers that it may act on: only those that carry the VM's ownership keys."""
+"""The context of one action: its request, its settings, its account, and the servers and drives that it may change.
+
+An action may change only what carries the ownership keys of its VM.
+"""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
-from typing import Iterator, List, Mapping, Optional, Tuple, Union
+from typing import Callable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from ..elastichosts.clock import Clock, Deadline
 from ..elastichosts.drives import Drive
@@ -15,13 +19,12 @@ from ..elastichosts.errors import ElasticHostsError, MissingError
 from ..elastichosts.identifiers import is_uuid
 from ..elastichosts.servers import Server
 from ..elastichosts.values import DEVICE
-from ..opennebula.action_table import Purpose
 from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.errors import OpenNebulaError
 from ..opennebula.vm import VirtualMachine
 from .accounts import CloudAccount, CloudAccounts
 from .job_queue import Job
-from .journal import UNWRITTEN, ActionRecord, BegunAction, JournalError
+from .journal import UNWRITTEN, BegunAction, Journal, JournalError
 from .listing_cache import Listed, ListingCache, ListingLate, Snapshot
 from .settings import HostSettings, Settings, SettingsError
 from .translate import ATTEMPT_KEY, CLOUD_KEY, VM_KEY, owner
@@ -40,50 +43,55 @@ KNOWN_ERRORS = (ActionFailed, ElasticHostsError, OpenNebulaError, SettingsError,
 """failures whose text is a sentence for the user"""
 
 
+Log = Callable[[str, int, str], None]
+"""takes a level letter, a VM id (-1: none) and a sentence for the administrator"""
+
+
 @dataclass(frozen=True)
 class ActionContext:
-    """One action of the core, with all it needs."""
+    """What an action needs to know and to use."""
 
     request: VmmRequest
-    purpose: Purpose
+    vm_id: int
+    host: str
+    """OpenNebula host of the request"""
     vm: Optional[VirtualMachine]
-    """None in V1, but for DEPLOY"""
+    """None in a protocol without VM documents (2.0 to 3.0), but for DEPLOY"""
     settings: HostSettings
-    factory: ContextFactory
+    cloud: str
+    """id of this OpenNebula cloud, EHCLOUD"""
     account: CloudAccount
+    factory: ContextFactory
     job: Job
+    cancelled: threading.Event
+    """set when the core does not want the action any more"""
     begun: BegunAction
-    """what the journal recorded when this action began"""
+    """what the journal knew of the VM when this action began"""
+    journal: Journal
     clock: Clock
-    """for waits: gives the place away, ends when the core cancels"""
+    """for waits: another job may run meanwhile, and a cancellation ends the wait"""
     plain_clock: Clock
-
-    @property
-    def previous(self) -> Optional[ActionRecord]:
-        """This VM's action before this one, if the journal knows it."""
-        return self.begun.previous
+    """for waits that no cancellation ends"""
 
     @property
     def fresh(self) -> float:
-        """Monotonic seconds: a listing begun earlier may be older than what was done to this VM."""
-        return max(self.job.arrived, (self.previous.ended or 0.0) if self.previous else 0.0)
+        """Monotonic seconds: a listing that was begun earlier may be older than what was done to this VM."""
+        previous = self.begun.previous
+        return max(self.job.arrived, (previous.ended or 0.0) if previous else 0.0)
 
-    @property
-    def cloud(self) -> str:
-        """:raises SettingsError: EHCLOUD is missing"""
-        return self.settings.cloud
+    def log(self, level: str, text: str) -> None:
+        """Write a sentence into the VM's log."""
+        self.factory.log(level, self.vm_id, text)
 
-    @property
-    def vm_id(self) -> int:
-        return self.request.id
+    def try_to_note(self, write: Callable[..., None], *arguments: Union[str, int, None]) -> None:
+        """Call ``write``, a method of the journal; if the journal cannot be used, log that and go on.
 
-    @property
-    def host(self) -> str:
-        return self.request.host
-
-    @property
-    def cancelled(self) -> bool:
-        return self.job.cancelled.is_set()
+        For what has happened in the cloud already, and has to be seen to the end with the journal or without.
+        """
+        try:
+            write(*arguments)
+        except JournalError as error:
+            self.log("W", str(error))
 
     def deadline(self, setting: str = "ACTION_TIMEOUT") -> Deadline:
         """As many seconds from now as the setting says."""
@@ -96,34 +104,29 @@ class ActionContext:
     # --- look-ups
 
     def listing(self) -> Snapshot[Server]:
-        """A listing of the account's servers that was begun at ``fresh`` or later. Raises as :meth:`own`."""
-        return self._snapshot(self.account.servers, None)
-
-    def own(self, *, since: Optional[float] = None) -> List[Server]:
-        """The servers with this VM's ownership keys, from a listing begun at ``since`` (default: ``fresh``) or later.
+        """Return a listing of the account's servers that was begun at ``fresh`` or later.
 
         :raises ActionFailed: no listing came in time
         :raises ElasticHostsError:
         """
-        return self._snapshot(self.account.servers, since).of(self.cloud).get(self.vm_id, [])
+        return self._since(self.account.servers, self.fresh)
 
     def servers(self, *, since: float) -> Tuple[Server, ...]:
-        """All servers of the account, whoever's they are. Raises as :meth:`own`."""
-        return self._snapshot(self.account.servers, since).things
+        """Return all servers of the account, by a listing that was begun at ``since`` or later. Raises as listing."""
+        return self._since(self.account.servers, since).things
 
     def drives(self) -> List[Drive]:
-        """All drives of the account. Raises as :meth:`own`."""
-        return list(self._snapshot(self.account.drives, None).things)
+        """Return all drives of the account. Raises as :meth:`listing`."""
+        return list(self._since(self.account.drives, self.fresh).things)
 
     def own_drives(self) -> List[Drive]:
-        """The drives with this VM's ownership keys, by a listing that begins after this call. Raises as :meth:`own`."""
-        snapshot = self._snapshot(self.account.drives, self.plain_clock.monotonic())
-        return snapshot.of(self.cloud).get(self.vm_id, [])
+        """Return the drives with this VM's ownership keys, by a listing that begins now. Raises as :meth:`listing`."""
+        return self._since(self.account.drives, self.plain_clock.monotonic()).of(self.cloud).get(self.vm_id, [])
 
-    def _snapshot(self, listing: ListingCache[Listed], since: Optional[float]) -> Snapshot[Listed]:
+    def _since(self, cache: ListingCache[Listed], moment: float) -> Snapshot[Listed]:
         wait = self.settings.number("ACTION_TIMEOUT")
         try:
-            return listing.since(self.fresh if since is None else since, wait, own=True)
+            return cache.since(moment, wait, own=True)
         except ListingLate:
             raise ActionFailed(
                 f"Look whether the endpoint is up: {self.settings.endpoint} did not answer within {wait:g} s when it "
@@ -131,19 +134,19 @@ class ActionContext:
             ) from None
 
     def own_now(self) -> List[Server]:
-        """As :meth:`own`, by a listing that begins after this call."""
-        return self.own(since=self.plain_clock.monotonic())
+        """Return the servers with this VM's ownership keys, by a listing that begins now. Raises as :meth:`listing`."""
+        return self._since(self.account.servers, self.plain_clock.monotonic()).of(self.cloud).get(self.vm_id, [])
 
     def made_by(self, attempt: str) -> Optional[Server]:
         """What the create call of ``attempt`` made, looked for now."""
         return next((server for server in self.own_now() if server.properties.get(ATTEMPT_KEY) == attempt), None)
 
-    def one_own(self) -> Optional[Server]:
-        """The one server with this VM's ownership keys.
+    def one_own(self, listing: Optional[Snapshot[Server]] = None) -> Optional[Server]:
+        """Return the one server with this VM's ownership keys, by ``listing`` or a fresh one.
 
         :raises ActionFailed: there are several
         """
-        found = self.own()
+        found = (listing or self.listing()).of(self.cloud).get(self.vm_id, [])
         if len(found) > 1:
             uuids = ", ".join(server.uuid for server in found)
             raise ActionFailed(
@@ -195,7 +198,9 @@ class ActionContext:
         for settings in self.factory.settings.all_hosts():
             try:
                 if (settings.endpoint, settings.auth) != (self.settings.endpoint, self.settings.auth):
-                    yield replace(self, settings=settings, account=self.factory.accounts.of(settings))
+                    yield replace(
+                        self, settings=settings, cloud=settings.cloud, account=self.factory.accounts.of(settings)
+                    )
             except (SettingsError, ElasticHostsError):
                 continue
 
@@ -220,7 +225,7 @@ class ActionContext:
         )
 
     def check_drive(self, drive: Drive) -> None:
-        """See that a drive which the template names may be used: it is not another VM's of this cloud.
+        """Check that a drive which the template names may be used: it is not another VM's of this cloud.
 
         All users of OpenNebula share one account, so the cloud itself would let them.
 
@@ -233,7 +238,7 @@ class ActionContext:
             )
 
     def check_named_drives(self, wanted: Mapping[str, Optional[str]]) -> None:
-        """Check, before anything is changed, the drives that stand at the devices of ``wanted``.
+        """Check the drives at the devices of ``wanted``, before anything is changed.
 
         :raises ActionFailed: one belongs to another VM
         """
@@ -253,37 +258,46 @@ class ActionContext:
 
 @dataclass(frozen=True)
 class ContextFactory:
-    """Makes the context of an action."""
+    """Makes the contexts of a driver's actions.
+
+    :param log: of the driver
+    """
 
     settings: Settings
     accounts: CloudAccounts
+    journal: Journal
     clock: Clock
+    log: Log
 
     def make(
         self,
         request: VmmRequest,
-        purpose: Purpose,
         vm: Optional[VirtualMachine],
         job: Job,
         *,
         begun: BegunAction = UNWRITTEN,
         clock: Optional[Clock] = None,
     ) -> ActionContext:
-        """:raises SettingsError: the settings of the request's host are missing or wrong
+        """Return the context of the action that ``request`` asks for.
+
+        :param clock: for waits that a cancellation ends
+        :raises SettingsError: the settings of the request's host are missing or wrong
         :raises ConfigurationError: endpoint or auth have a wrong form
         """
         settings = self.settings.host(request.host)
-        account = self.accounts.of(settings)
-        settings.need_cloud()
         return ActionContext(
             request=request,
-            purpose=purpose,
+            vm_id=request.id,
+            host=request.host,
             vm=vm,
             settings=settings,
+            account=self.accounts.of(settings),
+            cloud=settings.cloud,
             factory=self,
-            account=account,
             job=job,
+            cancelled=job.cancelled,
             begun=begun,
+            journal=self.journal,
             clock=clock or self.clock,
             plain_clock=self.clock,
         )

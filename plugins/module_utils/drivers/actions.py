@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the VM driver does to a server: one method for each purpose an action of the core can have.
+"""What the VM driver does to a server that exists: one function for each purpose an action of the core can have.
 
-Every method gets an :class:`~.action_context.ActionContext` and returns the text of the SUCCESS; every failure is an
+Every function gets an :class:`~.action_context.ActionContext` and returns the text of the SUCCESS; every failure is an
 exception whose ``str()`` is one sentence. Steps are planned by ``elastichosts.plan`` and carried out by its ``apply``.
 """
 
@@ -22,19 +22,21 @@ from ..elastichosts.servers import Server
 from ..opennebula.action_table import Purpose
 from ..opennebula.errors import TemplateError
 from ..opennebula.vm import VirtualMachine, device_of, eh_vector
+from . import image_drives
 from .action_context import ActionContext, ActionFailed
-from .disks import DISKS_KEY, named, undelivered
-from .image_drives import ImageDrives
 from .job_queue import Cancelled
-from .journal import Journal, attempted
+from .journal import ENDED, LEFT, end_of
 from .translate import (
+    DISKS_KEY,
     DRIVES_KEY,
     HOST_KEY,
     PRIVATE_KEY,
     SEQ_KEY,
+    named,
     ownership,
     restated,
     size_of,
+    undelivered,
     unstated,
     with_defaults,
     with_disks,
@@ -47,327 +49,311 @@ KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
 """without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
 
 
-class Actions:
-    """The purposes of ``opennebula.vm.Purpose`` as methods.
+# --- the server exists
 
-    :param log: takes a level letter, a VM id and a sentence for the administrator
-    """
 
-    def __init__(self, journal: Journal, log: Callable[[str, int, str], None]) -> None:
-        self._journal = journal
-        self._log = log
-        self._copies = ImageDrives(journal, log)
-        self.table: Mapping[Purpose, Callable[[ActionContext], str]] = {
-            Purpose.START: self.start,
-            Purpose.STOP: self.stop,
-            Purpose.SHUTDOWN: self.shutdown,
-            Purpose.TERMINATE: self.terminate,
-            Purpose.DESTROY: self.destroy,
-            Purpose.SAVE: self.shutdown,
-            Purpose.SAVE_AWAY: self.save_away,
-            Purpose.STOP_AWAY: self.stop_away,
-            Purpose.MIGRATE: self.migrate,
-            Purpose.RESTORE: self.restore,
-            Purpose.REBOOT: self.reboot,
-            Purpose.RESET: self.reset,
-            Purpose.RESIZE: self.resize,
-            Purpose.ATTACH: self.attach,
-            Purpose.DETACH: self.detach,
-        }
-
-    def tell_undelivered(self, context: ActionContext) -> None:
-        """Write into the VM's log which parts of its template do not reach the server."""
+def start(context: ActionContext) -> str:
+    """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now (7.13, 7.14)."""
+    server = _needed(context)
+    if context.request.action == "DEPLOY":
         for sentence in undelivered(context.vm) if context.vm is not None else ():
-            self._log("W", context.vm_id, sentence)
+            context.log("W", sentence)
+    desired: Dict[str, Optional[str]] = {}
+    if server.status == "active":
+        _tell_late(context, server)
+    else:
+        desired.update(_restated(context, server))
+    desired[HOST_KEY] = context.host
+    if context.vm is not None:
+        desired[SEQ_KEY] = str(context.vm.history_seq)
+    bring(context, server, "started", desired, context.deadline())
+    return server.uuid
 
-    # --- the server exists
 
-    def start(self, context: ActionContext) -> str:
-        """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now (7.13, 7.14)."""
-        server = self._needed(context)
-        if context.request.action == "DEPLOY":
-            self.tell_undelivered(context)
-        desired: Dict[str, Optional[str]] = {}
-        if server.status == "active":
-            self._tell_late(context, server)
-        else:
-            desired.update(self._restated(context, server))
-        desired[HOST_KEY] = context.host
-        if context.vm is not None:
-            desired[SEQ_KEY] = str(context.vm.history_seq)
-        bring(context, server, "started", desired, context.deadline())
-        return server.uuid
-
-    def _tell_late(self, context: ActionContext, server: Server) -> None:
-        """Write into the VM's log that disks were attached or detached, and the server runs with its old drives."""
-        drives = server.drives
-        try:
-            wanted = named(context.vm) if context.vm is not None else {}
-        except TemplateError as error:
-            self._log("W", context.vm_id, str(error))
-            return
-        gone = _of_disks(server) - set(wanted)
-        late = {device for device, drive in wanted.items() if drive not in drives.values()} | (gone & set(drives))
-        if late:
-            self._log(
-                "W",
-                context.vm_id,
-                f"Server {server.uuid} runs already, so its drives at {', '.join(sorted(late))} stay as they are: "
-                "power the VM off and resume it for what its DISKs say.",
-            )
-
-    def restore(self, context: ActionContext) -> str:
-        self.start(context)
-        return ""
-
-    def stop(self, context: ActionContext) -> str:
-        """Cut the power, keep the server. Never destroys (opennebula-drivers 7.4)."""
-        bring(context, self._needed(context), "stopped", KEEP, context.deadline())
-        return ""
-
-    def shutdown(self, context: ActionContext) -> str:
-        """ACPI power-off, keep the server."""
-        power_off(context, self._needed(context))
-        return ""
-
-    def save_away(self, context: ActionContext) -> str:
-        """First half of a cold migration: between two hosts of one account the server stays where it is."""
-        self._check_way(context, context.vm.history_host if context.vm else "")
-        return self.shutdown(context)
-
-    def stop_away(self, context: ActionContext) -> str:
-        """The same, by cutting the power."""
-        self._check_way(context, context.vm.history_host if context.vm else "")
-        return self.stop(context)
-
-    def migrate(self, context: ActionContext) -> str:
-        """Between two hosts of one account there is nothing to move but the mark."""
-        target = context.request.fields.get("MIGR_HOST", "")
-        self._check_way(context, target)
-        bring(context, self._needed(context), "present", {HOST_KEY: target}, context.deadline())
-        return ""
-
-    def _check_way(self, context: ActionContext, target: str) -> None:
-        here, there = context.settings, context.factory.settings.host(target)
-        if (here.endpoint, here.auth) != (there.endpoint, there.auth):
-            raise ActionFailed(
-                f"Deploy a new VM there instead: a server cannot move from host {context.host!r} to {target!r}, which "
-                "are separate clouds."
-            )
-
-    def resize(self, context: ActionContext) -> str:
-        """Another size for a server that runs: MHz change at once, memory does not (elastichosts-api 2.2)."""
-        server = self._needed(context)
-        if context.vm is None:
-            raise ActionFailed(
-                f"Power the VM off, resize it, and resume it: RESIZE of VM {context.vm_id} came without its "
-                "description, and nothing was done."
-            )
-        vector = with_defaults(
-            eh_vector(context.vm, context.host), context.factory.settings.template_defaults(), context.host
+def _tell_late(context: ActionContext, server: Server) -> None:
+    """Write into the VM's log that disks were attached or detached, and the server runs with its old drives."""
+    drives = server.drives
+    try:
+        wanted = named(context.vm) if context.vm is not None else {}
+    except TemplateError as error:
+        context.log("W", str(error))
+        return
+    gone = _of_disks(server) - set(wanted)
+    late = {device for device, drive in wanted.items() if drive not in drives.values()} | (gone & set(drives))
+    if late:
+        context.log(
+            "W",
+            f"Server {server.uuid} runs already, so its drives at {', '.join(sorted(late))} stay as they are: "
+            "power the VM off and resume it for what its DISKs say.",
         )
-        if vector.get("CPUMHZ") and vector.get("MEMORY"):
-            raise ActionFailed(
-                "Change CPUMHZ and MEMORY of EH (onevm update), power the VM off and resume it: they decide about the "
-                "server, not CPU and MEMORY of the VM, and nothing was done."
-            )
-        wanted = size_of(vector, context.vm, context.settings)
-        if server.status != "stopped" and wanted["mem"] != str(server.mem):
-            raise ActionFailed(
-                f"Power the VM off, resize it, and resume it: the memory of server {server.uuid} can only change while "
-                "it is stopped, and nothing was done."
-            )
-        bring(context, server, "present", wanted, context.deadline())
-        return ""
 
-    def attach(self, context: ActionContext) -> str:
-        """A drive for a server that is stopped; the cloud changes none of one that runs (elastichosts-api 2.2)."""
-        server, device, drive = self._disk(context)
-        held = server.drives.get(device, "")
-        if held not in ("", drive):
-            raise ActionFailed(
-                f"Choose another TARGET: server {server.uuid} has drive {held} at {device}, and nothing was done."
-            )
-        marks = {} if device in _of_eh(server) else _marks({*_of_disks(server), device})
-        bring(context, server, "present", {device: drive, **marks}, context.deadline())
-        return ""
 
-    def detach(self, context: ActionContext) -> str:
-        """Fine when the drive is not there. A drive that EH names as well stays."""
-        server, device, drive = self._disk(context)
-        if server.drives.get(device) == drive and device not in _of_eh(server):
-            marks = _marks(_of_disks(server) - {device})
-            bring(context, server, "present", {device: None, **marks}, context.deadline())
-        return ""
+def restore(context: ActionContext) -> str:
+    start(context)
+    return ""
 
-    def _disk(self, context: ActionContext) -> Tuple[Server, str, str]:
-        """The stopped server, and device and drive of the disk that the action is about."""
-        disk = context.vm.disk if context.vm else {}
-        device, drive = device_of(disk.get("TARGET", "")), disk.get("SOURCE", "")
-        if not device or not is_uuid(drive):
-            raise ActionFailed(refusal(context.request.action))
-        server = self._needed(context)
-        if server.status != "stopped":
-            raise ActionFailed(
-                f"Power the VM off, attach or detach the disk, and resume it: server {server.uuid} is {server.status}, "
-                "and its drives can only change while it is stopped. Nothing was done."
-            )
-        return server, device, drive
 
-    def terminate(self, context: ActionContext) -> str:
-        """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
-        context, server = context.located()
-        if server is not None:
-            server = take_over(context, server)
-            power_off(context, server)
-        self.end(context, [] if server is None else [server])
-        return ""
+def stop(context: ActionContext) -> str:
+    """Cut the power, keep the server. Never destroys (opennebula-drivers 7.4)."""
+    bring(context, _needed(context), "stopped", KEEP, context.deadline())
+    return ""
 
-    def destroy(self, context: ActionContext) -> str:
-        """Destroy all that carries the VM's keys; fine when there is nothing.
 
-        CLEANUP also follows an import that failed: the server is then still its owner's.
-        """
-        if self._forgotten(context):
-            self._note_end(context)
-        context, found = self._all_own(context)
-        strangers = [] if context.request.action != "CLEANUP" else [one for one in found if not context.owns(one)]
-        for server in strangers:
-            self._log(
-                "W", context.vm_id, f"Server {server.uuid} was never taken over by this VM and is left as it was."
-            )
-        if self.end(context, [server for server in found if server not in strangers]):
-            self._remember(lambda: self._journal.end_is_over(context.vm_id), context)
-        return ""
+def shutdown(context: ActionContext) -> str:
+    """ACPI power-off, keep the server."""
+    power_off(context, _needed(context))
+    return ""
 
-    def _forgotten(self, context: ActionContext) -> bool:
-        """Whether the VM is gone for the core whatever is answered (opennebula-drivers 2.3)."""
-        if context.request.action == "CLEANUP":
-            return True
-        return context.job.after_abort if context.vm is None else context.vm.lcm_state not in WAITING_FOR_CANCEL
 
-    def _note_end(self, context: ActionContext) -> None:
-        # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
-        seq = None if context.vm is None else context.vm.history_seq
-        self._remember(lambda: self._journal.ended(context.vm_id, context.host, seq), context)
+def save_away(context: ActionContext) -> str:
+    """First half of a cold migration: between two hosts of one account the server stays where it is."""
+    _check_way(context, context.vm.history_host if context.vm else "")
+    return shutdown(context)
 
-    def _remember(self, note: Callable[[], None], context: ActionContext) -> None:
-        """An end goes on without the journal: a server that stays is worse than a doubt that is forgotten."""
-        attempted(note, lambda sentence: self._log("W", context.vm_id, sentence))
 
-    def end(self, context: ActionContext, servers: Sequence[Server]) -> bool:
-        """Destroy the servers of a VM, then the drives that were made for it.
+def stop_away(context: ActionContext) -> str:
+    """The same, by cutting the power."""
+    _check_way(context, context.vm.history_host if context.vm else "")
+    return stop(context)
 
-        A server says whether it had any; where there is none, a deploy may have ended between drive and server. Once
-        the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
-        """
-        for server in servers:
-            destroy(context, take_over(context, server), context.deadline())
-        self._remember(lambda: self._journal.give_up(context.vm_id), context)
-        if servers and not any(PRIVATE_KEY in server.properties for server in servers):
-            return True
-        try:
-            self._copies.release(context, context.deadline())
-        except (ElasticHostsError, ActionFailed) as error:
-            if not servers:
-                raise
-            self._note_end(context)
-            self._log(
-                "W", context.vm_id, f"A drive of this VM is left over and is destroyed as soon as it can be: {error}"
-            )
-            return False
+
+def migrate(context: ActionContext) -> str:
+    """Between two hosts of one account there is nothing to move but the mark."""
+    target = context.request.fields.get("MIGR_HOST", "")
+    _check_way(context, target)
+    bring(context, _needed(context), "present", {HOST_KEY: target}, context.deadline())
+    return ""
+
+
+def _check_way(context: ActionContext, target: str) -> None:
+    here, there = context.settings, context.factory.settings.host(target)
+    if (here.endpoint, here.auth) != (there.endpoint, there.auth):
+        raise ActionFailed(
+            f"Deploy a new VM there instead: a server cannot move from host {context.host!r} to {target!r}, which "
+            "are separate clouds."
+        )
+
+
+def resize(context: ActionContext) -> str:
+    """Another size for a server that runs: MHz change at once, memory does not (elastichosts-api 2.2)."""
+    server = _needed(context)
+    if context.vm is None:
+        raise ActionFailed(
+            f"Power the VM off, resize it, and resume it: RESIZE of VM {context.vm_id} came without its "
+            "description, and nothing was done."
+        )
+    vector = with_defaults(
+        eh_vector(context.vm, context.host), context.factory.settings.template_defaults(), context.host
+    )
+    if vector.get("CPUMHZ") and vector.get("MEMORY"):
+        raise ActionFailed(
+            "Change CPUMHZ and MEMORY of EH (onevm update), power the VM off and resume it: they decide about the "
+            "server, not CPU and MEMORY of the VM, and nothing was done."
+        )
+    wanted = size_of(vector, context.vm, context.settings)
+    if server.status != "stopped" and wanted["mem"] != str(server.mem):
+        raise ActionFailed(
+            f"Power the VM off, resize it, and resume it: the memory of server {server.uuid} can only change while "
+            "it is stopped, and nothing was done."
+        )
+    bring(context, server, "present", wanted, context.deadline())
+    return ""
+
+
+def attach(context: ActionContext) -> str:
+    """A drive for a server that is stopped; the cloud changes none of one that runs (elastichosts-api 2.2)."""
+    server, device, drive = _disk(context)
+    held = server.drives.get(device, "")
+    if held not in ("", drive):
+        raise ActionFailed(
+            f"Choose another TARGET: server {server.uuid} has drive {held} at {device}, and nothing was done."
+        )
+    marks = {} if device in _of_eh(server) else _marks({*_of_disks(server), device})
+    bring(context, server, "present", {device: drive, **marks}, context.deadline())
+    return ""
+
+
+def detach(context: ActionContext) -> str:
+    """Fine when the drive is not there. A drive that EH names as well stays."""
+    server, device, drive = _disk(context)
+    if server.drives.get(device) == drive and device not in _of_eh(server):
+        marks = _marks(_of_disks(server) - {device})
+        bring(context, server, "present", {device: None, **marks}, context.deadline())
+    return ""
+
+
+def _disk(context: ActionContext) -> Tuple[Server, str, str]:
+    """The stopped server, and device and drive of the disk that the action is about."""
+    disk = context.vm.disk if context.vm else {}
+    device, drive = device_of(disk.get("TARGET", "")), disk.get("SOURCE", "")
+    if not device or not is_uuid(drive):
+        raise ActionFailed(refusal(context.request.action))
+    server = _needed(context)
+    if server.status != "stopped":
+        raise ActionFailed(
+            f"Power the VM off, attach or detach the disk, and resume it: server {server.uuid} is {server.status}, "
+            "and its drives can only change while it is stopped. Nothing was done."
+        )
+    return server, device, drive
+
+
+def terminate(context: ActionContext) -> str:
+    """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
+    context, server = context.located()
+    if server is not None:
+        server = take_over(context, server)
+        power_off(context, server)
+    end(context, [] if server is None else [server])
+    return ""
+
+
+def destroy(context: ActionContext) -> str:
+    """Destroy all that carries the VM's keys; fine when there is nothing.
+
+    CLEANUP also follows an import that failed: the server is then still its owner's.
+    """
+    if _forgotten(context):
+        _note_end(context)
+    context, found = _all_own(context)
+    strangers = [] if context.request.action != "CLEANUP" else [one for one in found if not context.owns(one)]
+    for server in strangers:
+        context.log("W", f"Server {server.uuid} was never taken over by this VM and is left as it was.")
+    if end(context, [server for server in found if server not in strangers]):
+        context.try_to_note(context.journal.resolved, end_of(context.vm_id))
+    return ""
+
+
+def _forgotten(context: ActionContext) -> bool:
+    """Whether the VM is gone for the core whatever is answered (opennebula-drivers 2.3)."""
+    if context.request.action == "CLEANUP":
         return True
+    return context.job.after_abort if context.vm is None else context.vm.lcm_state not in WAITING_FOR_CANCEL
 
-    def reboot(self, context: ActionContext) -> str:
-        """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
-        server = self._needed(context)
-        if server.status == "active":
-            power_off(context, server)
-            server = context.account.client.servers.get(server.uuid)
-        bring(context, server, "started", {}, context.deadline())
-        return ""
 
-    def reset(self, context: ActionContext) -> str:
-        bring(context, self._needed(context), "reset", {}, context.deadline())
-        return ""
+def _note_end(context: ActionContext) -> None:
+    # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
+    seq = None if context.vm is None else context.vm.history_seq
+    context.try_to_note(context.journal.unresolved, end_of(context.vm_id), context.vm_id, context.host, ENDED, seq)
 
-    # --- parts
 
-    def _needed(self, context: ActionContext) -> Server:
-        where, server = context.located()
-        if server is None:
-            raise context.gone()
-        if where is not context:
-            raise ActionFailed(
-                "Give the VM back to the host where its server is, or recover it with --recreate: server "
-                f"{server.uuid} of VM {context.vm_id} is at another account ({where.settings.endpoint}) than that of "
-                f"host {context.host!r}, and cannot move. Its host is "
-                f"{server.properties.get(HOST_KEY, where.settings.host)!r}."
-            )
-        return take_over(context, server)
+def end(context: ActionContext, servers: Sequence[Server]) -> bool:
+    """Destroy the servers of a VM, then the drives that were made for it.
 
-    def _all_own(self, context: ActionContext) -> Tuple[ActionContext, List[Server]]:
-        """The VM's servers, with a context for the account where they are."""
-        if context.deploy_id:
-            context, server = context.located()
-            return context, [] if server is None else [server]
-        # A look shared with others may be older than what this VM's own deploy has just made.
-        return context, context.own_now()
-
-    def _restated(self, context: ActionContext, server: Server) -> Dict[str, Optional[str]]:
-        """What the template says now about a server that is off; nothing where it cannot be said.
-
-        New copies of IMAGE are made for it. Should the start fail then, they are there, and known to the server or to
-        the journal.
-        """
-        if context.vm is None:
-            return {}
-        stated, changes = unstated(server), {}
-        try:
-            defaults = context.factory.settings.template_defaults()
-            stated = restated(context.vm, context.host, context.settings, defaults, server)
-            changes = stated.server
-        except TemplateError as error:
-            if context.vm.eh:
-                self._log("W", context.vm_id, f"The server is started as it was, without the changes in EH: {error}")
-        disks = with_disks(context.vm, server, stated)
-        self._check_drives(context, disks)
-        context.check_named_drives({key: value for key, value in changes.items() if value != server.drives.get(key)})
-        changes = {**changes, **disks}
-        if not stated.images:
-            return changes
-        attempt = uuid.uuid4().hex
-        try:
-            devices = self._copies.make(context, stated.images, stated.drive, server.name, attempt)
-            context.account.client.servers.set(server.uuid, {**changes, **devices})
-            self._remember(lambda: self._journal.settle(attempt), context)
-        except (ElasticHostsError, ActionFailed, Cancelled):
-            self._remember(lambda: self._journal.leave(attempt, context.vm_id, context.host), context)
-            self._copies.drop(context, attempt)
+    A server says whether it had any; where there is none, a deploy may have ended between drive and server. Once
+    the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
+    """
+    for server in servers:
+        destroy_server(context, take_over(context, server), context.deadline())
+    context.try_to_note(context.journal.give_up, context.vm_id)
+    if servers and not any(PRIVATE_KEY in server.properties for server in servers):
+        return True
+    try:
+        image_drives.release(context, context.deadline())
+    except (ElasticHostsError, ActionFailed) as error:
+        if not servers:
             raise
+        _note_end(context)
+        context.log("W", f"A drive of this VM is left over and is destroyed as soon as it can be: {error}")
+        return False
+    return True
+
+
+def reboot(context: ActionContext) -> str:
+    """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
+    server = _needed(context)
+    if server.status == "active":
+        power_off(context, server)
+        server = context.account.client.servers.get(server.uuid)
+    bring(context, server, "started", {}, context.deadline())
+    return ""
+
+
+def reset(context: ActionContext) -> str:
+    bring(context, _needed(context), "reset", {}, context.deadline())
+    return ""
+
+
+# --- parts
+
+
+def _needed(context: ActionContext) -> Server:
+    where, server = context.located()
+    if server is None:
+        raise context.gone()
+    if where is not context:
+        raise ActionFailed(
+            "Give the VM back to the host where its server is, or recover it with --recreate: server "
+            f"{server.uuid} of VM {context.vm_id} is at another account ({where.settings.endpoint}) than that of "
+            f"host {context.host!r}, and cannot move. Its host is "
+            f"{server.properties.get(HOST_KEY, where.settings.host)!r}."
+        )
+    return take_over(context, server)
+
+
+def _all_own(context: ActionContext) -> Tuple[ActionContext, List[Server]]:
+    """The VM's servers, with a context for the account where they are."""
+    if context.deploy_id:
+        context, server = context.located()
+        return context, [] if server is None else [server]
+    # A look shared with others may be older than what this VM's own deploy has just made.
+    return context, context.own_now()
+
+
+def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]]:
+    """What the template says now about a server that is off; nothing where it cannot be said.
+
+    New copies of IMAGE are made for it. Should the start fail then, they are there, and known to the server or to
+    the journal.
+    """
+    if context.vm is None:
         return {}
+    stated, changes = unstated(server), {}
+    try:
+        defaults = context.factory.settings.template_defaults()
+        stated = restated(context.vm, context.host, context.cloud, context.settings, defaults, server)
+        changes = stated.server
+    except TemplateError as error:
+        if context.vm.eh:
+            context.log("W", f"The server is started as it was, without the changes in EH: {error}")
+    disks = with_disks(context.vm, server, stated)
+    _check_drives(context, disks)
+    context.check_named_drives({key: value for key, value in changes.items() if value != server.drives.get(key)})
+    changes = {**changes, **disks}
+    if not stated.images:
+        return changes
+    attempt = uuid.uuid4().hex
+    try:
+        devices = image_drives.make(context, stated.images, stated.drive, server.name, attempt)
+        context.account.client.servers.set(server.uuid, {**changes, **devices})
+        context.try_to_note(context.journal.resolved, attempt)
+    except (ElasticHostsError, ActionFailed, Cancelled):
+        context.try_to_note(context.journal.unresolved, attempt, context.vm_id, context.host, LEFT)
+        image_drives.drop(context, attempt)
+        raise
+    return {}
 
-    def _check_drives(self, context: ActionContext, disks: Mapping[str, Optional[str]]) -> None:
-        """Look at the drives of DISKs before anything is changed.
 
-        :raises ActionFailed: a drive is not in the account, or somebody else uses it
-        """
-        for device, uuid_ in sorted(disks.items()):
-            if not uuid_ or device == DISKS_KEY:
-                continue
-            try:
-                drive = context.account.client.drives.get(uuid_)
-            except MissingError:
-                raise ActionFailed(
-                    f"Detach the disk, or make its image anew: drive {uuid_} of a DISK of VM {context.vm_id} is not at "
-                    f"{context.settings.endpoint}. The server was left as it is."
-                ) from None
-            context.check_drive(drive)
-            if drive.claimed and drive.properties.get("claim:type") != "shared":
-                raise ActionFailed(
-                    f"Detach the disk, or stop what uses its drive: drive {uuid_} of a DISK of VM {context.vm_id} is "
-                    f"in use by {' '.join(drive.claimed)}. The server was left as it is."
-                )
+def _check_drives(context: ActionContext, disks: Mapping[str, Optional[str]]) -> None:
+    """Look at the drives of DISKs before anything is changed.
+
+    :raises ActionFailed: a drive is not in the account, or somebody else uses it
+    """
+    for device, uuid_ in sorted(disks.items()):
+        if not uuid_ or device == DISKS_KEY:
+            continue
+        try:
+            drive = context.account.client.drives.get(uuid_)
+        except MissingError:
+            raise ActionFailed(
+                f"Detach the disk, or make its image anew: drive {uuid_} of a DISK of VM {context.vm_id} is not at "
+                f"{context.settings.endpoint}. The server was left as it is."
+            ) from None
+        context.check_drive(drive)
+        if drive.claimed and drive.properties.get("claim:type") != "shared":
+            raise ActionFailed(
+                f"Detach the disk, or stop what uses its drive: drive {uuid_} of a DISK of VM {context.vm_id} is "
+                f"in use by {' '.join(drive.claimed)}. The server was left as it is."
+            )
 
 
 def _of_disks(server: Server) -> FrozenSet[str]:
@@ -431,7 +417,7 @@ def power_off(context: ActionContext, server: Server) -> None:
         ) from error
 
 
-def destroy(context: ActionContext, server: Server, deadline: Deadline) -> None:
+def destroy_server(context: ActionContext, server: Server, deadline: Deadline) -> None:
     """Destroy the server, whatever it is doing.
 
     What has been asked for may still come true after an answer that was lost, and a FAILURE would tell the core that
@@ -454,3 +440,23 @@ def _destroy(context: ActionContext, server: Server, deadline: Deadline) -> None
         if len(plan.steps) == 1:
             raise
         apply_server(client, plan, server, deadline)
+
+
+ACTIONS: Mapping[Purpose, Callable[[ActionContext], str]] = {
+    Purpose.START: start,
+    Purpose.STOP: stop,
+    Purpose.SHUTDOWN: shutdown,
+    Purpose.TERMINATE: terminate,
+    Purpose.DESTROY: destroy,
+    Purpose.SAVE: shutdown,
+    Purpose.SAVE_AWAY: save_away,
+    Purpose.STOP_AWAY: stop_away,
+    Purpose.MIGRATE: migrate,
+    Purpose.RESTORE: restore,
+    Purpose.REBOOT: reboot,
+    Purpose.RESET: reset,
+    Purpose.RESIZE: resize,
+    Purpose.ATTACH: attach,
+    Purpose.DETACH: detach,
+}
+"""what carries out each purpose, but for CREATE: see ``create_server``"""

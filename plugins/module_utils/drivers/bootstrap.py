@@ -29,8 +29,9 @@ def run(driver: str, argv: Sequence[str]) -> NoReturn:
     _hold_stderr()
     if list(argv[:1]) == [TRANSFER]:
         _unblock_signals()
-        from . import transfer_driver
+        from . import driver_log, transfer_driver
 
+        driver_log.configure()
         status = transfer_driver.main(argv[1:])
         sys.stdout.flush()
         os._exit(status)
@@ -38,8 +39,6 @@ def run(driver: str, argv: Sequence[str]) -> NoReturn:
     if early is None:
         os._exit(0)
     _unblock_signals()
-    if os.fstat(2).st_rdev == os.stat(os.devnull).st_rdev:  # noqa: PTH116
-        sys.stderr = None  # what nobody reads need not be written
     os._exit(_serve(driver, argv, early))
 
 
@@ -85,6 +84,9 @@ def _unblock_signals() -> None:
 
 
 def _serve(driver: str, argv: Sequence[str], early: bytes) -> int:
+    from . import driver_log
+
+    driver_log.configure()
     if driver == "vmm":
         from . import vm_driver
 

@@ -16,8 +16,8 @@ from xml.etree.ElementTree import Element
 from xml.parsers.expat import ExpatError
 
 from ..opennebula.errors import DocumentError
-from ..opennebula.vm import VirtualMachine, from_payload
-from ..opennebula.xml import child_text, parse_xml
+from ..opennebula.vm import VirtualMachine, child_text, from_payload
+from ..opennebula.xml import parse_xml
 
 TIMEOUT = 20.0
 """seconds"""

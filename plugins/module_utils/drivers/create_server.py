@@ -11,9 +11,10 @@ yet, is known to the journal before the call is sent, until it is certain (openn
 from __future__ import annotations
 
 import contextlib
+import threading
 import uuid
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..elastichosts.apply import apply_server, wait_status
 from ..elastichosts.clock import Deadline
@@ -33,15 +34,14 @@ from ..elastichosts.errors import (
 from ..elastichosts.formats import Properties
 from ..elastichosts.plan import plan_server
 from ..elastichosts.servers import Server
-from ..opennebula.errors import OpenNebulaError
+from . import image_drives
 from .action_context import ActionContext, ActionFailed, attempt_of
-from .actions import bring, destroy, imported_marks
+from .actions import bring, destroy_server, imported_marks
 from .answers import details
-from .image_drives import ImageDrives
 from .job_queue import Cancelled
-from .journal import DONE, ENDED, LEFT, UNANSWERED, Journal, JournalError, UnresolvedAttempt, attempted
-from .limits import Limits, check_switch
-from .translate import ATTEMPT_KEY, SEQ_KEY, Specification, of_life, specification
+from .journal import CREATING, DONE, ENDED, GIVEN_UP, LEFT, UNANSWERED, UnresolvedAttempt
+from .listing_cache import Snapshot
+from .translate import ATTEMPT_KEY, HOST_KEY, SEQ_KEY, Specification, of_life, specification, undelivered
 
 NOTHING_MADE = (
     ConfigurationError,
@@ -58,6 +58,114 @@ LOOKS = (0.0, 0.5, 1.0, 2.0)
 """seconds before each look for a server whose create call was not answered; what appears later, is mended later"""
 
 
+# --- limits
+
+
+class Limit(NamedTuple):
+    """One row of the table of limits."""
+
+    setting: str
+    """name of the number in the settings"""
+    amount: Callable[[Server], float]
+    """what one server takes"""
+    unit: str
+
+
+SWITCH = "MAX_SERVERS"
+LIMITS: Tuple[Limit, ...] = (Limit(SWITCH, lambda _server: 1, "servers"),)
+Place = Tuple[str, str]
+"""cloud and OpenNebula host"""
+
+
+@dataclass
+class _Creation:
+    """A server that is being made, or was made a moment ago."""
+
+    server: Server
+    ended: Optional[float] = None
+    """monotonic seconds; None: under way"""
+
+
+class Limits:
+    """Checks how much this cloud may have at ElasticHosts, before a server is created, never before one is started.
+
+    A limit counts the servers of the listing that the DEPLOY has looked at, and those whose creation is under way or
+    ended after that listing was begun. So deploys that run at the same time do not exceed it together.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._creations: Dict[Place, Dict[int, _Creation]] = {}
+
+    @contextlib.contextmanager
+    def room(self, context: ActionContext, found: Snapshot[Server], wanted: Properties) -> Iterator[None]:
+        """Hold room for the server ``wanted`` while it is being created.
+
+        :param found: the listing that the DEPLOY has looked at
+        :raises ActionFailed: a limit would be exceeded; nothing was done
+        :raises SettingsError: a limit is set to something that is no number
+        """
+        place = (context.cloud, context.host)
+        new = _Creation(Server(wanted))
+        with self._lock:
+            # Another DEPLOY may have forgotten a creation because of a later listing, which then has the server.
+            listing = context.account.servers.last or found
+            creations = self._creations.setdefault(place, {})
+            self._forget(creations, listing)
+            listed = listing.of(context.cloud)
+            servers = [server for own in listed.values() for server in own if _is_on(server, context.host)]
+            servers += [creation.server for vm_id, creation in creations.items() if vm_id not in listed]
+            _check(context, servers, new.server)
+            creations[context.vm_id] = new
+        try:
+            yield
+        finally:
+            new.ended = context.plain_clock.monotonic()
+
+    @staticmethod
+    def _forget(creations: Dict[int, _Creation], listing: Snapshot[Server]) -> None:
+        """Drop the creations whose outcome the listing shows."""
+        for vm_id, creation in list(creations.items()):
+            if creation.ended is not None and creation.ended < listing.begun:
+                del creations[vm_id]
+
+
+def _is_on(server: Server, host: str) -> bool:
+    return server.properties.get(HOST_KEY, host) == host
+
+
+def _check_switch(context: ActionContext) -> None:
+    """Check, by the settings as they are now, that new servers are not switched off.
+
+    ``MAX_SERVERS=0`` in ``im_ehrc`` or ``vmm_ehrc`` holds for every host, whatever the host's own file says.
+
+    :raises ActionFailed: they are
+    :raises SettingsError: MAX_SERVERS is no number
+    """
+    for settings in (context.factory.settings.host(""), context.factory.settings.host(context.host)):
+        if settings.number(SWITCH) == 0:
+            raise ActionFailed(
+                f"Raise {SWITCH}, which is 0, to have new servers: no server is created at ElasticHosts for host "
+                f"{context.host!r} ({SWITCH} is set in {settings.source(SWITCH)})."
+            )
+
+
+def _check(context: ActionContext, servers: List[Server], new: Server) -> None:
+    _check_switch(context)
+    for limit in LIMITS:
+        most = context.settings.number(limit.setting)
+        used = sum(limit.amount(server) for server in servers)
+        if used + limit.amount(new) > most:
+            raise ActionFailed(
+                f"Terminate a VM, or raise {limit.setting} in the settings: host {context.host!r} may have {most:g} "
+                f"{limit.unit} at ElasticHosts, and {used:g} are there or being made ({limit.setting} is set in "
+                f"{context.settings.source(limit.setting)})."
+            )
+
+
+# --- a server is made
+
+
 @dataclass
 class _Attempt:
     """One create call, and what came of it."""
@@ -69,188 +177,173 @@ class _Attempt:
     """a server may be there, or appear"""
 
 
-class ServerCreation:
-    """Makes servers, and looks after those whose making went wrong.
+def create(limits: Limits, context: ActionContext) -> str:
+    """Make the VM's server, or adopt the one that carries the VM's keys, and return its UUID."""
+    for sentence in undelivered(context.vm) if context.vm is not None else ():
+        context.log("W", sentence)
+    if context.imported:
+        return _import(context)
+    if context.vm is None:
+        raise ActionFailed(
+            f"Repeat the action, or report this as a fault: DEPLOY of VM {context.vm_id} came without its "
+            "description, so nothing could be made of it."
+        )
+    # Before the first call, so that a template that cannot be used is reported whether the cloud answers or not.
+    defaults = context.factory.settings.template_defaults()
+    wanted = specification(context.vm, context.host, context.cloud, context.settings, defaults)
+    for earlier in context.begun.unresolved:
+        if clean_up(context, earlier):
+            context.journal.resolved(earlier.attempt)
+    listing = context.listing()
+    found = context.one_own(listing)
+    if found is not None:
+        return _adopt(context, found, wanted.server)
+    context.check_named_drives(wanted.server)
+    with limits.room(context, listing, wanted.server):
+        return _make(context, wanted, _Attempt(context.begun.attempt)).uuid
 
-    :param log: takes a level letter, a VM id and a sentence for the administrator
+
+def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> Server:
+    """Create and start a server; when that fails, take back what was made, or leave the attempt to the journal.
+
+    :param again: try once more when the answer to the create call was lost and no server can be found
     """
-
-    def __init__(self, journal: Journal, copies: ImageDrives, log: Callable[[str, int, str], None]) -> None:
-        self._journal = journal
-        self._copies = copies
-        self._limits = Limits()
-        self._log = log
-
-    def create(self, context: ActionContext) -> str:
-        """Make the VM's server, or adopt the one that carries its keys. The text is its UUID."""
-        if context.imported:
-            return self._import(context)
-        if context.vm is None:
-            raise ActionFailed(
-                f"Repeat the action, or report this as a fault: DEPLOY of VM {context.vm_id} came without its "
-                "description, so nothing could be made of it."
-            )
-        # Before the first call, so that a template that cannot be used is reported whether the cloud answers or not.
-        wanted = specification(context.vm, context.host, context.settings, context.factory.settings.template_defaults())
-        for doubt in context.begun.doubts:
-            if self.mend(context, doubt):
-                self._journal.settle(doubt.attempt)
-        found = context.one_own()
-        if found is not None:
-            return self._adopt(context, found, wanted.server)
-        context.check_named_drives(wanted.server)
-        with self._limits.room(context, wanted.server):
-            return self._make(context, wanted, _Attempt(context.begun.attempt)).uuid
-
-    def _make(self, context: ActionContext, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> Server:
-        """Create and start; whatever goes wrong, nothing is left behind, or the journal remembers the attempt."""
-        if context.cancelled:
+    if context.cancelled.is_set():
+        raise Cancelled
+    try:
+        devices: Properties = {}
+        if wanted.images:
+            image_drives.clear(context)
+            devices = image_drives.make(context, wanted.images, wanted.drive, wanted.server["name"], attempt.key)
+            _check_switch(context)  # the copies may have taken an hour
+        context.journal.unresolved(attempt.key, context.vm_id, context.host, CREATING)
+        deadline = context.deadline()
+        server = _ask(context, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
+        if context.cancelled.is_set():
             raise Cancelled
-        try:
-            devices: Properties = {}
-            if wanted.images:
-                self._copies.clear(context)
-                devices = self._copies.make(context, wanted.images, wanted.drive, wanted.server["name"], attempt.key)
-                self._journal.creating(attempt.key, context.vm_id, context.host)
-            elif again:
-                self._journal.sending(attempt.key, context.vm_id)
-            deadline = context.deadline()
-            check_switch(context)  # copies may have taken an hour
-            server = self._ask(context, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
-            if context.cancelled:
-                raise Cancelled
-            server = self._active(context, server, deadline)
-            self._journal.settle_at_end(attempt.key, context.vm_id)
-            return server
-        except (ElasticHostsError, OpenNebulaError, ActionFailed, JournalError, Cancelled) as error:
-            if attempt.refused and not wanted.images:
-                self._settle(context, attempt)
-                raise
-            looked = self._take_back(context, attempt, copies=bool(wanted.images))
-            if again and attempt.lost and looked and not context.cancelled:
-                return self._make(context, wanted, self._another(context), again=False)
-            if looked and not attempt.lost:
-                raise
-            raise ActionFailed(
-                f"Try again when the cloud answers. {details(error)} Whether a server was made is not known yet; if "
-                "one appears, it is destroyed."
-            ) from error
-
-    def _another(self, context: ActionContext) -> _Attempt:
-        attempt = _Attempt(uuid.uuid4().hex)
-        self._journal.creating(attempt.key, context.vm_id, context.host)
-        return attempt
-
-    def _ask(self, context: ActionContext, attempt: _Attempt, properties: Properties, deadline: Deadline) -> Server:
-        """The create call, and after an answer that leaves it open the looks for what it made."""
-        try:
-            with context.account.client.transport.within(deadline):
-                return context.account.client.servers.create(properties)
-        except ElasticHostsError as error:
-            attempt.refused = isinstance(error, NOTHING_MADE)
-            attempt.lost = error.maybe_done and not _said(error)
-            if not error.maybe_done or (isinstance(error, ApiError) and not isinstance(error, SystemFault)):
-                raise
-            for pause in LOOKS:
-                deadline.sleep(pause)
-                found: Optional[Server] = None
-                with contextlib.suppress(ElasticHostsError, ActionFailed):  # the create call's own error is the news
-                    found = context.made_by(attempt.key)
-                if found is not None:
-                    attempt.lost = False
-                    self._log(
-                        "I", context.vm_id, f"The answer to a create call was lost; server {found.uuid} was made."
-                    )
-                    return found
+        server = _active(context, server, deadline)
+    except Exception as error:
+        if attempt.refused and not wanted.images:
+            context.try_to_note(context.journal.resolved, attempt.key)
             raise
+        looked = _take_back(context, attempt, copies=bool(wanted.images))
+        if again and attempt.lost and looked and not context.cancelled.is_set():
+            return _make(context, wanted, _Attempt(uuid.uuid4().hex), again=False)
+        if looked and not attempt.lost:
+            raise
+        raise ActionFailed(
+            f"Try again when the cloud answers. {details(error)} Whether a server was made is not known yet; if "
+            "one appears, it is destroyed."
+        ) from error
+    context.try_to_note(context.journal.resolved, attempt.key)
+    return server
 
-    def _active(self, context: ActionContext, server: Server, deadline: Deadline) -> Server:
-        """The core may hear of the server when it runs, not before (opennebula-drivers 7.5)."""
-        if server.status == "active":
-            return server
-        plan = plan_server({}, "started", server)
-        started = apply_server(context.account.client, plan, server, deadline)
-        if started is None:
-            raise context.gone()
-        return wait_status(context.account.client, started.uuid, "active", deadline) or started
 
-    def _take_back(self, context: ActionContext, attempt: _Attempt, *, copies: bool) -> bool:
-        """Destroy what the attempt made, if anything; false when the cloud could not be asked.
-
-        The journal knows of it until that is certain: after a lost answer something may still appear, and a drive that
-        is being imaged cannot be destroyed yet.
-        """
-        try:
-            self._note(context, lambda: self._journal.doubt(attempt.key, context.vm_id, context.host))
-            found = context.made_by(attempt.key)
+def _ask(context: ActionContext, attempt: _Attempt, properties: Properties, deadline: Deadline) -> Server:
+    """The create call, and after an answer that leaves it open the looks for what it made."""
+    try:
+        with context.account.client.transport.within(deadline):
+            return context.account.client.servers.create(properties)
+    except ElasticHostsError as error:
+        attempt.refused = isinstance(error, NOTHING_MADE)
+        attempt.lost = error.maybe_done and not _said(error)
+        if not error.maybe_done or (isinstance(error, ApiError) and not isinstance(error, SystemFault)):
+            raise
+        for pause in LOOKS:
+            deadline.sleep(pause)
+            found: Optional[Server] = None
+            with contextlib.suppress(ElasticHostsError, ActionFailed):  # the create call's own error is the news
+                found = context.made_by(attempt.key)
             if found is not None:
-                destroy(context, found, context.clean_up())
-            clean = self._copies.drop(context, attempt.key) if copies else True
-            if clean and (found is not None or not attempt.lost):
-                self._settle(context, attempt)
-        except (ElasticHostsError, ActionFailed) as error:
-            self._log("E", context.vm_id, f"A server or drive may be left behind: {error}")
-            return False
-        return True
+                attempt.lost = False
+                context.log("I", f"The answer to a create call was lost; server {found.uuid} was made.")
+                return found
+        raise
 
-    def _settle(self, context: ActionContext, attempt: _Attempt) -> None:
-        self._note(context, lambda: self._journal.settle(attempt.key))
 
-    def _note(self, context: ActionContext, note: Callable[[], None]) -> None:
-        """What is in the cloud by now has to be seen to the end, with the journal or without."""
-        attempted(note, lambda sentence: self._log("W", context.vm_id, sentence))
+def _active(context: ActionContext, server: Server, deadline: Deadline) -> Server:
+    """The core may hear of the server when it runs, not before (opennebula-drivers 7.5)."""
+    if server.status == "active":
+        return server
+    plan = plan_server({}, "started", server)
+    started = apply_server(context.account.client, plan, server, deadline)
+    if started is None:
+        raise context.gone()
+    return wait_status(context.account.client, started.uuid, "active", deadline) or started
 
-    def mend(self, context: ActionContext, doubt: UnresolvedAttempt) -> bool:
-        """Destroy what nobody wants; true when there was something, and it is gone."""
-        if doubt.state == ENDED:
-            self._finish(context, doubt)
-            return True
-        found = None if doubt.state == LEFT else context.made_by(doubt.attempt)
+
+def _take_back(context: ActionContext, attempt: _Attempt, *, copies: bool) -> bool:
+    """Destroy what the attempt made, if anything; false when the cloud could not be asked.
+
+    The journal knows of it until that is certain: after a lost answer something may still appear, and a drive that
+    is being imaged cannot be destroyed yet.
+    """
+    try:
+        context.try_to_note(context.journal.unresolved, attempt.key, context.vm_id, context.host, GIVEN_UP)
+        found = context.made_by(attempt.key)
         if found is not None:
-            if doubt.state == UNANSWERED and len(context.own_now()) == 1:
-                return True  # the VM's only server: the core asks for it again, or hears of it from monitoring
-            destroy(context, found, context.clean_up())
-            self._log(
-                "W", context.vm_id, f"Server {found.uuid} of a create call that was given up appeared; it is destroyed."
-            )
-        there = any(attempt_of(drive) == doubt.attempt for drive in context.own_drives())
-        gone = self._copies.drop(context, doubt.attempt) if there else True
-        return gone and (there or found is not None)
+            destroy_server(context, found, context.clean_up())
+        clean = image_drives.drop(context, attempt.key) if copies else True
+        if clean and (found is not None or not attempt.lost):
+            context.try_to_note(context.journal.resolved, attempt.key)
+    except (ElasticHostsError, ActionFailed) as error:
+        context.log("E", f"A server or drive may be left behind: {error}")
+        return False
+    return True
 
-    def _finish(self, context: ActionContext, doubt: UnresolvedAttempt) -> None:
-        """Destroy what an end that was interrupted has left; a later life of the same VM id is not meant."""
-        for server in context.own_now():
-            if of_life(server, doubt.seq):
-                destroy(context, server, context.clean_up())
-                self._log("W", context.vm_id, f"Server {server.uuid} was left when this VM ended; it is destroyed.")
-        self._copies.release(context, context.clean_up(), doubt.seq)
 
-    def _adopt(self, context: ActionContext, found: Server, wanted: Properties) -> str:
-        """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
-        attempt = attempt_of(found)
-        marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex, SEQ_KEY: wanted[SEQ_KEY]}
-        desired = marks if found.status == "active" else {**wanted, **marks}
-        try:
-            # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
-            context.account.client.servers.set(found.uuid, marks)
-            if attempt:
-                self._note(context, lambda: self._journal.settle(attempt))
-            bring(context, found, "started", desired, context.deadline())
-        except ElasticHostsError:
-            before = context.previous
-            if before is not None and before.creates and before.state != DONE:
-                destroy(context, found, context.clean_up())
-            raise
-        self._log("I", context.vm_id, f"Server {found.uuid} was made by an earlier DEPLOY and is used now.")
-        return found.uuid
+def clean_up(context: ActionContext, earlier: UnresolvedAttempt) -> bool:
+    """Destroy what nobody wants; true when there was something, and it is gone."""
+    if earlier.state == ENDED:
+        _finish(context, earlier)
+        return True
+    found = None if earlier.state == LEFT else context.made_by(earlier.attempt)
+    if found is not None:
+        if earlier.state == UNANSWERED and len(context.own_now()) == 1:
+            return True  # the VM's only server: the core asks for it again, or hears of it from monitoring
+        destroy_server(context, found, context.clean_up())
+        context.log("W", f"Server {found.uuid} of a create call that was given up appeared; it is destroyed.")
+    there = any(attempt_of(drive) == earlier.attempt for drive in context.own_drives())
+    gone = image_drives.drop(context, earlier.attempt) if there else True
+    return gone and (there or found is not None)
 
-    def _import(self, context: ActionContext) -> str:
-        """A server that was there before becomes the VM's: it is marked, and started if need be."""
-        found = context.recorded()
-        if found is None or context.vm is None:
-            raise context.gone()
-        bring(context, found, "started", imported_marks(context, context.vm), context.deadline())
-        return found.uuid
+
+def _finish(context: ActionContext, earlier: UnresolvedAttempt) -> None:
+    """Destroy what an end that was interrupted has left; a later life of the same VM id is not meant."""
+    for server in context.own_now():
+        if of_life(server, earlier.seq):
+            destroy_server(context, server, context.clean_up())
+            context.log("W", f"Server {server.uuid} was left when this VM ended; it is destroyed.")
+    image_drives.release(context, context.clean_up(), earlier.seq)
+
+
+def _adopt(context: ActionContext, found: Server, wanted: Properties) -> str:
+    """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
+    attempt = attempt_of(found)
+    marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex, SEQ_KEY: wanted[SEQ_KEY]}
+    desired = marks if found.status == "active" else {**wanted, **marks}
+    try:
+        # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
+        context.account.client.servers.set(found.uuid, marks)
+        if attempt:
+            context.try_to_note(context.journal.resolved, attempt)
+        bring(context, found, "started", desired, context.deadline())
+    except ElasticHostsError:
+        before = context.begun.previous
+        if before is not None and before.creates and before.state != DONE:
+            destroy_server(context, found, context.clean_up())
+        raise
+    context.log("I", f"Server {found.uuid} was made by an earlier DEPLOY and is used now.")
+    return found.uuid
+
+
+def _import(context: ActionContext) -> str:
+    """A server that was there before becomes the VM's: it is marked, and started if need be."""
+    found = context.recorded()
+    if found is None or context.vm is None:
+        raise context.gone()
+    bring(context, found, "started", imported_marks(context, context.vm), context.deadline())
+    return found.uuid
 
 
 def _said(error: ElasticHostsError) -> bool:

@@ -32,8 +32,8 @@ from .accounts import CloudAccounts
 from .core_version import GUARDED, Version
 from .journal import ActionRecord, Journal, JournalError
 from .listing_cache import ListingLate, Snapshot
+from .monitoring_facts import Facts, elsewhere, host_facts, import_template, state_of, vm_facts
 from .settings import HostSettings, Settings, SettingsError
-from .translate import Facts, elsewhere, host_facts, import_template, state_of, vm_facts
 
 TICK = 1.0
 """seconds between two looks at the journal"""

@@ -10,7 +10,7 @@ names, and whose VM has ended or starts anew, is nobody's, and goes. One that an
 
 from __future__ import annotations
 
-from typing import Callable, Dict, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from ..elastichosts.apply import apply_drive
 from ..elastichosts.clock import Deadline
@@ -24,7 +24,7 @@ from ..opennebula.eh_template import ImageCopy
 from ..opennebula.errors import TemplateError
 from .action_context import ActionContext
 from .job_queue import Cancelled
-from .journal import Journal, attempted
+from .journal import COPYING, LEFT
 from .translate import ATTEMPT_KEY, DEVICE_KEY, LONGEST_NAME, of_life
 
 BUSY_PAUSE = 0.5
@@ -32,137 +32,127 @@ SHORT = 3.0
 """seconds that something else waits for a drive to be destroyed; after that it is the journal's"""
 
 
-class ImageDrives:
-    """Makes and destroys the drives of IMAGE.
+def make(
+    context: ActionContext, images: Tuple[ImageCopy, ...], keys: Properties, name: str, attempt: str
+) -> Properties:
+    """Make the copies, one after the other, and wait until each is whole; the drive's UUID by device.
 
-    :param log: takes a level letter, a VM id and a sentence for the administrator
+    What is made when this fails carries ``attempt``, for :meth:`drop`.
+
+    :raises TemplateError: a SIZE is too small
+    :raises ElasticHostsError: a source is not there, a call failed, or IMAGE_TIMEOUT is over
     """
+    sources = _sources(context, images)
+    context.journal.unresolved(attempt, context.vm_id, context.host, COPYING)
+    deadline = context.deadline("IMAGE_TIMEOUT")
+    made: Properties = {}
+    for image in images:
+        source, size = sources[image.device]
+        properties = {
+            **keys,
+            "name": f"{name[: LONGEST_NAME - 10]} {image.device}",
+            "size": str(size),
+            DEVICE_KEY: image.device,
+            ATTEMPT_KEY: attempt,
+        }
+        made[image.device] = _copy(context, properties, source, deadline)
+    return made
 
-    def __init__(self, journal: Journal, log: Callable[[str, int, str], None]) -> None:
-        self._journal = journal
-        self._log = log
 
-    def make(
-        self, context: ActionContext, images: Tuple[ImageCopy, ...], keys: Properties, name: str, attempt: str
-    ) -> Properties:
-        """Make the copies, one after the other, and wait until each is whole; the drive's UUID by device.
+def _copy(context: ActionContext, properties: Mapping[str, str], source: Source, deadline: Deadline) -> str:
+    if context.cancelled.is_set():
+        raise Cancelled
+    drive = apply_drive(context.account.client, plan_drive(properties, "present", None), None, deadline)
+    if context.cancelled.is_set() or drive is None:
+        raise Cancelled
+    copy_onto(context.account.client, drive.uuid, source, deadline)
+    return drive.uuid
 
-        What is made when this fails carries ``attempt``, for :meth:`drop`.
 
-        :raises TemplateError: a SIZE is too small
-        :raises ElasticHostsError: a source is not there, a call failed, or IMAGE_TIMEOUT is over
-        """
-        sources = self._sources(context, images)
-        self._journal.copying(attempt, context.vm_id, context.host)
-        deadline = context.deadline("IMAGE_TIMEOUT")
-        made: Properties = {}
-        for image in images:
-            source, size = sources[image.device]
-            properties = {
-                **keys,
-                "name": f"{name[: LONGEST_NAME - 10]} {image.device}",
-                "size": str(size),
-                DEVICE_KEY: image.device,
-                ATTEMPT_KEY: attempt,
-            }
-            made[image.device] = self._copy(context, properties, source, deadline)
-        return made
+def _sources(context: ActionContext, images: Tuple[ImageCopy, ...]) -> Dict[str, Tuple[Source, int]]:
+    """Source and size (bytes) of each device; nothing is made before all are clear."""
+    own = context.drives()
+    found: Dict[str, Tuple[Source, int]] = {}
+    for image in images:
+        source = find_source(context.account.client, image.source, own)
+        context.check_drive(source.drive)
+        size = rounded(parse_size(image.size)) if image.size else source.size
+        if size < source.size:
+            raise TemplateError(
+                f"Give IMAGE of EH=[...] a larger SIZE, or none: {image.device} is to have {image.size}, but "
+                f"{image.source} needs {source.size} bytes."
+            )
+        found[image.device] = (source, size)
+    return found
 
-    def _copy(self, context: ActionContext, properties: Mapping[str, str], source: Source, deadline: Deadline) -> str:
-        if context.cancelled:
-            raise Cancelled
-        drive = apply_drive(context.account.client, plan_drive(properties, "present", None), None, deadline)
-        if context.cancelled or drive is None:
-            raise Cancelled
-        copy_onto(context.account.client, drive.uuid, source, deadline)
-        return drive.uuid
 
-    def _sources(self, context: ActionContext, images: Tuple[ImageCopy, ...]) -> Dict[str, Tuple[Source, int]]:
-        """Source and size (bytes) of each device; nothing is made before all are clear."""
-        own = context.drives()
-        found: Dict[str, Tuple[Source, int]] = {}
-        for image in images:
-            source = find_source(context.account.client, image.source, own)
-            context.check_drive(source.drive)
-            size = rounded(parse_size(image.size)) if image.size else source.size
-            if size < source.size:
-                raise TemplateError(
-                    f"Give IMAGE of EH=[...] a larger SIZE, or none: {image.device} is to have {image.size}, but "
-                    f"{image.source} needs {source.size} bytes."
-                )
-            found[image.device] = (source, size)
-        return found
+# --- the end of drives
 
-    # --- the end of drives
 
-    def clear(self, context: ActionContext) -> None:
-        """Destroy what earlier deploys of this VM left: the VM has no server. What is busy is left to the journal."""
-        for drive in self._unnamed(context, context.own_drives(), since=context.plain_clock.monotonic()):
-            self._drop_or_doubt(context, drive)
+def clear(context: ActionContext) -> None:
+    """Destroy what earlier deploys of this VM left: the VM has no server. What is busy is left to the journal."""
+    for drive in _unnamed(context, context.own_drives(), since=context.plain_clock.monotonic()):
+        _drop_or_doubt(context, drive)
 
-    def drop(self, context: ActionContext, attempt: str) -> bool:
-        """Destroy what ``attempt`` made and no server names; false when something of it is still there.
 
-        :raises ElasticHostsError: the cloud could not be asked
-        """
-        mine = [drive for drive in context.own_drives() if drive.properties.get(ATTEMPT_KEY) == attempt]
-        if not mine:
-            return True
-        results = [
-            self._drop_or_doubt(context, drive)
-            for drive in self._unnamed(context, mine, since=context.plain_clock.monotonic())
-        ]
-        return all(results)
+def drop(context: ActionContext, attempt: str) -> bool:
+    """Destroy what ``attempt`` made and no server names; false when something of it is still there.
 
-    def release(self, context: ActionContext, deadline: Deadline, seq: Optional[int] = None) -> None:
-        """The VM has ended: destroy all its drives, and wait for those that are busy.
-
-        :param seq: only those of this life of the VM, and before
-        :raises ElasticHostsError: one is still there, or the cloud could not be asked
-        """
-        drives = [drive for drive in context.own_drives() if of_life(drive, seq)]
-        for drive in self._unnamed(context, drives, since=context.plain_clock.monotonic()):
-            self._drop(context, drive, deadline)
-
-    def _unnamed(self, context: ActionContext, drives: Iterable[Drive], *, since: float) -> List[Drive]:
-        """Those that no server names, whoever's it is. One that is named is somebody's, and stays."""
-        wanted = list(drives)
-        named: Set[str] = set()
-        if wanted:
-            named = {uuid for server in context.servers(since=since) for uuid in server.drives.values()}
-        for drive in wanted:
-            if drive.uuid in named:
-                self._log(
-                    "W", context.vm_id, f"Drive {drive.uuid} of this VM is named by another server, so it was kept."
-                )
-        return [drive for drive in wanted if drive.uuid not in named]
-
-    def _drop_or_doubt(self, context: ActionContext, drive: Drive) -> bool:
-        try:
-            self._drop(context, drive, Deadline(SHORT, context.plain_clock))
-        except ElasticHostsError as error:
-            self._remember(context, drive)
-            self._log("W", context.vm_id, f"Drive {drive.uuid} is left over and is destroyed when it is free: {error}")
-            return False
+    :raises ElasticHostsError: the cloud could not be asked
+    """
+    mine = [drive for drive in context.own_drives() if drive.properties.get(ATTEMPT_KEY) == attempt]
+    if not mine:
         return True
+    results = [
+        _drop_or_doubt(context, drive) for drive in _unnamed(context, mine, since=context.plain_clock.monotonic())
+    ]
+    return all(results)
 
-    def _remember(self, context: ActionContext, drive: Drive) -> None:
+
+def release(context: ActionContext, deadline: Deadline, seq: Optional[int] = None) -> None:
+    """The VM has ended: destroy all its drives, and wait for those that are busy.
+
+    :param seq: only those of this life of the VM, and before
+    :raises ElasticHostsError: one is still there, or the cloud could not be asked
+    """
+    drives = [drive for drive in context.own_drives() if of_life(drive, seq)]
+    for drive in _unnamed(context, drives, since=context.plain_clock.monotonic()):
+        _drop(context, drive, deadline)
+
+
+def _unnamed(context: ActionContext, drives: Iterable[Drive], *, since: float) -> List[Drive]:
+    """Those that no server names, whoever's it is. One that is named is somebody's, and stays."""
+    wanted = list(drives)
+    named: Set[str] = set()
+    if wanted:
+        named = {uuid for server in context.servers(since=since) for uuid in server.drives.values()}
+    for drive in wanted:
+        if drive.uuid in named:
+            context.log("W", f"Drive {drive.uuid} of this VM is named by another server, so it was kept.")
+    return [drive for drive in wanted if drive.uuid not in named]
+
+
+def _drop_or_doubt(context: ActionContext, drive: Drive) -> bool:
+    try:
+        _drop(context, drive, Deadline(SHORT, context.plain_clock))
+    except ElasticHostsError as error:
         attempt = drive.properties.get(ATTEMPT_KEY, drive.uuid)
-        attempted(
-            lambda: self._journal.leave(attempt, context.vm_id, context.host),
-            lambda sentence: self._log("W", context.vm_id, sentence),
-        )
+        context.try_to_note(context.journal.unresolved, attempt, context.vm_id, context.host, LEFT)
+        context.log("W", f"Drive {drive.uuid} is left over and is destroyed when it is free: {error}")
+        return False
+    return True
 
-    def _drop(self, context: ActionContext, drive: Drive, deadline: Deadline) -> None:
-        """A cloud may hold a drive for a moment after its server has gone, and as long as it is imaged."""
-        client = context.account.client
-        while True:
-            try:
-                apply_drive(client, Plan((Step("destroy"),)), drive, deadline)
-                return
-            except MissingError:
-                return
-            except BusyError:
-                if not deadline.left():
-                    raise
-            deadline.sleep(BUSY_PAUSE)
+
+def _drop(context: ActionContext, drive: Drive, deadline: Deadline) -> None:
+    """A cloud may hold a drive for a moment after its server has gone, and as long as it is imaged."""
+    client = context.account.client
+    while True:
+        try:
+            apply_drive(client, Plan((Step("destroy"),)), drive, deadline)
+            return
+        except MissingError:
+            return
+        except BusyError:
+            if not deadline.left():
+                raise
+        deadline.sleep(BUSY_PAUSE)

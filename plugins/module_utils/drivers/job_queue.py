@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -15,6 +16,8 @@ from typing import Callable, Deque, Dict, Hashable, List
 from ..elastichosts.clock import Clock
 from .answers import internal_error
 from .driver_log import log_exception
+
+logger = logging.getLogger(__name__)
 
 THREADS = 16
 WAITING = 240
@@ -60,6 +63,11 @@ class Job:
         """whether the answer is somebody else's to give, later"""
         self.after_abort = False
         """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel (8.17)"""
+
+
+def job_without_reply(work: Callable[[Job], None]) -> Job:
+    """Return a job of the driver's own, which answers no request of the core."""
+    return Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), work)
 
 
 class JobQueue:
@@ -169,12 +177,12 @@ def _work(job: Job) -> None:
         try:
             job.work(job)
         except BaseException as error:
-            log_exception(error)
+            log_exception(logger, error)
             job.reply.send(False, internal_error(error))
-        if not job.held:
+        if not job.held and not job.reply.is_sent:
             job.reply.send(False, NO_ANSWER)
     except BaseException as error:
-        log_exception(error)
+        log_exception(logger, error)
 
 
 NO_ANSWER = "Report this as a fault, please: the driver has no answer to this request."

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..elastichosts.clock import Clock
 from .processes import boot_id, is_alive, this_process
@@ -75,7 +75,7 @@ class ActionRecord(NamedTuple):
 COPYING = "copying"
 """copies are being made for a server that is not asked for yet"""
 CREATING = "creating"
-"""another create call than the action's first is about to be sent, or was; the first is known by the action itself"""
+"""a create call is about to be sent, or was sent"""
 UNANSWERED = "unanswered"
 """the driver died during a create call: its server may be there, or appear, and is wanted if it is the only one"""
 LEFT = "left"
@@ -108,20 +108,17 @@ class BegunAction:
     previous: Optional[ActionRecord] = None
     attempt: str = ""
     """as in :class:`ActionRecord`"""
-    doubts: Tuple[UnresolvedAttempt, ...] = ()
-    """of an action that may make a server: what earlier ones have left in doubt"""
+    unresolved: Tuple[UnresolvedAttempt, ...] = ()
+    """of an action that may make a server: what earlier ones have left unresolved"""
 
 
 UNWRITTEN = BegunAction()
 """an action that the journal could not take, or that is none of the core's"""
 
 
-def attempted(note: Callable[[], None], tell: Callable[[str], None]) -> None:
-    """Write a note without which the action goes on all the same; ``tell`` gets the sentence when it cannot be."""
-    try:
-        note()
-    except JournalError as error:
-        tell(str(error))
+def end_of(vm: int) -> str:
+    """Return the key of the VM's end, which stands in the place of an attempt's key with ENDED."""
+    return f"vm {vm}"
 
 
 class Journal:
@@ -137,68 +134,67 @@ class Journal:
         self._process = this_process()
         self._lock = threading.Lock()
         self._connection: Optional[sqlite3.Connection] = None
-        self._own: Dict[int, ActionRecord] = {}
-        """last actions of this process: no need to read them"""
-        self._sent: Dict[int, str] = {}
-        """attempts by VM whose call was sent, and of which only the VM's action tells on disk"""
-        self._settled: Dict[int, str] = {}
-        """attempts by VM of which nothing is to tell when its action is over"""
 
     def begin(self, vm: int, verb: str, host: str, *, attempt: str = "") -> BegunAction:
-        """An action begins.
+        """Write that an action begins, and return what is known of the VM from before.
 
-        :param attempt: of one that may make a server: the key of its first create call
+        :param attempt: key of the first create call, for an action that may make a server
         :raises JournalError:
         """
-        now = self._clock.monotonic()
         with self._change() as rows:
             rows.execute(_TOGETHER)
             row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
-            before = ActionRecord._make(row) if row else None
-            if before is not None and before.state == RUNNING:
-                self._keep_attempt(rows, before, CREATING)
+            previous = ActionRecord._make(row) if row else None
+            if previous is not None and previous.state == RUNNING:
+                self._keep_attempt(rows, previous, CREATING)
             rows.execute(
                 "INSERT OR REPLACE INTO action VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
-                (vm, RUNNING, verb, host, attempt, self._process, now),
+                (vm, RUNNING, verb, host, attempt, self._process, self._clock.monotonic()),
             )
-            doubts = self._doubts(rows, vm) if attempt else ()
-        self._own[vm] = ActionRecord(vm, RUNNING, verb, host, attempt, self._process, now, None)
-        return BegunAction(before, attempt, tuple(doubts))
-
-    def _keep_attempt(self, rows: sqlite3.Connection, record: ActionRecord, state: str) -> None:
-        """What the row of an action that has not ended tells of its create call, for when the row says it no more."""
-        if record.creates:
-            rows.execute(
-                "INSERT OR IGNORE INTO doubt VALUES (?, ?, ?, ?, ?, NULL, ?)",
-                (record.attempt, record.vm, record.host, self._clock.now(), state, record.process),
-            )
-
-    def is_over(self, vm: int) -> None:
-        """The VM's action is over. This process knows it from now on; :meth:`end` writes it down.
-
-        Until then the other driver takes it to be under way, and says nothing of the VM.
-        """
-        if vm in self._own:
-            self._own[vm] = self._own[vm]._replace(state=DONE, ended=self._clock.monotonic())
+            unresolved = self._unresolved(rows, vm) if attempt else []
+        return BegunAction(previous, attempt, tuple(unresolved))
 
     def end(self, vm: int) -> None:
-        """The VM's action is over, or was when :meth:`is_over` said so.
+        """Write that the VM's action has ended.
 
         :raises JournalError:
         """
-        settled, sent = self._settled.pop(vm, None), self._sent.pop(vm, None)
-        if vm in self._own and self._own[vm].ended is None:
-            self.is_over(vm)
-        own = self._own.get(vm)
-        ended = self._clock.monotonic() if own is None else own.ended
         with self._change() as rows:
-            if settled or sent:
-                rows.execute(_TOGETHER)
-            if settled:
-                rows.execute("DELETE FROM doubt WHERE attempt = ?", (settled,))
-            if own and sent:  # nobody has said what came of it
-                self._write_doubt(rows, sent, vm, own.host, GIVEN_UP)
-            rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, ended, vm))
+            rows.execute("UPDATE action SET state = ?, ended = ? WHERE vm = ?", (DONE, self._clock.monotonic(), vm))
+
+    def unresolved(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
+        """Write that ``attempt`` may have made, or may still make, something in the cloud.
+
+        :param state: one of COPYING to ENDED; an attempt that was GIVEN_UP stays so
+        :param seq: with ENDED: SEQ of the VM's last history record
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute(
+                "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq, :process) "
+                "ON CONFLICT (attempt) DO UPDATE SET vm = :vm, host = :host, at = :at, seq = :seq, "
+                "process = :process, state = CASE state WHEN :given_up THEN state ELSE :state END",
+                {
+                    "attempt": attempt, "vm": vm, "host": host, "at": self._clock.now(), "state": state, "seq": seq,
+                    "process": self._process, "given_up": GIVEN_UP,
+                },
+            )  # fmt: skip
+
+    def resolved(self, attempt: str) -> None:
+        """Write that it is known what became of ``attempt``.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute("DELETE FROM doubt WHERE attempt = ?", (attempt,))
+
+    def give_up(self, vm: int) -> None:
+        """Write that the VM ends: what an unanswered create call makes of it is not wanted any more.
+
+        :raises JournalError:
+        """
+        with self._change() as rows:
+            rows.execute("UPDATE doubt SET state = ? WHERE vm = ? AND state = ?", (GIVEN_UP, vm, UNANSWERED))
 
     @contextlib.contextmanager
     def action(self, vm: int, verb: str, host: str) -> Iterator[None]:
@@ -245,111 +241,29 @@ class Journal:
             self._keep_attempt(rows, record, UNANSWERED)
         return found
 
-    def copying(self, attempt: str, vm: int, host: str) -> None:
-        """Drives are about to be made. Should the driver die before :meth:`settle`, the next one looks after them.
+    def _keep_attempt(self, rows: sqlite3.Connection, record: ActionRecord, state: str) -> None:
+        """Keep the attempt of an action that has not ended, if the attempt has no row of its own.
 
-        :raises JournalError:
+        Drivers of the first edition wrote nothing else of the first create call of an action.
         """
-        self._attempt(attempt, vm, host, COPYING)
+        if record.creates:
+            rows.execute(
+                "INSERT OR IGNORE INTO doubt VALUES (?, ?, ?, ?, ?, NULL, ?)",
+                (record.attempt, record.vm, record.host, self._clock.now(), state, record.process),
+            )
 
-    def creating(self, attempt: str, vm: int, host: str) -> None:
-        """A create call is about to be sent. Should the driver die before :meth:`settle`, the next one looks after it.
-
-        :raises JournalError:
-        """
-        self._attempt(attempt, vm, host, CREATING)
-
-    def give_up(self, vm: int) -> None:
-        """The VM ends: what an unanswered create call makes of it is not wanted any more.
+    def all_unresolved(self, vm: Optional[int] = None) -> List[UnresolvedAttempt]:
+        """Return the unresolved attempts that no living driver is at work on, of all VMs or of one.
 
         :raises JournalError:
         """
         with self._change() as rows:
-            rows.execute("UPDATE doubt SET state = ? WHERE vm = ? AND state = ?", (GIVEN_UP, vm, UNANSWERED))
-
-    def leave(self, attempt: str, vm: int, host: str) -> None:
-        """Drives of ``attempt`` could not be destroyed.
-
-        :raises JournalError:
-        """
-        self._attempt(attempt, vm, host, LEFT)
-
-    def doubt(self, attempt: str, vm: int, host: str) -> None:
-        """Nothing of ``attempt`` is wanted, and something may be there, or appear.
-
-        :raises JournalError:
-        """
-        self._attempt(attempt, vm, host, GIVEN_UP)
-
-    def ended(self, vm: int, host: str, seq: Optional[int]) -> None:
-        """The core counts the VM as gone, or is about to; what is left of it has to go.
-
-        :raises JournalError:
-        """
-        self._attempt(f"vm {vm}", vm, host, ENDED, seq)
-
-    def end_is_over(self, vm: int) -> None:
-        """Nothing is left of what :meth:`ended` said.
-
-        :raises JournalError:
-        """
-        with self._change() as rows:
-            rows.execute("DELETE FROM doubt WHERE vm = ? AND state = ?", (vm, ENDED))
-
-    def _attempt(self, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None) -> None:
-        with self._change() as rows:
-            self._write_doubt(rows, attempt, vm, host, state, seq)
-        if self._sent.get(vm) == attempt:
-            del self._sent[vm]
-
-    def _write_doubt(
-        self, rows: sqlite3.Connection, attempt: str, vm: int, host: str, state: str, seq: Optional[int] = None
-    ) -> None:
-        """What was given up once stays so."""
-        rows.execute(
-            "INSERT INTO doubt VALUES (:attempt, :vm, :host, :at, :state, :seq, :process) "
-            "ON CONFLICT (attempt) DO UPDATE SET vm = :vm, host = :host, at = :at, seq = :seq, process = :process, "
-            "state = CASE state WHEN :given_up THEN state ELSE :state END",
-            {
-                "attempt": attempt, "vm": vm, "host": host, "at": self._clock.now(), "state": state, "seq": seq,
-                "process": self._process, "given_up": GIVEN_UP,
-            },
-        )  # fmt: skip
-
-    def settle(self, attempt: str) -> None:
-        """The doubt about ``attempt`` is over.
-
-        :raises JournalError:
-        """
-        with self._change() as rows:
-            rows.execute("DELETE FROM doubt WHERE attempt = ?", (attempt,))
-        for vm in [vm for vm, sent in list(self._sent.items()) if sent == attempt]:
-            self._sent.pop(vm, None)
-
-    def settle_at_end(self, attempt: str, vm: int) -> None:
-        """The same, with the end of the VM's action, which comes next."""
-        if self._sent.pop(vm, None) != attempt:
-            self._settled[vm] = attempt
-
-    def sending(self, attempt: str, vm: int) -> None:
-        """The first create call of the VM's action is about to be sent: it is in doubt until something is said of it.
-
-        That needs no writing. Should the driver die, the next one learns of the attempt from the action.
-        """
-        self._sent[vm] = attempt
-
-    def doubts(self, vm: Optional[int] = None) -> List[UnresolvedAttempt]:
-        """What is to be looked after, of all VMs or of one.
-
-        :raises JournalError:
-        """
-        with self._change() as rows:
-            return self._doubts(rows, vm)
+            return self._unresolved(rows, vm)
 
     @staticmethod
-    def _doubts(rows: sqlite3.Connection, vm: Optional[int]) -> List[UnresolvedAttempt]:
+    def _unresolved(rows: sqlite3.Connection, vm: Optional[int]) -> List[UnresolvedAttempt]:
         found = rows.execute(
-            f"{_DOUBTS} WHERE state NOT IN (?, ?) AND vm = coalesce(?, vm) ORDER BY at", (COPYING, CREATING, vm)
+            f"{_ATTEMPTS} WHERE state NOT IN (?, ?) AND vm = coalesce(?, vm) ORDER BY at", (COPYING, CREATING, vm)
         )
         return [UnresolvedAttempt(*row) for row in found]
 
@@ -361,9 +275,6 @@ class Journal:
         :raises JournalError:
         """
         old = self._clock.monotonic() - KEPT
-        for vm, record in list(self._own.items()):
-            if record.ended is not None and record.ended < old:
-                self._own.pop(vm, None)
         with self._change() as rows:
             rows.execute("DELETE FROM action WHERE state = ? AND ended < ?", (DONE, old))
         try:
@@ -377,9 +288,6 @@ class Journal:
 
         :raises JournalError:
         """
-        own = self._own.get(vm)
-        if own is not None:
-            return own
         with self._change() as rows:
             row = rows.execute(f"{_SELECT} WHERE vm = ?", (vm,)).fetchone()
         return ActionRecord._make(row) if row else None
@@ -452,6 +360,6 @@ _LOG_PAGES = 8000
 """of 4 KiB; :meth:`Journal.prune` comes long before"""
 _TOGETHER = "BEGIN IMMEDIATE"
 """what follows is one transaction; a statement alone is one anyway"""
-_DOUBTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
+_ATTEMPTS = "SELECT attempt, vm, host, at, state, seq FROM doubt"
 _SELECT = "SELECT vm, state, verb, host, attempt, process, begun, ended FROM action"
 _UNFINISHED = "SELECT process FROM action WHERE state = ? UNION SELECT process FROM doubt WHERE state IN (?, ?)"

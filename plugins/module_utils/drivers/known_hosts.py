@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import threading
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..opennebula.driver_requests import ImRequest
-from .driver_log import log
+
+logger = logging.getLogger(__name__)
 
 FORM = 1
 """of the file; one of another form is not read"""
@@ -110,7 +112,7 @@ class KnownHosts:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            log(f"{self.path} cannot be used and is begun anew ({type(error).__name__}).")
+            logger.warning("%s cannot be used and is begun anew (%s).", self.path, type(error).__name__)
             return {}
 
     def _write(self, hosts: Mapping[int, KnownHost]) -> None:
@@ -126,9 +128,11 @@ class KnownHosts:
             finally:
                 _remove(new)
         except (OSError, ValueError) as error:
-            log(
-                f"{self.path} cannot be written ({type(error).__name__}): after a restart new hosts are not spoken of "
-                "before OpenNebula asks, some minutes later."
+            logger.warning(
+                "%s cannot be written (%s): after a restart new hosts are not spoken of before OpenNebula asks, some "
+                "minutes later.",
+                self.path,
+                type(error).__name__,
             )
 
 

@@ -11,6 +11,7 @@ for some minutes: for the hosts of ``known_hosts`` the driver speaks without wai
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from functools import partial
@@ -36,23 +37,18 @@ from .accounts import CloudAccounts
 from .answers import internal_error
 from .core_api import SHORT_TIMEOUT, CoreApi, CoreHost, CoreSilent
 from .core_version import IMPORTABLE, PACKED, PLAIN_WORDS, TELLING, CoreVersion, Version, short_monitor_protocol
-from .driver_log import log, log_exception
+from .driver_log import LEVELS, log_exception
 from .host_monitor import NEVER, HostMonitor
-from .job_queue import Job, JobQueue, PendingReply
+from .job_queue import Job, JobQueue, PendingReply, job_without_reply
 from .journal import Journal, JournalError
 from .known_hosts import KnownHost, KnownHosts
 from .listing_cache import ListingLate, Snapshot
+from .monitoring_facts import elsewhere, host_facts, import_template, poll_facts, scheduler_facts, state_of
 from .protocol_loop import LAST_MOMENTS, Arguments, ProtocolLoop, ReplyPipe, arguments
 from .settings import HostSettings, Settings, SettingsError
-from .translate import (
-    elsewhere,
-    host_facts,
-    import_template,
-    poll_facts,
-    scheduler_facts,
-    state_of,
-    template_defaults,
-)
+from .translate import template_defaults
+
+logger = logging.getLogger(__name__)
 
 MONITOR_WAIT = 5.0
 """seconds that the answer to MONITOR may wait for the cloud"""
@@ -151,7 +147,7 @@ class MonitorDriver:
         return im_host_failure(self._protocol or short_monitor_protocol(self._core()) or IM_2_0, host_id, sentence)
 
     def _say(self, level: str, host_id: int, text: str) -> None:
-        log(f"{level} host {host_id}: {text}")
+        logger.log(LEVELS.get(level, logging.INFO), "host %s: %s", host_id, text)
         if self._protocol:
             self._send(im_log(self._protocol, level, host_id, text, int(self._clock.now())))
 
@@ -159,8 +155,7 @@ class MonitorDriver:
 
     def _note(self, change: Callable[[], None]) -> None:
         """Change the file of known hosts, in the sequence of the requests, while the reader goes on."""
-        nobody = PendingReply(lambda _line: None, lambda _ok, _text: b"")
-        self._queue.submit("known hosts", Job(nobody, lambda _job: change()))
+        self._queue.submit("known hosts", job_without_reply(lambda _job: change()))
 
     def _is_another(self, host_id: int, name: str) -> bool:
         """Whether ``name``, which is not what host ``host_id`` is called, is another host's.
@@ -183,7 +178,7 @@ class MonitorDriver:
                 try:
                     self._names = frozenset((host.id, host.name) for host in self._core_api.hosts())
                 except CoreSilent as error:
-                    log(str(error))
+                    logger.warning("%s", error)
                 self._names_asked = self._clock.monotonic()
             return self._names
 
@@ -214,7 +209,7 @@ class MonitorDriver:
             }  # fmt: skip
             vms = None if request.protocol == IM_2_0 else self._vms(request, snapshot, settings, release)
         except (SettingsError, ElasticHostsError) as error:
-            log(f"MONITOR host {request.id}: {error}")
+            logger.warning("MONITOR host %s: %s", request.id, error)
             job.reply.send(False, str(error))
             return
         job.reply.send_line(
@@ -238,7 +233,7 @@ class MonitorDriver:
         except (ListingLate, ElasticHostsError) as error:
             last = listing.last
             if last is not None and now - last.ended <= settings.number("GRACE"):
-                log(f"cloud {cloud}: {error}; the last listing is used again")
+                logger.warning("cloud %s: %s; the last listing is used again", cloud, error)
                 return last
             if isinstance(error, ElasticHostsError):
                 raise
@@ -336,10 +331,10 @@ class MonitorDriver:
             except CoreSilent as error:
                 sentence = f"Hosts are not spoken of before START_MONITOR. {error}"
             except Exception as error:
-                log_exception(error)
+                log_exception(logger, error)
                 sentence = internal_error(error)
             if sentence != said:
-                log(sentence)
+                logger.info("%s", sentence)
                 said = sentence
 
     def _unspoken(self) -> List[KnownHost]:
@@ -425,8 +420,8 @@ class HostMonitorThread:
         try:
             return self._watch.advance()
         except Exception as error:
-            log_exception(error)
-            log(internal_error(error))
+            log_exception(logger, error)
+            logger.error("%s", internal_error(error))
             return [], FAULT_PAUSE
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import logging
 import os
 import select
 import shlex
@@ -24,6 +25,8 @@ from typing import List, Optional, Protocol, Sequence
 from ..opennebula.protocol_versions import protocol_named
 from .driver_log import log_exception
 from .job_queue import THREADS
+
+logger = logging.getLogger(__name__)
 
 LAST_MOMENTS = 0.7
 """seconds that running jobs get when the core has ended the conversation; it kills after 1 s (1.4)"""
@@ -110,7 +113,7 @@ class ProtocolLoop:
             try:
                 self._service.accept(line)
             except Exception as error:  # a fault of ours costs this one line, not the driver
-                log_exception(error)
+                log_exception(logger, error)
         return True
 
 

@@ -233,10 +233,6 @@ class HostSettings:
     def cloud(self) -> str:
         return self.text("EHCLOUD", CLOUD_FORM)
 
-    def need_cloud(self) -> None:
-        """:raises SettingsError: EHCLOUD is missing: without it nobody knows what is the cloud's own"""
-        self.text("EHCLOUD", CLOUD_FORM)
-
     @property
     def ca_path(self) -> str:
         return self.optional("EHCA")

@@ -14,6 +14,7 @@ looks again first. Without a session for the core nothing is asked, of the core 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 from dataclasses import dataclass, field, replace
@@ -24,22 +25,23 @@ from ..elastichosts.clock import Clock
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError
 from ..elastichosts.servers import Server, number
-from ..opennebula.action_table import Purpose
 from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.vm import ACTIVE, VirtualMachine
 from .accounts import CloudAccount, CloudAccounts
 from .action_context import KNOWN_ERRORS, ActionContext, ContextFactory
-from .actions import Actions, take_over
+from .actions import end, take_over
 from .core_api import CoreHost, CoreRefused, CoreSilent
 from .core_version import IMPORTABLE, Version
-from .driver_log import log, log_exception
-from .job_queue import Job, JobQueue, PendingReply
+from .driver_log import log_exception
+from .job_queue import Job, JobQueue, job_without_reply
 from .journal import Journal
 from .leftovers import RUNNING, Evidence, OwnedObject, Reason, Sighting, by_vm, evidence, is_elsewhere, leftovers
 from .listing_cache import ListingLate, Snapshot
 from .processes import is_alive
 from .settings import NUMBERS, HostSettings, Settings, SettingsError
 from .translate import CLOUD_KEY, HOST_KEY, SEQ_KEY, VM_KEY, owner
+
+logger = logging.getLogger(__name__)
 
 PERIOD = 4
 """listing periods between two looks: a minute by default"""
@@ -115,7 +117,6 @@ class Sweep:
         accounts: CloudAccounts,
         journal: Journal,
         queue: JobQueue,
-        actions: Actions,
         clock: Clock,
         core: CoreQueries,
         release: Callable[[], Optional[Version]],
@@ -125,12 +126,11 @@ class Sweep:
         self._accounts = accounts
         self._journal = journal
         self._queue = queue
-        self._actions = actions
         self._clock = clock
         self._core = core
         self._release = release
         self._say = say
-        self._contexts = ContextFactory(settings, accounts, clock)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, say)
         self._swept: Dict[Tuple[str, str, str], SweptAccount] = {}
         self._imports: Dict[str, int] = {}
         """VM id by deploy id, of the VMs that the core has listed so far"""
@@ -169,13 +169,13 @@ class Sweep:
                     str(error) or f"{swept.settings.endpoint} did not list what it has in time: look whether it is up."
                 )
             except Exception as error:
-                log_exception(error)
+                log_exception(logger, error)
         self._note(" ".join(troubles))
 
     def _note(self, trouble: str) -> None:
         """Into the driver's own log, once until it changes."""
         if trouble and trouble != self._trouble:
-            log(f"sweep: {trouble}")
+            logger.warning("sweep: %s", trouble)
         self._trouble = trouble
 
     def _refreshed(self) -> List[SweptAccount]:
@@ -240,9 +240,9 @@ class Sweep:
 
     def _undoubted(self, swept: SweptAccount, listing: Snapshot[Server]) -> Set[int]:
         """VMs whose servers run, as one expects."""
-        doubtful = {doubt.vm for doubt in self._journal.doubts()}
+        unresolved = {attempt.vm for attempt in self._journal.all_unresolved()}
         own = listing.of(swept.cloud).items()
-        return {vm_id for vm_id, found in own if all(one.status == "active" for one in found)} - doubtful
+        return {vm_id for vm_id, found in own if all(one.status == "active" for one in found)} - unresolved
 
     def _ask(self, swept: SweptAccount, vm_ids: Collection[int]) -> Dict[int, VirtualMachine]:
         """The answers for those VMs that the core tells of.
@@ -255,7 +255,7 @@ class Sweep:
             try:
                 answers[vm_id] = self._core.vm(vm_id)
             except CoreRefused as refusal:
-                log(f"sweep: {refusal} What has the keys of VM {vm_id} is left as it is.")
+                logger.warning("sweep: %s What has the keys of VM %s is left as it is.", refusal, vm_id)
         return answers
 
     def _vm_drivers(self) -> Dict[str, str]:
@@ -325,7 +325,7 @@ class Sweep:
         if self._acted().get(vm_id) == math.inf or not things or evidence(things, vm, drivers) != expected:
             return
         with self._journal.action(vm_id, "SWEEP", context.host):
-            self._actions.end(context, servers)
+            end(context, servers)
         uuids, reason = " ".join(sorted(expected.things)), expected.reason.value
         self._say("W", -1, f"What VM {vm_id} had left at ElasticHosts ({uuids}) was destroyed: {reason}.")
 
@@ -338,15 +338,15 @@ class Sweep:
             try:
                 work(job)
             except KNOWN as error:
-                log(f"sweep: VM {vm_id}: {error}")
+                logger.warning("sweep: VM %s: %s", vm_id, error)
 
-        self._queue.submit(vm_id, Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), safely))
+        self._queue.submit(vm_id, job_without_reply(safely))
 
     def _context(self, swept: SweptAccount, host: str, vm: VirtualMachine, job: Job) -> ActionContext:
         """For ``host``, if it has this swept; else for another host that has it: hosts are removed and renamed."""
         if _key(self._settings.host(host)) != _key(swept.settings):
             host = swept.settings.host
-        return self._contexts.make(VmmRequest("CLEANUP", vm.id, "", host=host), Purpose.DESTROY, vm, job)
+        return self._contexts.make(VmmRequest("CLEANUP", vm.id, "", host=host), vm, job)
 
 
 def _key(settings: HostSettings) -> Tuple[str, str, str]:

@@ -11,26 +11,28 @@ then. Nothing is reclaimed unless the core itself says that the VM ends.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 from typing import Callable, Mapping, NamedTuple, Optional, Sequence
 
 from ..elastichosts.clock import Clock
-from ..opennebula.action_table import Purpose
 from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.layout import layout
 from ..opennebula.vm import ACTIVE, DONE, VirtualMachine
 from .accounts import CloudAccounts
 from .action_context import KNOWN_ERRORS, ActionContext, ActionFailed, ContextFactory
-from .actions import Actions
+from .actions import destroy
 from .answers import sentence
 from .core_api import CoreApi, CoreSilent
-from .driver_log import log
-from .job_queue import Job, PendingReply
+from .driver_log import LEVELS
+from .job_queue import job_without_reply
 from .journal import Journal
 from .settings import Settings
 from .translate import template_defaults
+
+logger = logging.getLogger(__name__)
 
 FAILED = 7
 ENDING = (11, 14, 15, 23, 40)
@@ -78,10 +80,9 @@ class ReleaseDrives:
         ask: Callable[[int], VirtualMachine],
         say: Callable[[str, int, str], None],
     ) -> None:
-        self._contexts = ContextFactory(settings, accounts, clock)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, say)
         self._journal = journal
         self._ask = ask
-        self._actions = Actions(journal, say)
 
     def __call__(self, where: Target) -> str:
         """What was done, as a sentence.
@@ -102,7 +103,7 @@ class ReleaseDrives:
         host = vm.history_host or where.host
         context = self._context(vm.id, host, vm)
         with self._journal.action(vm.id, "TM_DELETE", host):
-            self._actions.destroy(context)
+            destroy(context)
         return f"VM {vm.id} has nothing in the cloud any more."
 
     def _must_be_empty(self, vm_id: int, host: str, silence: CoreSilent) -> None:
@@ -115,8 +116,8 @@ class ReleaseDrives:
             )
 
     def _context(self, vm_id: int, host: str, vm: Optional[VirtualMachine]) -> ActionContext:
-        job = Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), lambda _job: None)
-        return self._contexts.make(VmmRequest("CLEANUP", vm_id, "", host=host), Purpose.DESTROY, vm, job)
+        job = job_without_reply(lambda _job: None)
+        return self._contexts.make(VmmRequest("CLEANUP", vm_id, "", host=host), vm, job)
 
 
 def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None) -> int:
@@ -132,12 +133,12 @@ def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = No
         CloudAccounts(clock),
         clock,
         CoreApi(known).vm,
-        lambda level, vm_id, text: log(f"{level} VM {vm_id}: {text}"),
+        lambda level, vm_id, text: logger.log(LEVELS[level], "VM %s: %s", vm_id, text),
     )
     try:
-        log(f"delete {' '.join(arguments)}: {release(where)}")
+        logger.info("delete %s: %s", " ".join(arguments), release(where))
     except KNOWN_ERRORS as error:
-        log(f"delete {' '.join(arguments)}: {error}")
+        logger.error("delete %s: %s", " ".join(arguments), error)
         sys.stdout.write(f"{' '.join(sentence(error).split())}\n")
         return 1
     finally:

@@ -10,6 +10,7 @@ between: settings, journal, cancellation, POLL, and the form of the answers.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import uuid
@@ -19,37 +20,39 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 from ..elastichosts.clock import Clock
 from ..opennebula.action_table import Purpose, purpose
 from ..opennebula.driver_replies import INIT_REPLY, poll_data, vmm_log, vmm_reply
-from ..opennebula.driver_requests import VmmRequest, parse_vmm
+from ..opennebula.driver_requests import ID_FIRST, VmmRequest, parse_vmm
 from ..opennebula.errors import MalformedLine
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.protocol_versions import VM_2_0, VM_6_0
 from ..opennebula.vm import VirtualMachine, from_deployment_file
 from .accounts import CloudAccounts
-from .action_context import KNOWN_ERRORS, ActionFailed, ContextFactory
-from .actions import Actions
+from .action_context import KNOWN_ERRORS, ActionContext, ActionFailed, ContextFactory
+from .actions import ACTIONS
 from .answers import internal_error, sentence
 from .core_api import CoreApi
 from .core_version import CoreVersion
-from .create_server import ServerCreation
-from .driver_log import log, log_exception
-from .image_drives import ImageDrives
-from .job_queue import Cancelled, Job, JobQueue, PendingReply
+from .create_server import Limits, clean_up, create
+from .driver_log import LEVELS, log_exception
+from .job_queue import Cancelled, Job, JobQueue, PendingReply, job_without_reply
 from .journal import UNWRITTEN, ActionRecord, BegunAction, Journal, JournalError, UnresolvedAttempt
 from .listing_cache import ListingLate
+from .monitoring_facts import Facts, poll_facts
 from .protocol_loop import LAST_MOMENTS, Arguments, ProtocolLoop, ReplyPipe, arguments
 from .settings import Settings
 from .sweep import CoreQueries, Sweep
-from .translate import Facts, poll_facts, template_defaults
+from .translate import template_defaults
 from .unsupported import refusal
+
+logger = logging.getLogger(__name__)
 
 ENDS_BEFORE_HARD = (Purpose.TERMINATE, Purpose.SHUTDOWN, Purpose.SAVE, Purpose.STOP, Purpose.DESTROY)
 """actions whose FAILURE would send the VM back to RUNNING while the core is about to send CANCEL"""
 HOLD = 10.0
 """seconds that the answer to a cancelled action waits for the action that follows"""
-MEND_PERIOD = 30.0
-MEND_SOON = 1.0
-"""seconds until a doubt is looked after again, twice as many each time, up to MEND_PERIOD"""
-MEND_FOR = 3600.0
+CLEAN_UP_PERIOD = 30.0
+CLEAN_UP_SOON = 1.0
+"""seconds until unresolved attempts are looked at again, twice as many each time, up to CLEAN_UP_PERIOD"""
+CLEAN_UP_FOR = 3600.0
 """seconds after a lost create call during which its server may still appear"""
 POLL_WAIT = 10.0
 LATE = "Look whether the endpoint is up: the cloud did not answer in time."
@@ -76,10 +79,12 @@ class VmDriver:
         self._accounts = accounts
         self._send = send
         self._clock = clock
-        self._contexts = ContextFactory(settings, accounts, clock)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, self._log)
         self._queue = queue or JobQueue(options.threads)
-        self._actions = Actions(journal, self._log)
-        self._creation = ServerCreation(journal, ImageDrives(journal, self._log), self._log)
+        self._actions: Mapping[Purpose, Callable[[ActionContext], str]] = {
+            **ACTIONS,
+            Purpose.CREATE: partial(create, Limits()),
+        }
         self._protocol = ""
         self._held: Dict[int, List[PendingReply]] = {}
         self._held_lock = threading.Lock()
@@ -90,7 +95,6 @@ class VmDriver:
             accounts,
             journal,
             self._queue,
-            self._actions,
             clock,
             core or CoreApi(os.environ),
             release,
@@ -166,52 +170,45 @@ class VmDriver:
 
     def _log(self, level: str, vm_id: int, text: str) -> None:
         """A LOG line; before the first request only into the driver's own log (opennebula-drivers 1.4)."""
-        log(f"{level} VM {vm_id}: {text}")
+        logger.log(LEVELS[level], "VM %s: %s", vm_id, text)
         if self._protocol:
             self._send(vmm_log(self._protocol, level, vm_id, text))
 
     # --- actions
 
     def _run(self, request: VmmRequest, meaning: Purpose, job: Job) -> None:
-        log(f"{request.action} VM {request.id} ({meaning.value}) on host {request.host!r}")
+        """Carry out one action, write its end into the journal, and reply."""
+        logger.info("%s VM %s (%s) on host %r", request.action, request.id, meaning.value, request.host)
         try:
-            text = self._carry_out(request, meaning, job)
+            ok, text = True, self._carry_out(request, meaning, job)
         except Cancelled:
-            self._fail(request, meaning, job, GIVEN_UP)
+            ok, text = False, GIVEN_UP
         except KNOWN_ERRORS as error:
-            self._fail(request, meaning, job, sentence(error))
+            ok, text = False, sentence(error)
         except Exception as error:
-            log_exception(error)
-            self._fail(request, meaning, job, internal_error(error))
-        else:
-            self._answer(request, job, True, text)
-
-    def _answer(self, request: VmmRequest, job: Job, ok: bool, text: str) -> None:
-        """The core does not wait for the disk: the end is written down once it has its answer.
-
-        Should the driver die in between, the next one finds an action under way that is over in the cloud, as after any
-        other death.
-        """
-        self._journal.is_over(request.id)
-        job.reply.send(ok, text)
-        log(f"{request.action} VM {request.id}: {'SUCCESS' if ok else 'FAILURE'} {text}")
+            log_exception(logger, error)
+            ok, text = False, internal_error(error)
         self._end(request.id)
+        if not ok and job.cancelled.is_set() and meaning in ENDS_BEFORE_HARD:
+            logger.info("%s VM %s, cancelled: %s", request.action, request.id, text)
+            self._hold(request.id, job)
+            return
+        job.reply.send(ok, text)
+        logger.info("%s VM %s: %s %s", request.action, request.id, "SUCCESS" if ok else "FAILURE", text)
         if not ok and request.action == "REBOOT" and request.protocol == VM_6_0:
             self._log("E", request.id, f"REBOOT failed: {text}")  # 6.0 and later drop the answer's text (2.3)
         self._release(request.id)
 
     def _carry_out(self, request: VmmRequest, meaning: Purpose, job: Job) -> str:
+        """Write the beginning of an action into the journal, and carry the action out."""
         if job.cancelled.is_set():
             raise Cancelled
         vm = request.vm
         if meaning is Purpose.CREATE:
             vm = vm or self._described(request)
         begun = self._begin(request, creates=meaning is Purpose.CREATE)
-        context = self._contexts.make(request, meaning, vm, job, begun=begun, clock=self._queue.clock(job))
-        if meaning is Purpose.CREATE:
-            self._actions.tell_undelivered(context)
-            return self._creation.create(context)
-        return self._actions.table[meaning](context)
+        context = self._contexts.make(request, vm, job, begun=begun, clock=self._queue.clock(job))
+        return self._actions[meaning](context)
 
     def _described(self, request: VmmRequest) -> VirtualMachine:
         """V1: the VM as the deployment file tells it."""
@@ -255,21 +252,16 @@ class VmDriver:
 
     # --- cancellation
 
-    def _fail(self, request: VmmRequest, meaning: Purpose, job: Job, text: str) -> None:
-        """FAILURE; that of an action which was cancelled comes after the answer to the action that takes its place.
+    def _hold(self, vm_id: int, job: Job) -> None:
+        """Keep back the FAILURE of a cancelled action until the action that takes its place has been answered.
 
         For a shutdown the core expects the answer to CANCEL next; a FAILURE before it would send the VM back to
         RUNNING, and CANCEL's SUCCESS would then be in a wrong state (opennebula-drivers 2.3, 9.3).
         """
-        if meaning not in ENDS_BEFORE_HARD or not job.cancelled.is_set():
-            self._answer(request, job, False, text)
-            return
-        log(f"{request.action} VM {request.id}, cancelled: {text}")
-        self._end(request.id)
         job.held = True
         with self._held_lock:
-            self._held.setdefault(request.id, []).append(job.reply)
-        timer = threading.Timer(HOLD, self._release, [request.id])
+            self._held.setdefault(vm_id, []).append(job.reply)
+        timer = threading.Timer(HOLD, self._release, [vm_id])
         timer.daemon = True
         timer.start()
 
@@ -289,7 +281,7 @@ class VmDriver:
             if request.protocol == VM_2_0:
                 job.reply.send(False, sentence(error) or LATE)
                 return
-            log(f"POLL VM {request.id}: {error}")
+            logger.info("POLL VM %s: %s", request.id, error)
             facts = {"STATE": "-"}
         job.reply.send(True, poll_data(request.protocol, facts, monitoring=_plain(request)))
 
@@ -314,47 +306,51 @@ class VmDriver:
         """Look for what the core needs no more, and for imported servers; runs until the driver stops."""
         self._sweep.run(self._stopping)
 
-    # --- doubts
+    # --- unresolved attempts
 
-    def mend(self) -> None:
-        """Look after what was given up or left behind, and keep the journal small; runs until the driver stops."""
-        pause = MEND_SOON
+    def clean_up(self) -> None:
+        """Clean up after unresolved attempts, and keep the journal small; runs until the driver stops."""
+        pause = CLEAN_UP_SOON
         while True:
-            left = self.mend_once()
-            pause = min(2 * pause, MEND_PERIOD) if left else MEND_SOON
-            if self._stopping.wait(pause if left else MEND_PERIOD):
+            found = self.clean_up_once()
+            pause = min(2 * pause, CLEAN_UP_PERIOD) if found else CLEAN_UP_SOON
+            if self._stopping.wait(pause if found else CLEAN_UP_PERIOD):
                 return
 
-    def mend_once(self) -> int:
-        """Submit a look after everything that the journal has doubts about; how much that is."""
+    def clean_up_once(self) -> int:
+        """Queue a job for each unresolved attempt of the journal, and return their number."""
         try:
             for record in self._journal.take_over():
-                log(f"{record.verb} VM {record.vm} was under way when an earlier driver ended; the core may ask again.")
+                logger.info(
+                    "%s VM %s was under way when an earlier driver ended; the core may ask again.",
+                    record.verb,
+                    record.vm,
+                )
             self._journal.prune()
-            doubts = self._journal.doubts()
+            attempts = self._journal.all_unresolved()
         except JournalError as error:
-            log(str(error))
+            logger.warning("%s", error)
             return 0
-        for doubt in doubts:
-            nobody = PendingReply(lambda _line: None, lambda _ok, _text: b"")
-            self._queue.submit(doubt.vm, Job(nobody, partial(self._mend, doubt)))
-        return len(doubts)
+        for attempt in attempts:
+            self._queue.submit(attempt.vm, job_without_reply(partial(self._clean_up, attempt)))
+        return len(attempts)
 
-    def _mend(self, doubt: UnresolvedAttempt, job: Job) -> None:
+    def _clean_up(self, attempt: UnresolvedAttempt, job: Job) -> None:
         try:
-            request = VmmRequest("CLEANUP", doubt.vm, self._protocol, host=doubt.host)
-            context = self._contexts.make(request, Purpose.DESTROY, None, job)
-            if self._creation.mend(context, doubt) or self._clock.now() - doubt.at > MEND_FOR:
-                self._journal.settle(doubt.attempt)
+            request = VmmRequest("CLEANUP", attempt.vm, self._protocol, host=attempt.host)
+            context = self._contexts.make(request, None, job)
+            if clean_up(context, attempt) or self._clock.now() - attempt.at > CLEAN_UP_FOR:
+                self._journal.resolved(attempt.attempt)
         except KNOWN_ERRORS as error:
-            log(f"VM {doubt.vm}: a lost create call cannot be looked after yet: {error}")
+            logger.warning("VM %s: a lost create call cannot be looked after yet: %s", attempt.vm, error)
 
 
 GIVEN_UP = "Repeat the action if it is still wanted: it was given up because OpenNebula cancelled it."
 
 
 def _reply(request: VmmRequest, ok: bool, text: str) -> bytes:
-    return vmm_reply(request.action, ok, request.id, request.reply_prefix + text)
+    prefix = request.reply_prefix if request.action in ID_FIRST else ""
+    return vmm_reply(request.action, ok, request.id, prefix + text)
 
 
 def _done(reply: PendingReply) -> None:
@@ -389,7 +385,7 @@ def main(argv: Sequence[str], early: bytes = b"") -> int:
         arguments(argv),
         clock,
     )
-    for work in (service.mend, service.sweep):
+    for work in (service.clean_up, service.sweep):
         threading.Thread(target=work, name=work.__name__, daemon=True).start()
     ProtocolLoop(service, 0, outlet).serve(early)
     return 0

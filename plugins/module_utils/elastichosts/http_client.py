@@ -126,6 +126,7 @@ class Transport:
             raise ConfigurationError("the Python library requests is missing here: install python3-requests")
         self.endpoint = parse_endpoint(endpoint)
         self.account = parse_auth(auth)
+        self._token = self.account.header()
         self.clock = clock or Clock()
         self.timeouts = timeouts
         self.retries = retries
@@ -198,10 +199,9 @@ class Transport:
         secrets: Tuple[str, ...],
         limit: int,
     ) -> Reply:
-        token = self.account.header()
-        hidden = (self.account.key, token.partition(" ")[2], *secrets)
+        hidden = (self.account.key, self._token.partition(" ")[2], *secrets)
         context = CallContext(f"{method} {path}", self.endpoint, self.account.user, method != "GET", hidden)
-        sent = {"Authorization": token, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        sent = {"Authorization": self._token, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         for attempt in range(self.retries + 1):
             try:
                 return self._once(method, path, body, sent, context, limit)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import Callable, Dict, List, Mapping, NamedTuple, Set, Tuple
+from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 from ..elastichosts.properties import SECRET_KEYS
 from ..elastichosts.values import DEVICE
@@ -237,55 +237,46 @@ def _short(text: str) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def eh_properties(vector: Mapping[str, str]) -> Dict[str, str]:
-    """The server's API keys that an EH vector asks for. An empty attribute counts as absent.
+class EhValues(NamedTuple):
+    """What an EH vector asks for."""
 
-    PERSISTENT=NO gives ``persistent false``; defaults, CPU and MEMORY of the VM, ownership, and the drives of IMAGE
-    (:func:`images`) are the driver's.
+    server: Dict[str, str]
+    """API keys of the server, but for the drives of ``images``"""
+    images: Tuple[ImageCopy, ...]
+    """drives that the server gets as copies, by device"""
+    drive: Dict[str, str]
+    """API keys of the drives that are made for the VM"""
+
+
+def eh_values(vector: Mapping[str, str]) -> EhValues:
+    """Read an EH vector. An empty attribute counts as absent.
+
+    PERSISTENT=NO gives ``persistent false``; defaults, CPU and MEMORY of the VM, and ownership are the driver's. A last
+    word in IMAGE that is a size is one, so a drive with such a name needs its UUID.
 
     :raises TemplateError: one sentence about the first attribute (in alphabetical order) that is wrong
     """
-    properties: Dict[str, str] = {}
-    said: Dict[str, str] = {}
-    copies: Set[str] = set()
+    server: Dict[str, str] = {}
+    drive: Dict[str, str] = {}
+    images: Dict[str, str] = {}
+    set_by: Dict[str, str] = {}
     for name, value in _given(vector):
         keys = parse_attribute(name, value)
         if name in DRIVE_ATTRIBUTES:
+            drive.update(keys)
             continue
-        if name == IMAGE:
-            copies = set(keys)
         for key in keys:
-            if key in said:
-                raise TemplateError(f"Keep one of two attributes of EH=[...]: {said[key]} and {name} both set {key}.")
-            said[key] = name
-        properties.update(keys)
-    _check_boot(properties)
-    return {key: value for key, value in properties.items() if key not in copies}
+            if key in set_by:
+                raise TemplateError(f"Keep one of two attributes of EH=[...]: {set_by[key]} and {name} both set {key}.")
+            set_by[key] = name
+        (images if name == IMAGE else server).update(keys)
+    _check_boot({**server, **images})
+    return EhValues(server, tuple(_image(device, text) for device, text in sorted(images.items())), drive)
 
 
-def images(vector: Mapping[str, str]) -> Tuple[ImageCopy, ...]:
-    """The copies that an EH vector asks for. A last word that is a size is one, so such a name needs its UUID.
-
-    :raises TemplateError: as :func:`eh_properties`
-    """
-    given = {name: value for name, value in _given(vector) if name == IMAGE}
-    found: List[ImageCopy] = []
-    for device, text in sorted(parse_attribute(IMAGE, given[IMAGE]).items()) if given else ():
-        source, _blank, last = text.rpartition(" ")
-        found.append(ImageCopy(device, source, last) if source and _SIZE.match(last) else ImageCopy(device, text, ""))
-    return tuple(found)
-
-
-def drive_properties(vector: Mapping[str, str]) -> Dict[str, str]:
-    """API keys for the drives that the driver makes for the VM.
-
-    :raises TemplateError: as :func:`eh_properties`
-    """
-    properties: Dict[str, str] = {}
-    for name, value in _given(vector):
-        if name in DRIVE_ATTRIBUTES:
-            properties.update(parse_attribute(name, value))
-    return properties
+def _image(device: str, text: str) -> ImageCopy:
+    source, _blank, last = text.rpartition(" ")
+    return ImageCopy(device, source, last) if source and _SIZE.match(last) else ImageCopy(device, text, "")
 
 
 def _given(vector: Mapping[str, str]) -> List[Tuple[str, str]]:

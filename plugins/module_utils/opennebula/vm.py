@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from .eh_template import key_values
 from .errors import DocumentError, TemplateError
-from .xml import child_text, parse_xml
+from .xml import parse_xml
 
 ACTIVE = 3
 """VM state in which LCM_STATE says more (opennebula-drivers 2.7)"""
@@ -104,6 +104,13 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
             f"be used, {error.sentence}. OpenNebula 2.0 writes an empty file when the template has ']]>'."
         ) from None
     return _machine(root, id, root, (root,))
+
+
+def child_text(element: Optional[Element], path: str) -> str:
+    """Text at ``path`` below ``element``, stripped; empty when there is none."""
+    if element is None:
+        return ""
+    return (element.findtext(path) or "").strip()
 
 
 def _plain_text(text: Union[bytes, str]) -> str:

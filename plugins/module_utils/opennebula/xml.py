@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Optional, Union
+from typing import Union
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 from xml.parsers import expat
 
@@ -73,10 +73,3 @@ def _check_depth(root: Element) -> None:
         if not level:
             return
     raise DocumentError(f"it is nested more than {MAX_DEPTH} levels deep")
-
-
-def child_text(element: Optional[Element], path: str) -> str:
-    """Text at ``path`` below ``element``, stripped; empty when there is none."""
-    if element is None:
-        return ""
-    return (element.findtext(path) or "").strip()

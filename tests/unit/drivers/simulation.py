@@ -279,7 +279,7 @@ class World(Administrator):
             self.queue,  # type: ignore[arg-type]
         )
         if not self.mends_late:
-            self.service.mend_once()
+            self.service.clean_up_once()
 
     def _connect(self, settings: HostSettings) -> ElasticHosts:
         client = ElasticHosts(settings.endpoint, settings.auth, clock=self.clock, jitter=lambda: 0.5)
@@ -395,7 +395,7 @@ class World(Administrator):
             self.service._release(ticket_list)
         for _unused in range(rounds):
             self.clock.sleep(3601 / rounds)
-            self.service.mend_once()
+            self.service.clean_up_once()
             while self.run():
                 pass
 

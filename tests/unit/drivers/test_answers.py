@@ -17,7 +17,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.an
     details,
     sentence,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.limits import LIMITS
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.create_server import LIMITS, SWITCH
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import NUMBERS, TEXTS
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.unsupported import INSTEAD, refusal
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
@@ -39,7 +39,8 @@ BOUNDED = {
     "Correct … in the settings": tuple(NUMBERS),
     "Correct … of EH=[...]": tuple(ROWS),
     "Set … in vmm_ehrc": TEXTS,
-    "Terminate a VM, or raise … in im_ehrc": tuple(limit.setting for limit in LIMITS),
+    "Raise …, which is 0, to have new servers": (SWITCH,),
+    "Terminate a VM, or raise … in the settings": tuple(limit.setting for limit in LIMITS),
 }
 """what is filled in before the colon comes from a table"""
 IMPERATIVES = {
@@ -75,7 +76,10 @@ ANSWERS = [
 
 def test_there_are_answers_to_look_at() -> None:
     files = {Path(path).name for path, _text in ANSWERS}
-    assert {"verbs.py", "orders.py", "creation.py", "limits.py", "settings.py", "template.py", "inbound.py"} <= files
+    assert {
+        "actions.py", "action_context.py", "create_server.py", "settings.py", "eh_template.py",
+        "driver_requests.py",
+    } <= files  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "text"), ANSWERS)

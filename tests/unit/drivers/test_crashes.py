@@ -295,7 +295,7 @@ def shuffle(world: World, chance: random.Random) -> None:
         if chance.random() < 0.05 and kills:
             world.kill()
         if chance.random() < 0.1:
-            world.service.mend_once()
+            world.service.clean_up_once()
         world.clock.sleep(chance.choice([0.1, 1, 40]))
     world.events = lambda _call: "fine"
     for _unused in range(8):

@@ -10,12 +10,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.journal import (
+    COPYING,
+    CREATING,
     GIVEN_UP,
     INTERRUPTED,
     LEFT,
@@ -29,15 +31,17 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.li
     ListingCache,
     ListingLate,
 )
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.monitoring_facts import (
+    poll_facts,
+    vm_facts,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import (
     HostSettings,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import (
     owner,
-    poll_facts,
     server_properties,
     template_defaults,
-    vm_facts,
     with_defaults,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
@@ -61,20 +65,18 @@ def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_bef
     assert not entry.outdates(clock.monotonic())
 
 
-def test_an_end_is_known_at_once_to_its_own_driver_and_to_the_other_when_it_is_written(tmp_path: Path) -> None:
+def test_an_end_is_known_to_both_drivers(tmp_path: Path) -> None:
     clock = Clock()
     own, other = (Journal(str(tmp_path / "j"), clock) for _unused in range(2))
     own.begin(7, "DEPLOY", "eh", attempt="a7")
-    own.is_over(7)
-    after = clock.monotonic()
-    for journal, outdated in ((own, False), (other, True)):
-        entry = journal.last_action(7)
-        assert entry is not None and entry.outdates(after) is outdated
+    assert other.last_actions()[7].outdates(clock.monotonic())
     own.end(7)
-    assert not other.last_actions()[7].outdates(after)
+    for journal in (own, other):
+        record = journal.last_action(7)
+        assert record is not None and not record.outdates(clock.monotonic())
     own.begin(7, "SHUTDOWN", "eh")
-    entry = own.last_action(7)
-    assert entry is not None and entry.outdates(clock.monotonic())
+    record = own.last_action(7)
+    assert record is not None and record.outdates(clock.monotonic())
 
 
 OTHER_DRIVER = """
@@ -83,8 +85,9 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.jo
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock
 journal = Journal(sys.argv[1], Clock())
 journal.begin(7, "DEPLOY", "eh", attempt="a7")
-journal.copying("a7", 7, "eh")
+journal.unresolved("a7", 7, "eh", "copying")
 journal.begin(8, "DEPLOY", "eh", attempt="a8")
+journal.unresolved("a8", 8, "eh", "creating")
 print(flush=True)
 sys.stdin.read()
 """
@@ -102,7 +105,7 @@ def other_driver(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def states(journal: Journal) -> list[tuple[str, str]]:
-    return [(doubt.attempt, doubt.state) for doubt in journal.doubts()]
+    return [(doubt.attempt, doubt.state) for doubt in journal.all_unresolved()]
 
 
 def test_actions_of_a_driver_that_died_outdate_nothing_and_are_taken_over_once(
@@ -126,7 +129,7 @@ def test_what_a_living_driver_does_is_its_own_until_it_ends(
     clock = Clock()
     journal = Journal(str(tmp_path / "j"), clock)
     journal.begin(9, "SHUTDOWN", "eh")
-    journal.copying("a9", 9, "eh")
+    journal.unresolved("a9", 9, "eh", COPYING)
     assert journal.take_over() == []
     assert journal.last_actions()[7].outdates(clock.monotonic())
     assert states(journal) == []
@@ -141,7 +144,7 @@ def test_a_create_call_of_another_driver_stays_in_doubt_when_its_vm_is_deployed_
     tmp_path: Path, other_driver: subprocess.Popen[str]
 ) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
-    assert journal.begin(8, "DEPLOY", "eh", attempt="b8").doubts == ()
+    assert journal.begin(8, "DEPLOY", "eh", attempt="b8").unresolved == ()
     journal.end(8)
     assert states(journal) == []
     other_driver.kill()
@@ -170,38 +173,33 @@ def test_a_journal_of_another_form_is_begun_anew(tmp_path: Path) -> None:
     assert list(journal.last_actions()) == [7]
 
 
-def test_a_doubt_that_is_settled_at_the_end_lasts_until_then(tmp_path: Path) -> None:
+def test_what_was_given_up_stays_given_up(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
-    for vm in (7, 8):
-        journal.begin(vm, "DEPLOY", "eh")
-        journal.doubt(f"a{vm}", vm, "eh")
-    journal.settle_at_end("a7", 7)
-    assert [attempt for attempt, _state in states(journal)] == ["a7", "a8"]
-    journal.end(8)
-    assert [attempt for attempt, _state in states(journal)] == ["a7", "a8"]
-    journal.end(7)
-    assert [attempt for attempt, _state in states(journal)] == ["a8"]
+    journal.unresolved("a7", 7, "eh", GIVEN_UP)
+    journal.unresolved("a7", 7, "eh", LEFT)
+    assert states(journal) == [("a7", GIVEN_UP)]
 
 
-@pytest.mark.parametrize(
-    ("said", "left"),
-    [
-        (lambda _journal: None, [("a7", GIVEN_UP)]),
-        (lambda journal: journal.settle_at_end("a7", 7), []),
-        (lambda journal: journal.settle("a7"), []),
-        (lambda journal: journal.leave("a7", 7, "eh"), [("a7", LEFT)]),
-    ],
-    ids=["nothing", "settled with the end", "settled", "left"],
-)
-def test_a_call_that_was_sent_is_in_doubt_unless_something_was_said_of_it(
-    tmp_path: Path, said: Callable[[Journal], None], left: list[tuple[str, str]]
-) -> None:
+def test_an_attempt_of_this_driver_is_not_cleaned_up_while_it_is_under_way(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
     journal.begin(7, "DEPLOY", "eh", attempt="a7")
-    journal.sending("a7", 7)
-    said(journal)
-    journal.end(7)
-    assert states(journal) == left
+    for state in (COPYING, CREATING):
+        journal.unresolved("a7", 7, "eh", state)
+        assert states(journal) == []
+    journal.unresolved("a7", 7, "eh", LEFT)
+    assert states(journal) == [("a7", LEFT)]
+
+
+def test_the_first_call_of_a_driver_of_the_first_edition_is_known_from_its_action(tmp_path: Path) -> None:
+    journal = Journal(str(tmp_path / "j"), Clock())
+    for vm in (7, 8):
+        journal.begin(vm, "DEPLOY", "eh", attempt=f"a{vm}")
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as rows:
+        rows.execute("UPDATE action SET process = 'gone'")
+        rows.commit()
+    journal.begin(8, "DEPLOY", "eh", attempt="b8")
+    assert [record.vm for record in journal.take_over()] == [7]
+    assert sorted(states(journal)) == [("a7", UNANSWERED), ("a8", UNANSWERED)]
 
 
 def test_after_a_reboot_no_old_time_is_trusted(tmp_path: Path) -> None:
@@ -236,15 +234,15 @@ def test_rows_of_finished_actions_go_when_no_listing_is_that_old(tmp_path: Path)
     assert set(journal.last_actions()) == {2}
 
 
-def test_doubts_last_until_they_are_settled(tmp_path: Path) -> None:
+def test_attempts_are_unresolved_until_they_are_resolved(tmp_path: Path) -> None:
     journal = Journal(str(tmp_path / "j"), Clock())
-    journal.doubt("a1", 7, "eh")
-    journal.doubt("a2", 7, "eh")
+    journal.unresolved("a1", 7, "eh", GIVEN_UP)
+    journal.unresolved("a2", 7, "eh", GIVEN_UP)
     journal.close()
     again = Journal(str(tmp_path / "j"), Clock())
-    assert [(doubt.attempt, doubt.vm) for doubt in again.doubts()] == [("a1", 7), ("a2", 7)]
-    again.settle("a1")
-    assert [doubt.attempt for doubt in again.doubts()] == ["a2"]
+    assert [(doubt.attempt, doubt.vm) for doubt in again.all_unresolved()] == [("a1", 7), ("a2", 7)]
+    again.resolved("a1")
+    assert [doubt.attempt for doubt in again.all_unresolved()] == ["a2"]
 
 
 def test_both_drivers_can_use_the_journal_at_once(tmp_path: Path) -> None:

@@ -14,9 +14,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.se
     SettingsError,
     parse_rc,
 )
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import (
-    template_defaults,
-)
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import template_defaults
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.layout import layout
 
 

@@ -155,7 +155,7 @@ def test_the_diff_tells_the_files_of_the_packages_that_come_change_and_go(run: R
 
 def test_what_is_compiled_names_the_place_where_it_is(run: Run, tmp_path: Path) -> None:
     run(python=sys.executable)
-    compiled = next((tmp_path / "python/one_eh/drivers/__pycache__").glob("start.*.pyc"))
+    compiled = next((tmp_path / "python/one_eh/drivers/__pycache__").glob("bootstrap.*.pyc"))
     assert str(tmp_path / "python/one_eh/drivers/bootstrap.py").encode() in compiled.read_bytes()
 
 

@@ -88,11 +88,12 @@ class TestTheDocument:
         machine = vm('<eh><name>a</name><NAME>b</NAME><SMP>""</SMP></eh>')
         assert machine.eh == ({"NAME": "a", "SMP": ""},)
 
-    def test_an_imported_vm_is_known_by_its_template(self) -> None:
-        machine = from_payload(
-            "<VM><ID>7</ID><DEPLOY_ID>wild-1</DEPLOY_ID><TEMPLATE><IMPORTED>YES</IMPORTED></TEMPLATE></VM>"
-        )
-        assert (machine.imported, machine.deploy_id) == (True, "wild-1")
+    def test_an_imported_vm_is_known_by_its_template_from_4_14_on(self) -> None:
+        """Before, the core sets no IMPORTED: a user did. MONITORING came with 4.14."""
+        document = "<VM><ID>7</ID><DEPLOY_ID>wild-1</DEPLOY_ID>{}<TEMPLATE><IMPORTED>YES</IMPORTED></TEMPLATE></VM>"
+        assert from_payload(document.format("<MONITORING/>")).imported
+        assert not from_payload(document.format("")).imported
+        assert from_payload(document.format("<MONITORING/>")).deploy_id == "wild-1"
 
     @pytest.mark.parametrize("text", ["<VM/>", "<VM><ID>a</ID></VM>", "<HOST/>", "", "<a>" * 100, "<VM>\x01</VM>"])
     def test_what_is_no_vm_is_refused(self, text: str) -> None:
