@@ -231,7 +231,7 @@ def deployment_files(data: bytes) -> None:
     """A deployment file: a specification, or a sentence."""
     try:
         machine = from_deployment_file(data, 7)
-        wanted = specification(machine, "eh", HOST, ())
+        wanted = specification(machine, "eh", "fuzzed", HOST, ())
     except (OpenNebulaError, SettingsError) as error:
         sentence(error)
     else:

@@ -276,11 +276,9 @@ class ContextFactory:
         job: Job,
         *,
         begun: BegunAction = UNWRITTEN,
-        clock: Optional[Clock] = None,
     ) -> ActionContext:
         """Return the context of the action that ``request`` asks for.
 
-        :param clock: for waits that a cancellation ends
         :raises SettingsError: the settings of the request's host are missing or wrong
         :raises ConfigurationError: endpoint or auth have a wrong form
         """
@@ -298,7 +296,7 @@ class ContextFactory:
             cancelled=job.cancelled,
             begun=begun,
             journal=self.journal,
-            clock=clock or self.clock,
+            clock=job.clock or self.clock,
             plain_clock=self.clock,
         )
 

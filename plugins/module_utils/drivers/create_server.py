@@ -179,8 +179,6 @@ class _Attempt:
 
 def create(limits: Limits, context: ActionContext) -> str:
     """Make the VM's server, or adopt the one that carries the VM's keys, and return its UUID."""
-    for sentence in undelivered(context.vm) if context.vm is not None else ():
-        context.log("W", sentence)
     if context.imported:
         return _import(context)
     if context.vm is None:
@@ -190,6 +188,8 @@ def create(limits: Limits, context: ActionContext) -> str:
         )
     # Before the first call, so that a template that cannot be used is reported whether the cloud answers or not.
     defaults = context.factory.settings.template_defaults()
+    for sentence in undelivered(context.vm):
+        context.log("W", sentence)
     wanted = specification(context.vm, context.host, context.cloud, context.settings, defaults)
     for earlier in context.begun.unresolved:
         if clean_up(context, earlier):
@@ -200,11 +200,13 @@ def create(limits: Limits, context: ActionContext) -> str:
         return _adopt(context, found, wanted.server)
     context.check_named_drives(wanted.server)
     with limits.room(context, listing, wanted.server):
-        return _make(context, wanted, _Attempt(context.begun.attempt)).uuid
+        return _make(context, wanted, _Attempt(context.begun.attempt))
 
 
-def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> Server:
-    """Create and start a server; when that fails, take back what was made, or leave the attempt to the journal.
+def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> str:
+    """Create and start a server, and return its UUID.
+
+    When that fails, what was made is taken back, or the attempt stays in the journal.
 
     :param again: try once more when the answer to the create call was lost and no server can be found
     """
@@ -221,7 +223,7 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
         server = _ask(context, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
         if context.cancelled.is_set():
             raise Cancelled
-        server = _active(context, server, deadline)
+        made = _active(context, server, deadline).uuid
     except Exception as error:
         if attempt.refused and not wanted.images:
             context.try_to_note(context.journal.resolved, attempt.key)
@@ -236,7 +238,7 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
             "one appears, it is destroyed."
         ) from error
     context.try_to_note(context.journal.resolved, attempt.key)
-    return server
+    return made
 
 
 def _ask(context: ActionContext, attempt: _Attempt, properties: Properties, deadline: Deadline) -> Server:
@@ -342,6 +344,8 @@ def _import(context: ActionContext) -> str:
     found = context.recorded()
     if found is None or context.vm is None:
         raise context.gone()
+    for sentence in undelivered(context.vm):
+        context.log("W", sentence)
     bring(context, found, "started", imported_marks(context, context.vm), context.deadline())
     return found.uuid
 

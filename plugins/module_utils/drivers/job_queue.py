@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Deque, Dict, Hashable, List
+from typing import Callable, Deque, Dict, Hashable, List, Optional
 
 from ..elastichosts.clock import Clock
 from .answers import internal_error
@@ -59,6 +59,8 @@ class Job:
         self.work = work
         self.arrived = time.monotonic()
         self.cancelled = threading.Event()
+        self.clock: Optional[Clock] = None
+        """for the job's waits, once it is queued: another job may run meanwhile, and Cancelled ends the wait"""
         self.held = False
         """whether the answer is somebody else's to give, later"""
         self.after_abort = False
@@ -90,6 +92,7 @@ class JobQueue:
 
     def submit(self, key: Hashable, job: Job) -> None:
         """Queue ``job`` behind those of the same key."""
+        job.clock = _WaitingClock(self, job)
         with self._change:
             if self._closing:
                 job.reply.send(False, STOPPING)
@@ -107,10 +110,6 @@ class JobQueue:
         for job in jobs:
             job.cancelled.set()
         return jobs
-
-    def clock(self, job: Job) -> Clock:
-        """A clock for the job's waits: sleeping gives the place away, and ends with Cancelled when the job is."""
-        return _Waiting(self, job)
 
     def close(self, seconds: float) -> None:
         """Take no more jobs, wait a moment for those that run, and answer what is left with FAILURE."""
@@ -189,7 +188,7 @@ NO_ANSWER = "Report this as a fault, please: the driver has no answer to this re
 STOPPING = "Repeat the action when the driver runs again: it is being stopped."
 
 
-class _Waiting(Clock):
+class _WaitingClock(Clock):
     def __init__(self, queue: JobQueue, job: Job) -> None:
         self._queue = queue
         self._job = job

@@ -20,7 +20,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Set
 from ..elastichosts.clock import Clock
 from ..opennebula.action_table import Purpose, purpose
 from ..opennebula.driver_replies import INIT_REPLY, poll_data, vmm_log, vmm_reply
-from ..opennebula.driver_requests import ID_FIRST, VmmRequest, parse_vmm
+from ..opennebula.driver_requests import VmmRequest, parse_vmm
 from ..opennebula.errors import MalformedLine
 from ..opennebula.layout import Layout, deployment_file, layout
 from ..opennebula.protocol_versions import VM_2_0, VM_6_0
@@ -207,7 +207,7 @@ class VmDriver:
         if meaning is Purpose.CREATE:
             vm = vm or self._described(request)
         begun = self._begin(request, creates=meaning is Purpose.CREATE)
-        context = self._contexts.make(request, vm, job, begun=begun, clock=self._queue.clock(job))
+        context = self._contexts.make(request, vm, job, begun=begun)
         return self._actions[meaning](context)
 
     def _described(self, request: VmmRequest) -> VirtualMachine:
@@ -349,8 +349,7 @@ GIVEN_UP = "Repeat the action if it is still wanted: it was given up because Ope
 
 
 def _reply(request: VmmRequest, ok: bool, text: str) -> bytes:
-    prefix = request.reply_prefix if request.action in ID_FIRST else ""
-    return vmm_reply(request.action, ok, request.id, prefix + text)
+    return vmm_reply(request.action, ok, request.id, request.reply_prefix + text)
 
 
 def _done(reply: PendingReply) -> None:

@@ -60,12 +60,8 @@ class VmmRequest:
     vm: Optional[VirtualMachine] = None
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
     """flat elements of VMM_DRIVER_ACTION_DATA by name; V1: empty, or ``MIGR_HOST``"""
-
-    @property
-    def reply_prefix(self) -> str:
-        """What the reply's text must begin with ("3 "), for the actions of :data:`ID_FIRST`."""
-        number = self.fields.get(ID_FIRST.get(self.action, ""), "")
-        return f"{number} " if number else ""
+    reply_prefix: str = ""
+    """what the reply's text must begin with ("3 "), for the actions of :data:`ID_FIRST`"""
 
 
 @dataclass(frozen=True)
@@ -283,6 +279,7 @@ def _from_payload(protocol: str, action: str, number: int, payload: str) -> VmmR
     except DocumentError as error:
         _refuse(f"its payload is damaged, {error.sentence}", action, number)
     fields = {child.tag: (child.text or "") for child in root if child.tag not in ("VM", "DATASTORE")}
+    number_first = fields.get(ID_FIRST.get(action, ""), "")
     return VmmRequest(
         action,
         number,
@@ -292,6 +289,7 @@ def _from_payload(protocol: str, action: str, number: int, payload: str) -> VmmR
         file=fields.get("CHECKPOINT_FILE", ""),
         vm=vm,
         fields=fields,
+        reply_prefix=f"{number_first} " if number_first else "",
     )
 
 

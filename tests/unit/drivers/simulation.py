@@ -181,15 +181,13 @@ class InlineJobQueue:
 
     def submit(self, key: Hashable, job: Job) -> None:
         job.arrived = self._clock.monotonic()
+        job.clock = _JobClock(self._clock, job, self._tick)  # type: ignore[assignment]
         self.queues.setdefault(key, deque()).append(job)
 
     def cancel(self, key: Hashable) -> list[Job]:
         for job in self.queues.get(key, ()):
             job.cancelled.set()
         return list(self.queues.get(key, ()))
-
-    def clock(self, job: Job) -> Any:
-        return _JobClock(self._clock, job, self._tick)
 
     def close(self, _seconds: float) -> None:
         pass

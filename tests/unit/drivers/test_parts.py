@@ -40,7 +40,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.se
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.translate import (
     owner,
-    server_properties,
+    specification,
     template_defaults,
     with_defaults,
 )
@@ -366,9 +366,10 @@ def virtual(**fields: object) -> VirtualMachine:
     values: dict[str, object] = {
         "cpu": 0.5,
         "memory": 512,
+        "eh": (),
         **fields,
     }
-    return VirtualMachine(7, "web", 3, 2, "", eh=(), **values)  # type: ignore[arg-type]
+    return VirtualMachine(7, "web", 3, 2, "", **values)  # type: ignore[arg-type]
 
 
 HOST = HostSettings("eh", {}, {}, "vmm_ehrc")
@@ -376,7 +377,8 @@ HOST = HostSettings("eh", {}, {}, "vmm_ehrc")
 
 def test_what_the_template_leaves_out_is_sent_all_the_same() -> None:
     drive = "6f0c8a52-1b0e-4c6e-9d57-2f1f0c7f7a11"
-    assert server_properties({"DRIVE": f"block:1 {drive}, block:0 {drive}"}, virtual(), HOST, "c1") == {
+    vm = virtual(eh=({"DRIVE": f"block:1 {drive}, block:0 {drive}"},))
+    assert specification(vm, "eh", "c1", HOST, ()).creation == {
         "name": "web",
         "cpu": "1000",
         "mem": "512",
@@ -396,7 +398,7 @@ def test_what_the_template_leaves_out_is_sent_all_the_same() -> None:
 
 
 def test_a_size_taken_from_the_vm_is_one_the_cloud_sells() -> None:
-    wanted = server_properties({}, virtual(cpu=0.01, memory=1), HOST, "c1")
+    wanted = specification(virtual(cpu=0.01, memory=1, eh=({},)), "eh", "c1", HOST, ()).server
     assert (wanted["cpu"], wanted["mem"]) == ("500", "256")
 
 

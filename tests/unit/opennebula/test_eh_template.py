@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.eh_template import (
     ATTRIBUTES,
     TemplateError,
-    drive_properties,
-    eh_properties,
+    eh_values,
     parse_attribute,
 )
 
@@ -21,7 +20,7 @@ OTHER = "0a1b2c3d-1111-2222-3333-444455557777"
 
 
 def test_the_template_of_the_original_guide_gives_the_keys_of_the_api() -> None:
-    assert eh_properties(
+    assert eh_values(
         {
             "NAME": "bitrot",
             "CPUMHZ": "500",
@@ -33,7 +32,7 @@ def test_the_template_of_the_original_guide_gives_the_keys_of_the_api() -> None:
             "VNCPASSWORD": "vnc:password password",
             "BOOT": "ide:0:0",
         }
-    ) == {
+    ).server == {
         "name": "bitrot",
         "cpu": "500",
         "mem": "500",
@@ -125,33 +124,33 @@ def test_extra_cannot_claim_a_server_and_needs_values(value: str, says: str) -> 
 
 def test_a_misspelt_attribute_is_named_with_those_that_exist() -> None:
     with pytest.raises(TemplateError, match=r"CPUMZ.*use one of AVOID, BOOT, CPUMHZ"):
-        eh_properties({"CPUMZ": "500"})
+        eh_values({"CPUMZ": "500"}).server
 
 
 def test_two_attributes_must_not_set_the_same_key() -> None:
     with pytest.raises(TemplateError, match="CPUMHZ and EXTRA both set cpu"):
-        eh_properties({"CPUMHZ": "500", "EXTRA": "cpu 700"})
+        eh_values({"CPUMHZ": "500", "EXTRA": "cpu 700"}).server
 
 
 def test_the_vm_can_only_boot_from_a_drive_it_has() -> None:
     with pytest.raises(TemplateError, match="BOOT is ide:0:1, but the drives are at ide:0:0 only"):
-        eh_properties({"DRIVE": f"ide:0:0 {DRIVE}", "BOOT": "ide:0:1"})
+        eh_values({"DRIVE": f"ide:0:0 {DRIVE}", "BOOT": "ide:0:1"})
 
 
 def test_an_empty_attribute_and_those_that_choose_the_vector_ask_for_nothing() -> None:
-    assert eh_properties({"SMP": "", "NAME": "  ", "HOST": "eh", "CLOUD": "eh"}) == {}
+    assert eh_values({"SMP": "", "NAME": "  ", "HOST": "eh", "CLOUD": "eh"}).server == {}
 
 
 def test_the_tier_is_the_drives_not_the_servers() -> None:
     vector = {"NAME": "bitrot", "TIER": "ssd"}
-    assert eh_properties(vector) == {"name": "bitrot"}
-    assert drive_properties(vector) == {"tier": "ssd"}
+    assert eh_values(vector).server == {"name": "bitrot"}
+    assert eh_values(vector).drive == {"tier": "ssd"}
 
 
 @given(st.dictionaries(st.sampled_from(sorted(ATTRIBUTES)), st.text(max_size=40), max_size=6))
 def test_whatever_is_written_gives_keys_or_one_sentence(vector: dict[str, str]) -> None:
     try:
-        properties = eh_properties(vector)
+        properties = eh_values(vector).server
     except TemplateError as error:
         assert str(error)
     else:
