@@ -232,11 +232,11 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
                 f"OpenNebula hosts with virtual machines stay, without drivers: {counted(busy)}. Their cluster"
                 " and system datastore stay as well. Delete them when the machines are gone."
             )
-        others = [] if busy or not form(params["release"]).grouped else others(wanted, found)
-        if others:
+        strangers = [] if busy or not form(params["release"]).grouped else others(wanted, found)
+        if strangers:
             module.warn(
                 f"The cluster {wanted.cluster} stays, because it holds more than the hosts and the datastore for"
-                f" ElasticHosts: {', '.join(others)}."
+                f" ElasticHosts: {', '.join(strangers)}."
             )
     lines = [command.line for command in commands]
     if not module.check_mode:
