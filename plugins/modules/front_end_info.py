@@ -169,7 +169,7 @@ servers:
   elements: str
   sample: ["6f0d7a52-3c58-4f0e-9a61-1b2c3d4e5f60 (VM 7, runs)"]
 leftovers:
-  description: Those whose VM OpenNebula has no longer. The drivers destroy them while they run.
+  description: Those whose VM has ended, or is not known to OpenNebula. The VM driver destroys the former within some minutes.
   returned: success
   type: list
   elements: str
