@@ -124,12 +124,12 @@ def test_extra_cannot_claim_a_server_and_needs_values(value: str, says: str) -> 
 
 def test_a_misspelt_attribute_is_named_with_those_that_exist() -> None:
     with pytest.raises(TemplateError, match=r"CPUMZ.*use one of AVOID, BOOT, CPUMHZ"):
-        eh_values({"CPUMZ": "500"}).server
+        eh_values({"CPUMZ": "500"})
 
 
 def test_two_attributes_must_not_set_the_same_key() -> None:
     with pytest.raises(TemplateError, match="CPUMHZ and EXTRA both set cpu"):
-        eh_values({"CPUMHZ": "500", "EXTRA": "cpu 700"}).server
+        eh_values({"CPUMHZ": "500", "EXTRA": "cpu 700"})
 
 
 def test_the_vm_can_only_boot_from_a_drive_it_has() -> None:
