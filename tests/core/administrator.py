@@ -250,6 +250,20 @@ class Administrator(ABC):
             vm.host = host
             self._record(vm)
 
+    def migrate(self, vm: Vm, host: Host, action: str = "MIGRATE") -> None:
+        """``onevm migrate`` to a host of any VM driver: live, or by SAVE, SHUTDOWN (--poff) or CANCEL (--poff-hard).
+
+        The newest history record is that of the new host by then, while HOST of the request is the old one (9.3).
+        """
+        before = vm.host
+        if vm.state != "RUNNING" or before is None:
+            raise CoreFailure(f"migrate of VM {vm.id} is refused in {vm.state}")
+        with self.changed:
+            vm.host, vm.leaving = host, before
+            self._record(vm)
+            self.model.turn(vm, "MIGRATE" if action == "MIGRATE" else "SAVE_MIGRATE", time.monotonic())
+        self._vmm(action, vm, {"HOST": before.name, "MIGR_HOST": host.name if action == "MIGRATE" else ""})
+
     def _record(self, vm: Vm) -> None:
         """A new history record, with the lock held."""
         vm.seq += 1

@@ -16,12 +16,14 @@ LCM: dict[str, int] = {
     "PROLOG": 1,
     "BOOT": 2,
     "RUNNING": 3,
+    "MIGRATE": 4,
     "SAVE_STOP": 5,
     "SAVE_SUSPEND": 6,
     "SAVE_MIGRATE": 7,
     "SHUTDOWN": 12,
     "CANCEL": 13,
     "CLEANUP_RESUBMIT": 15,
+    "PROLOG_MIGRATE": 8,
     "UNKNOWN": 16,
     "HOTPLUG": 17,
     "SHUTDOWN_POWEROFF": 18,
@@ -100,6 +102,8 @@ class Vm:
     """history record: grows with each deployment"""
     records: list[tuple[int, Host]] = field(default_factory=list, repr=False)
     """all history records: SEQ and host"""
+    leaving: Host | None = None
+    """the host that it migrates from, while that is under way"""
     error: str = ""
     """attribute ERROR"""
     log: list[str] = field(default_factory=list, repr=False)
@@ -133,6 +137,10 @@ _AFTER: dict[tuple[str, str], tuple[str, str]] = {
     ("CANCEL", "SHUTDOWN_POWEROFF"): ("POWEROFF", _BACK),
     ("CANCEL", "SHUTDOWN_UNDEPLOY"): ("UNDEPLOYED", _BACK),
     ("CANCEL", "CLEANUP_RESUBMIT"): ("PENDING", "PENDING"),
+    ("MIGRATE", "MIGRATE"): (_BACK, _BACK),
+    ("SAVE", "SAVE_MIGRATE"): ("PROLOG_MIGRATE", _BACK),
+    ("SHUTDOWN", "SAVE_MIGRATE"): ("PROLOG_MIGRATE", _BACK),
+    ("CANCEL", "SAVE_MIGRATE"): ("PROLOG_MIGRATE", _BACK),
     ("SAVE", "SAVE_SUSPEND"): ("SUSPENDED", _BACK),
     ("SAVE", "SAVE_STOP"): ("STOPPED", _BACK),
     ("RESTORE", "BOOT"): (_BACK, "FAILED"),
@@ -211,6 +219,10 @@ class Model:
         elif answer.action == "DEPLOY" and (state or vm.state == "RUNNING"):
             vm.deploy_id, vm.error = answer.text, ""
         if state:
+            if vm.leaving is not None and not answer.ok:  # the new history record is taken back
+                vm.host = vm.leaving
+                vm.records.pop()
+            vm.leaving = None
             self.turn(vm, state, now)
             vm.turned = now
 

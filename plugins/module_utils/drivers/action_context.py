@@ -9,6 +9,7 @@ An action may change only what carries the ownership keys of its VM.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, replace
 from typing import Callable, Iterator, List, Mapping, Optional, Tuple, Union
@@ -23,11 +24,14 @@ from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.errors import OpenNebulaError
 from ..opennebula.vm import VirtualMachine
 from .accounts import CloudAccount, CloudAccounts
+from .core_api import CoreHost, CoreSilent
 from .job_queue import Job
 from .journal import UNWRITTEN, BegunAction, Journal, JournalError
 from .listing_cache import Listed, ListingCache, ListingLate, Snapshot
 from .settings import HostSettings, Settings, SettingsError
 from .translate import ATTEMPT_KEY, CLOUD_KEY, VM_KEY, owner
+
+logger = logging.getLogger(__name__)
 
 CLEAN_UP = 60.0
 """seconds for taking back what a failed action made"""
@@ -256,11 +260,12 @@ class ActionContext:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class ContextFactory:
     """Makes the contexts of a driver's actions.
 
     :param log: of the driver
+    :param core_hosts: asks the core for all its hosts; raises CoreSilent
     """
 
     settings: Settings
@@ -268,6 +273,27 @@ class ContextFactory:
     journal: Journal
     clock: Clock
     log: Log
+    core_hosts: Callable[[], List[CoreHost]]
+    driver_name: str = ""
+    """NAME of our VM_MAD section in oned.conf, once a request has told it"""
+
+    def other_driver(self, request: VmmRequest, target: str) -> str:
+        """Return the name of the VM driver of the host ``target`` if it is another one than ours; else nothing.
+
+        The newest history record of a VM that is to migrate names its new host and the driver of that host
+        (opennebula-drivers 9.3). What the request does not tell is asked from the core; a core that does not answer
+        proves nothing.
+        """
+        vm, own = request.vm, self.driver_name
+        there = vm.history_driver if vm is not None and vm.history_host == target else ""
+        if not own or not there:
+            try:
+                drivers = {host.name: host.vm_driver for host in self.core_hosts()}
+            except CoreSilent as silence:
+                logger.info("MIGRATE VM %s: %s", request.id, silence)
+                drivers = {}
+            own, there = own or drivers.get(request.host, ""), there or drivers.get(target, "")
+        return there if own and there != own else ""
 
     def make(
         self,

@@ -126,11 +126,21 @@ def migrate(context: ActionContext) -> str:
 
 
 def _check_way(context: ActionContext, target: str) -> None:
+    """Check that the VM can go from its host to the host ``target``: both have to be this driver's, with one account.
+
+    :raises ActionFailed:
+    """
     here, there = context.settings, context.factory.settings.host(target)
     if (here.endpoint, here.auth) != (there.endpoint, there.auth):
         raise ActionFailed(
             f"Deploy a new VM there instead: a server cannot move from host {context.host!r} to {target!r}, which "
             "are separate clouds."
+        )
+    other = context.factory.other_driver(context.request, target)
+    if other:
+        raise ActionFailed(
+            f"Deploy a new VM there instead: the server of VM {context.vm_id} cannot leave ElasticHosts for host "
+            f"{target!r}, which has the VM driver {other}. Nothing was done."
         )
 
 

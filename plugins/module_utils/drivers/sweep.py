@@ -130,7 +130,7 @@ class Sweep:
         self._core = core
         self._release = release
         self._say = say
-        self._contexts = ContextFactory(settings, accounts, journal, clock, say)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, say, core.hosts)
         self._swept: Dict[Tuple[str, str, str], SweptAccount] = {}
         self._imports: Dict[str, int] = {}
         """VM id by deploy id, of the VMs that the core has listed so far"""

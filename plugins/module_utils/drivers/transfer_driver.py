@@ -80,7 +80,7 @@ class ReleaseDrives:
         ask: Callable[[int], VirtualMachine],
         say: Callable[[str, int, str], None],
     ) -> None:
-        self._contexts = ContextFactory(settings, accounts, journal, clock, say)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, say, core_hosts=list)
         self._journal = journal
         self._ask = ask
 

@@ -79,7 +79,8 @@ class VmDriver:
         self._accounts = accounts
         self._send = send
         self._clock = clock
-        self._contexts = ContextFactory(settings, accounts, journal, clock, self._log)
+        self._core: CoreQueries = core or CoreApi(os.environ)
+        self._contexts = ContextFactory(settings, accounts, journal, clock, self._log, self._core.hosts)
         self._queue = queue or JobQueue(options.threads)
         self._actions: Mapping[Purpose, Callable[[ActionContext], str]] = {
             **ACTIONS,
@@ -96,7 +97,7 @@ class VmDriver:
             journal,
             self._queue,
             clock,
-            core or CoreApi(os.environ),
+            self._core,
             release,
             self._log,
         )
@@ -122,7 +123,7 @@ class VmDriver:
             self._send(INIT_REPLY)
             return
         if request.action != "DRIVER_CANCEL":
-            self._learn(request.protocol)
+            self._learn(request)
         meaning = purpose(request.action, request.protocol, request.vm.lcm_state if request.vm else None)
         reply = PendingReply(self._send, partial(_reply, request))
         if meaning in self._direct:
@@ -146,10 +147,13 @@ class VmDriver:
             reply.send(False, GIVEN_UP)
         self._journal.close()
 
-    def _learn(self, protocol: str) -> None:
+    def _learn(self, request: VmmRequest) -> None:
         """The first request shows how the core speaks; from then on it may be told things, too."""
         first = not self._protocol
-        self._protocol = protocol
+        self._protocol = request.protocol
+        vm = request.vm
+        if vm is not None and vm.history_host == request.host and vm.history_driver:
+            self._contexts.driver_name = vm.history_driver
         if first:
             for path in self._settings.exposed_files():
                 self._log("W", -1, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")

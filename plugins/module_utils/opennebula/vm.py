@@ -41,6 +41,8 @@ class VirtualMachine:
     vcpu: Optional[int] = None
     history_host: str = ""
     """HOSTNAME of the last history record"""
+    history_driver: str = ""
+    """NAME of the VM driver of that host, as the same record has it; empty up to 2.2"""
     history_seq: int = 0
     """SEQ of the last history record: grows with every deployment of the same VM"""
     imported: bool = False
@@ -140,6 +142,7 @@ def _machine(
         eh_text=plain,
         vcpu=_integer(child_text(template, "VCPU")),
         history_host=child_text(history, "HOSTNAME"),
+        history_driver=child_text(history, "VM_MAD") or child_text(history, "VMMMAD"),
         history_seq=_or(_integer(child_text(history, "SEQ")), 0),
         # Before 4.14, which brought MONITORING, no core sets IMPORTED: it is what a user wrote, and proves nothing.
         imported=root.find("MONITORING") is not None and child_text(template, "IMPORTED").upper() == "YES",

@@ -368,6 +368,48 @@ def test_a_vm_moves_between_two_hosts_of_one_account_and_never_to_another(site: 
         assert site.servers()[0]["user:one-host"] == "near"
 
 
+@pytest.mark.parametrize("action", ["MIGRATE", "SAVE", "SHUTDOWN", "CANCEL"])
+@pytest.mark.parametrize("release", ["3.8.5", "5.10.5", "7.4.0"])
+def test_a_vm_does_not_migrate_to_a_host_of_another_vm_driver(site: Site, release: str, action: str) -> None:
+    with site.core(release) as core:
+        core.start_vmm()
+        vm = site.running(core)
+        here, kvm = vm.host, core.create_host("kvm1", "vmm_kvm")
+        before = site.servers()
+        core.migrate(vm, kvm, action)
+        core.answered()
+        refused = core.replies(action, vm)[-1]
+        assert not refused.ok
+        assert refused.text.startswith("Deploy a new VM there instead: ")
+        assert "'kvm1', which has the VM driver vmm_kvm" in refused.text
+        assert (vm.state, vm.host) == ("RUNNING", here)
+        assert site.servers() == before
+
+
+def test_a_driver_that_has_just_started_asks_the_core_for_the_drivers_of_the_hosts(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.listen()
+        core.start_vmm()
+        vm = site.running(core)
+        kvm = core.create_host("kvm1", "vmm_kvm")
+        core.kill("vmm")
+        core.start_vmm()
+        core.migrate(vm, kvm)
+        core.answered()
+        assert "which has the VM driver vmm_kvm" in core.replies("MIGRATE", vm)[-1].text
+        assert site.servers()[0]["user:one-host"] == "eh"
+
+
+def test_a_vm_migrates_to_another_host_of_this_driver(site: Site) -> None:
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = site.running(core)
+        core.migrate(vm, core.create_host("near"))
+        core.answered()
+        assert core.replies("MIGRATE", vm)[-1].ok
+        assert site.servers()[0]["user:one-host"] == "near"
+
+
 @pytest.mark.parametrize(
     "action",
     ["ATTACHDISK", "DETACHDISK", "ATTACHNIC", "DETACHNIC", "SNAPSHOTCREATE", "SNAPSHOTREVERT", "SNAPSHOTDELETE",
