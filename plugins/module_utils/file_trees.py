@@ -44,7 +44,8 @@ class Tree:
         self.python = python
         self.mode, self.owner, self.group = mode, owner, group
         texts = {name: str(text).encode("utf-8", "surrogateescape") for name, text in files.items()}
-        self.contents = {self.folder / name: content for name, content in (library() if drivers else texts).items()}
+        all_files = {**texts, **(library() if drivers else {})}
+        self.contents = {self.folder / name: content for name, content in all_files.items()}
         self.folders = [self.folder, *sorted({p for f in self.contents for p in f.parents if self.folder in p.parents})]
 
     @property
@@ -96,7 +97,7 @@ class Tree:
         for path in wrong if self.replace != "folder" else ():
             with at(path), beside(path, self.contents[path]) as temporary:
                 own(module, temporary, self.mode, self.owner, self.group)  # before the file has its name
-                os.replace(temporary, path)
+                Path(temporary).replace(path)
 
     def owned(self, module: AnsibleModule) -> List[Path]:
         """Set mode and owner of what is there, or foretell it. Returns the paths where that was a change."""

@@ -10,8 +10,8 @@ short_description: Put the files of programs in their folders (internal to the r
 version_added: 1.0.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
-  - A new folder is written and compiled beside the old one and takes its place in one step. A file among files of others
-    is replaced atomically. All trees together cost one task and one transfer.
+  - A new folder is written and compiled beside the old one and takes its place in one step. A file among files of
+    others is replaced atomically. All trees together cost one task and one transfer.
   - This module is internal to the roles P(opennebula.elastichosts.one_eh_driver#role) and
     P(opennebula.elastichosts.eh_endpoint#role); its options can change in every release.
 attributes:
@@ -27,11 +27,11 @@ options:
     required: true
     suboptions:
       path: {description: The folder. Folder and parent are made for V(replace=folder)., type: path, required: true}
-      files: {description: The content of its files by name. A name can be a path below O(trees[].path)., type: dict, default: {}}
-      drivers: {description: Whether the files are the drivers' packages that travel with this module., type: bool, default: false}
+      files: {description: "Contents by file name or path below O(trees[].path).", type: dict, default: {}}
+      drivers: {description: Whether to add the packages of the drivers., type: bool, default: false}
       replace:
-        description: V(folder) exchanges the folder, which holds no other file then. V(files) replaces the files that differ.
-          V(missing) makes the files that are missing.
+        description: V(folder) exchanges the folder, which then holds no other file. V(files) replaces the files that
+          differ. V(missing) makes the files that are missing.
         type: str
         choices: [folder, files, missing]
         default: folder
