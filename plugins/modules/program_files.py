@@ -63,7 +63,7 @@ programs_changed: {description: Whether more than files of V(missing) changed., 
 
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -113,15 +113,12 @@ def present(module: AnsibleModule, trees: List[Tree]) -> Dict[str, Any]:
         paths += [*changed, *left]
     trial = module.params["trial"]
     if trial and not module.check_mode and (programs_changed or trial["always"]):
-        try_drivers(module, trial, next(tree.folder for tree in trees if tree.drivers))
+        packages = next(tree.folder for tree in trees if tree.drivers)
+        front_end = FrontEnd(trial["one_location"], trial["owner"])
+        problem = trial_problem(trial["drivers"], trial["python"], packages, front_end)
+        if problem:
+            module.fail_json(msg=problem)
     return {"changed_paths": [str(path) for path in paths], "programs_changed": programs_changed, "diff": diff}
-
-
-def try_drivers(module: AnsibleModule, trial: Mapping[str, Any], packages: Path) -> None:
-    front_end = FrontEnd(trial["one_location"], trial["owner"])
-    problem = trial_problem(trial["drivers"], trial["python"], packages, front_end)
-    if problem:
-        module.fail_json(msg=problem)
 
 
 def absent(module: AnsibleModule, trees: List[Tree]) -> Dict[str, Any]:
@@ -133,9 +130,9 @@ def absent(module: AnsibleModule, trees: List[Tree]) -> Dict[str, Any]:
             remove(path)
         for tree in trees:
             remove_parent(tree.folder)
-    gone = "".join(f"{path}\n" for path in paths)
-    diff = {"before": gone, "after": ""}
-    return {"changed_paths": [str(path) for path in paths], "programs_changed": bool(paths), "diff": diff}
+    names = [str(path) for path in paths]
+    diff = {"before": "".join(f"{name}\n" for name in names), "after": ""}
+    return {"changed_paths": names, "programs_changed": bool(names), "diff": diff}
 
 
 def main() -> None:
