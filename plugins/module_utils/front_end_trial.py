@@ -12,12 +12,27 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from .front_end import FrontEnd, run
 
 INIT_SECONDS = 10
 """what 6.0 and later give a driver, the least of all releases"""
+
+
+def trial_problem(drivers: Sequence[str], python: str, packages: Path, front_end: FrontEnd) -> str:
+    """Start the installed drivers once; empty when each would start under OpenNebula, else a message for the user."""
+    said = {driver: start_problem(driver, python, front_end) for driver in drivers}
+    problem = next((f"{driver} does not answer INIT: {what}" for driver, what in said.items() if what), "")
+    what = "" if problem else loading_problem(python, packages, front_end)
+    if what:
+        problem = f"{python} cannot load the drivers: {what}"
+    if not problem:
+        return ""
+    return (
+        f"{problem}. OpenNebula would not start with such a driver, so its configuration was not touched; the files of"
+        " the drivers are installed. Put that right and run the play again."
+    )
 
 
 def start_problem(driver: str, python: str, front_end: FrontEnd) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: front_end_hosts
-short_description: Tell OpenNebula of the hosts that burst to ElasticHosts
+short_description: Tell OpenNebula of the hosts that burst (internal to the role one_eh_driver)
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
@@ -15,7 +15,8 @@ description:
     is created.
   - Removes them again. A host with virtual machines is not removed.
   - The commands run as the user that runs OpenNebula, with the rights that this user has in it.
-  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
+  - This module is internal to the role P(opennebula.elastichosts.one_eh_driver#role); its options can change in every
+    release.
 attributes:
   check_mode:
     support: full

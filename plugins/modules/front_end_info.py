@@ -6,14 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: front_end_info
-short_description: Look at an OpenNebula installation before the ElasticHosts drivers are installed
+short_description: Look at an OpenNebula installation (internal to the role one_eh_driver)
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
   - Finds the folders, release, owner and service of an OpenNebula installation, an interpreter that can run the
     drivers, and the settings that the drivers have already. Tries the accounts of ElasticHosts.
   - It never fails because of what it finds. What stands in the way of the drivers is in RV(problems).
-  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it.
+  - This module is internal to the role P(opennebula.elastichosts.one_eh_driver#role); its options can change in every
+    release.
 requirements:
   - python >= 3.9
 options:
@@ -139,10 +140,17 @@ settings:
   returned: success
   type: dict
   sample: {EHURI: https://eh.example.org, EHCLOUD: 3f9c1b2a70de}
-auth_is_set:
-  description: Whether C(vmm_ehrc) holds the key of an account.
+settings_files:
+  description: What each file of settings says, by its path below C(folders.etc), without the keys of accounts.
   returned: success
-  type: bool
+  type: dict
+  sample: {vmm_eh/vmm_ehrc: {EHURI: https://eh.example.org, EHCLOUD: 3f9c1b2a70de}}
+other_keys:
+  description: The files of settings that are missing or hold another account than the one that is given for them.
+  returned: success
+  type: list
+  elements: str
+  sample: [vmm_eh/vmm_ehrc]
 problems:
   description: One sentence for each thing that stands in the way, empty where nothing does.
   returned: success
@@ -179,12 +187,6 @@ venv_base:
   returned: success
   type: str
   sample: /usr/bin/python3
-zone_files:
-  description: The settings files of single OpenNebula hosts, by host.
-  returned: success
-  type: list
-  elements: str
-  sample: [eh-london]
 service:
   description: How OpenNebula is started on this machine.
   returned: success
@@ -226,6 +228,7 @@ sections:
   sample: [{file: oned.conf, kind: VM_MAD, name: vmm_eh}]
 """
 
+import contextlib
 import errno
 import os
 import pwd
@@ -281,7 +284,8 @@ CONFIGURATION = (("oned.conf", (2, 0)), ("monitord.conf", (5, 12)))
 SECTIONS = (("IM_MAD", "im_eh"), ("VM_MAD", "vmm_eh"))
 VM_MAD = b"vmm_eh"
 SCHEDULER_IN_CORE = (7, 0)
-UNTOLD = frozenset({"EHAUTH"})
+HOSTS = "vmm_eh/hosts"
+HOST_FILE = re.compile(".+rc")
 ENDPOINT = re.compile(r"https?://[^/\s]\S*")
 HOST = re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]*")
 ACCOUNT = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}:\S+")
@@ -460,28 +464,32 @@ def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
     )
 
 
-def settings_of(folders: Layout) -> Tuple[Dict[str, str], Dict[str, Dict[str, str]], str]:
-    """What the files of both drivers say, what those of single hosts say by host, and the problem."""
-    common: Dict[str, str] = {}
-    of_hosts: Dict[str, Dict[str, str]] = {}
-    hosts = Path(folders.etc, "vmm_eh", "hosts")
+def settings_files(folders: Layout) -> Tuple[Dict[str, Dict[str, str]], str]:
+    """What each file of settings says, by its path below the folder of the configuration, and the problem."""
+    etc, hosts = Path(folders.etc), Path(folders.etc, HOSTS)
+    paths = [etc / "vmm_eh/vmm_ehrc", etc / "im_eh/im_ehrc"]
+    files: Dict[str, Dict[str, str]] = {}
     try:
-        for driver in ("vmm_eh", "im_eh"):
-            common.update(rc_values(Path(folders.etc, driver, f"{driver}rc")))
-        for path in sorted(hosts.iterdir() if hosts.exists() else ()):
-            if path.name.endswith("rc") and path.name != "rc":
-                of_hosts[path.name[: -len("rc")]] = rc_values(path)
+        paths += sorted(path for path in (hosts.iterdir() if hosts.exists() else ()) if HOST_FILE.fullmatch(path.name))
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                text = path.read_text(encoding="utf-8", errors="surrogateescape")
+                files[str(path.relative_to(etc))] = parse_rc(text)
     except OSError as problem:
-        return common, of_hosts, unreadable(problem)
-    return common, of_hosts, ""
+        return files, unreadable(problem)
+    return files, ""
 
 
-def rc_values(path: Path) -> Dict[str, str]:
-    """What a file of settings says: nothing if it is not there. Raises OSError when it cannot be read."""
-    try:
-        return parse_rc(path.read_text(encoding="utf-8", errors="surrogateescape"))
-    except FileNotFoundError:
-        return {}
+def other_keys(params: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]) -> List[str]:
+    """The files of settings that do not hold the account that is given for them."""
+    given = {"vmm_eh/vmm_ehrc": params["auth"]}
+    given.update((f"{HOSTS}/{zone['name']}rc", zone["auth"]) for zone in params["zones"])
+    return [path for path, auth in given.items() if auth and files.get(path, {}).get("EHAUTH") != auth]
+
+
+def told(settings: Mapping[str, str]) -> Dict[str, str]:
+    """Settings as everybody may see them, without the key of the account."""
+    return {name: value for name, value in settings.items() if name != "EHAUTH"}
 
 
 def unreadable(problem: OSError) -> str:
@@ -575,7 +583,9 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     owner, group, owner_problem = owner_of(params["owner"], one_location, folders)
     release, release_problem = release_of(params["release"], one_location, folders)
     python, venv_base, python_problem = interpreter_of(params["python"], folders)
-    settings, of_hosts, settings_problem = settings_of(folders)
+    files, settings_problem = settings_files(folders)
+    settings = {**files.get("vmm_eh/vmm_ehrc", {}), **files.get("im_eh/im_ehrc", {})}
+    of_hosts = {Path(path).name[: -len("rc")]: said for path, said in files.items() if path.startswith(HOSTS)}
     missing = installation_problem(one_location, folders)
     sections, configuration_problem = sections_of(folders, release)
     zones = zones_of(params, settings, of_hosts)
@@ -605,12 +615,12 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "group": group,
         "python": python,
         "venv_base": venv_base,
-        "settings": {name: value for name, value in settings.items() if name not in UNTOLD},
-        "auth_is_set": bool(settings.get("EHAUTH")),
+        "settings": told(settings),
+        "settings_files": {path: told(said) for path, said in files.items()},
+        "other_keys": other_keys(params, files),
         "account_tried": found["tried"],
         "servers": kept,
         "leftovers": leftovers,
-        "zone_files": list(of_hosts),
         "sections": sections,
         "service": service.kind,
         "running": running,

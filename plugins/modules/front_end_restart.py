@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: front_end_restart
-short_description: Restart OpenNebula and see that it is there again
+short_description: Restart OpenNebula and see that it answers (internal to the role one_eh_driver)
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
@@ -15,7 +15,8 @@ description:
   - OpenNebula is not stopped unless C(oned) and C(onehost) can be loaded as the restart would load them. A start that
     fails is tried once more, and if that fails as well, the error names the command that starts it.
   - Does nothing when OpenNebula is not running. It reads its configuration when it is started the next time.
-  - The role P(opennebula.elastichosts.one_eh_driver#role) uses it as a handler.
+  - This module is internal to the role P(opennebula.elastichosts.one_eh_driver#role); its options can change in every
+    release.
 attributes:
   check_mode:
     support: full

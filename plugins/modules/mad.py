@@ -245,7 +245,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.file_entries import advice, beside, broken_off, replace
+from ..module_utils.atomic_files import advice, beside, broken_off, replace
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.conf_edits import Edit, apply, only, shown
 

@@ -50,8 +50,8 @@ SECTIONS = {
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
     "role": (
         "front_end",
-        "driver_files",
-        "file_entries",
+        "program_files",
+        "atomic_files",
         "modules/mad",
         "opennebula/conf",
         "host_commands",

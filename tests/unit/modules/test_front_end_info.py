@@ -110,8 +110,21 @@ def test_settings_are_told_without_the_account(tree: Path) -> None:
     (tree / "etc/vmm_eh/vmm_ehrc").write_text("EHURI='https://x'\nexport EHCLOUD=abc\nEHAUTH=u:geheim\n")
     found = look(tree)
     assert found["settings"] == {"EHURI": "https://x", "EHCLOUD": "abc"}
-    assert found["auth_is_set"]
+    assert found["settings_files"] == {"vmm_eh/vmm_ehrc": found["settings"]}
     assert "geheim" not in repr(found)
+
+
+def test_files_that_do_not_hold_the_account_that_is_given_for_them_are_named(tree: Path) -> None:
+    (tree / "etc/vmm_eh/hosts").mkdir(parents=True)
+    (tree / "etc/vmm_eh/vmm_ehrc").write_text("EHAUTH='u:geheim'\n")
+    (tree / "etc/vmm_eh/hosts/ownrc").write_text("EHAUTH=u:anders\n")
+    keys = {"own": "v:geheim", "new": "w:geheim", "none": ""}
+    zones = [{"name": name, "endpoint": "", "auth": key} for name, key in keys.items()]
+    found = look(tree, auth="u:geheim", zones=zones)
+    assert found["other_keys"] == ["vmm_eh/hosts/ownrc", "vmm_eh/hosts/newrc"]
+    assert "geheim" not in repr(found)
+    assert look(tree, auth="")["other_keys"] == []
+    assert look(tree, auth="u:anderes")["other_keys"] == ["vmm_eh/vmm_ehrc"]
 
 
 def test_sections_that_stand_are_listed(tree: Path) -> None:
@@ -156,7 +169,7 @@ def test_what_another_user_may_not_read_is_named_with_what_to_do(tree: Path) -> 
     hosts = tree / "etc/vmm_eh/hosts"
     hosts.mkdir(parents=True)
     (hosts / "eh-londonrc").write_text("EHURI=http://127.0.0.1:9\n")
-    assert look(tree)["zone_files"] == ["eh-london"]
+    assert list(look(tree)["settings_files"]) == ["vmm_eh/hosts/eh-londonrc"]
     hosts.chmod(0)
     (tree / "etc/oned.conf").chmod(0)
     root = os.getuid() == 0

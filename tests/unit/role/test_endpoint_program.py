@@ -29,9 +29,7 @@ def install(folder: Path) -> str:
     """Run the role's task for the program with the role's own variables; only the folder is another one."""
     task = {
         "opennebula.elastichosts.program_files": {
-            "path": str(folder / "opt" / "eh_endpoint"),
-            "files": "{{ eh_endpoint__program }}",
-            "mode": "0644",
+            "trees": [{"path": str(folder / "opt" / "eh_endpoint"), "files": "{{ eh_endpoint__program }}"}]
         }
     }
     play = {
