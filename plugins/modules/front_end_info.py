@@ -177,7 +177,7 @@ servers:
   elements: str
   sample: ["6f0d7a52-3c58-4f0e-9a61-1b2c3d4e5f60 (VM 7, runs)"]
 leftovers:
-  description: Those whose VM has ended, or is not known to OpenNebula. The VM driver destroys the former within some minutes.
+  description: Those whose VM has ended, which the VM driver destroys within some minutes, or is not known.
   returned: success
   type: list
   elements: str
