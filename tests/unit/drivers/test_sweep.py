@@ -172,10 +172,27 @@ def test_what_is_another_cloud_s_or_unknown_to_this_core_stays(site: Site, old: 
         )
     )
     old.delete(vm)
-    gone_own = lambda: vm.deploy_id not in site.states()  # noqa: E731
-    until(gone_own, "the end of the VM's own server")
+    until(lambda: vm.deploy_id not in site.states(), "the end of the VM's own server")
     looked(old)
     assert set(site.states()) == {theirs, lost}
+
+
+def test_the_core_is_asked_once_more_before_anything_is_destroyed(site: Site, old: Core) -> None:
+    """It says twice that the VM has ended, and takes that back when its server is about to go."""
+    vm = suspended(site, old)
+    said: list[str] = []
+
+    def wavers(method: str, answer: Any) -> Any:
+        if method == "vm.info" and "<STATE>6<" in answer[1]:
+            said.append(method)
+            return [answer[0], answer[1].replace("<STATE>6<", "<STATE>5<")] if len(said) > 2 else answer
+        return answer
+
+    assert old.rpc is not None
+    old.rpc.answer = wavers
+    old.delete(vm)
+    until(lambda: len(said) > 3, "a question after the last")
+    assert set(site.states()) == {vm.deploy_id}
 
 
 def test_a_core_that_is_slow_holds_up_no_action_and_not_the_driver_s_end(site: Site) -> None:
