@@ -99,7 +99,7 @@ _MEANING_2_0: Mapping[str, Purpose] = {
     "SHUTDOWN": Purpose.TERMINATE,
     "CANCEL": Purpose.DESTROY,
 }
-"""V1 has no VM document and no power-off: these always mean the end of the VM (opennebula-drivers 2.7)."""
+"""2.0 to 3.0 have no VM document and no power-off: these mean the end of the VM, or its begin (opennebula-drivers 2.7)"""
 
 
 def purpose(action: str, protocol: str, lcm_state: Optional[int]) -> Purpose:

@@ -89,11 +89,11 @@ def im_host_reply(
     monitoring: bool = False,
     packed: bool = False,
 ) -> bytes:
-    """MONITOR SUCCESS of I1 to I3 (3.3).
+    """MONITOR SUCCESS of 2.0 to 5.10 (3.3).
 
-    :param vms: I2 and I3: every server of the host, or None to say nothing about VMs; I1 has no place for them
+    :param vms: from 4.0 on: every server of the host, or None to report no VM
     :param monitoring: words of 4.14 and later in the VMs' facts, see :func:`poll_data`
-    :param packed: zlib inside the base64, which I3 understands from 5.0 on: a thousand VMs then fit into a pipe
+    :param packed: zlib inside the base64, which 5.0 and later understand: a thousand VMs then fit into a pipe
     """
     row = _im_row(protocol, stamped=False)
     if packed and row.encoding == "base64":
@@ -118,13 +118,13 @@ def _listed(vm: VmFacts, monitoring: bool) -> str:
 
 
 def im_host_failure(protocol: str, host_id: int, text: str) -> bytes:
-    """MONITOR FAILURE of I1 to I3. From I2 on it turns every RUNNING VM of the host UNKNOWN (7.7)."""
+    """MONITOR FAILURE of 2.0 to 5.10. From 4.0 on it turns every RUNNING VM of the host UNKNOWN (7.7)."""
     row = _im_row(protocol, stamped=False)
     return f"MONITOR FAILURE {host_id} {_packed(row, _reason(text))}\n".encode()
 
 
 def im_message(type: str, ok: bool, host_id: int, timestamp: int, text: str = "") -> bytes:  # noqa: A002
-    """A message of I4: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4).
+    """A message of 5.12 and later: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4).
 
     :param timestamp: epoch seconds; must not go back for the same type and host
     """
@@ -135,7 +135,7 @@ def im_message(type: str, ok: bool, host_id: int, timestamp: int, text: str = ""
 
 
 def im_log(protocol: str, level: str, host_id: int, text: str, timestamp: int = 0) -> bytes:
-    """A LOG line of the IM driver (1.5): its id must be a number in every release; I4 packs the text."""
+    """A LOG line of the IM driver (1.5): its id must be a number in every release; 5.12 and later packs the text."""
     row = IM.get(protocol, IM[IM_2_0])
     number = max(host_id, 0)
     if row.encoded_log:
@@ -163,10 +163,10 @@ Value = Union[str, int, float]
 
 
 class VmFacts(NamedTuple):
-    """One server in a host message of I2 and I3, or in a MONITOR_VM of I4."""
+    """One server in a host message of 4.0 to 5.10, or in a MONITOR_VM of 5.12 and later."""
 
     id: int
-    """VM id; -1 for a server that is not OpenNebula's (not in I4's MONITOR_VM)"""
+    """VM id; -1 for a server that is not OpenNebula's (not in 5.12's MONITOR_VM)"""
     deploy_id: str
     facts: Mapping[str, Value]
     """see :func:`poll_data`"""
@@ -176,7 +176,7 @@ class VmFacts(NamedTuple):
 
 
 class VmState(NamedTuple):
-    """One server in a STATE_VM of I4."""
+    """One server in a STATE_VM of 5.12 and later."""
 
     id: int
     deploy_id: str
@@ -185,7 +185,7 @@ class VmState(NamedTuple):
 
 
 class WildVm(NamedTuple):
-    """A server that is not OpenNebula's, for SYSTEM_HOST of I4 (4)."""
+    """A server that is not OpenNebula's, for SYSTEM_HOST of 5.12 and later (4)."""
 
     deploy_id: str
     name: str
@@ -286,7 +286,7 @@ def _quoted(value: Value) -> str:
 
 
 def plain_value(value: Value) -> str:
-    """A value of I1: no comma, no newline; in quotation marks when it is not one plain word."""
+    """A value of 2.0 to 3.8: no comma, no newline; in quotation marks when it is not one plain word."""
     text = re.sub(r"[,\"\\\[\]]", " ", one_line(str(value)))
     text = re.sub(r" +", " ", text).strip()
     return text if re.match(r"[^\s=#]+\Z", text) else f'"{text}"'

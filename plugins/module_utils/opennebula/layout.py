@@ -58,8 +58,8 @@ def layout(one_location: str = "") -> Layout:
 def deployment_file(var: str, rfile: str) -> str:
     """Path of the deployment file that the core really wrote.
 
-    DEPLOY of V1 names ``VM_DIR/<id>/images/deployment.<n>``, the place *on the node*, where nothing is; the file is
-    ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
+    DEPLOY of 2.0 to 3.0 names ``VM_DIR/<id>/images/deployment.<n>``, the place *on the node*, where nothing is; the file
+    is ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
 
     :raises DocumentError: when ``rfile`` has not that form
     """

@@ -28,7 +28,7 @@ class VirtualMachine:
     name: str
     state: int
     lcm_state: Optional[int]
-    """None where the document has none: V1's deployment file"""
+    """None where the document has none: the deployment file of 2.0 to 3.0"""
     deploy_id: str
     cpu: Optional[float]
     """cores"""
@@ -83,7 +83,7 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
     Its root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later. A file without any XML holds the API's own key-value lines:
     so does a core 2.0 with the patch of the original guide, ``type = "eh"``.
 
-    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and V1 relies on the line
+    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and 2.0 relies on the line
     :raises DocumentError: when the file cannot be used, with a sentence that says why
     :raises TemplateError: when its key-value lines are none
     """

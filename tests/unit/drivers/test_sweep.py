@@ -16,7 +16,7 @@ import pytest
 
 from tests.core import Core, Host, Vm
 from tests.unit.drivers.conftest import Installation, Site, until
-from tests.unit.drivers.test_transfer import Teller, drives_of
+from tests.unit.drivers.test_transfer_driver import Teller, drives_of
 
 LOOKS = 3
 """that are waited for before nothing is said to have happened"""
