@@ -4,8 +4,9 @@
 
 """Which release of OpenNebula this is, for what the lines alone do not tell (opennebula-drivers 1.7).
 
-Mostly the monitoring driver needs the release: the lines of 2.0 to 3.8 and of 4.0 to 4.2 look alike, and 4.14 changed the
-names of what is reported of a VM. The first source that knows counts: ARGUMENTS, the program that is our parent, its remotes, its dumped configuration.
+Mostly the monitoring driver needs the release: the lines of 2.0 to 3.8 and of 4.0 to 4.2 look alike, and 4.14 changed
+the names of what is reported of a VM. The first source that knows counts: ARGUMENTS, the program that is our parent,
+its remotes, its dumped configuration.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
 """The monitoring driver: reports the capacity of hosts, and state and facts of VMs.
 
 A core of 2.0 to 5.10 asks (MONITOR) and is answered from the account's last listing. A core of 5.12 and later gets
-messages without asking, see ``host_monitor``. It sends START_MONITOR for a host once, and after a restart of the core or of
-the driver only when it has heard nothing of the host for some minutes: the driver reports the hosts of ``known_hosts``
-without waiting for that.
+messages without asking, see ``host_monitor``. It sends START_MONITOR for a host once, and after a restart of the core
+or of the driver only when it has heard nothing of the host for some minutes: the driver reports the hosts of
+``known_hosts`` without waiting for that.
 """
 
 from __future__ import annotations

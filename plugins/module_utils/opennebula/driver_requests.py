@@ -52,7 +52,7 @@ class VmmRequest:
     id: int
     """VM id; -1: none (INIT, FINALIZE)"""
     protocol: str
-    """key of :data:`.protocol_versions.VMM`; empty for INIT and FINALIZE. DRIVER_CANCEL of 3.2 to 5.12 has that of 2.0"""
+    """key of :data:`.protocol_versions.VMM`, that of 2.0 for DRIVER_CANCEL up to 5.12; empty for INIT and FINALIZE"""
     host: str = ""
     deploy_id: str = ""
     file: str = ""
@@ -102,7 +102,7 @@ _PERIODS: Mapping[str, int] = {
 
 
 def parse_vmm(line: bytes) -> VmmRequest:
-    """A line to the VMM driver, with or without its newline; the protocol is seen from the line itself (1.7).
+    """Parse a line to the VM driver; the line itself shows its protocol (1.7).
 
     :raises MalformedLine: when it cannot be understood
     """
@@ -124,7 +124,7 @@ def parse_vmm(line: bytes) -> VmmRequest:
 
 
 def parse_im(line: bytes, protocol: Callable[[], str] = str) -> ImRequest:
-    """A line to the IM driver.
+    """Parse a line to the monitoring driver.
 
     :param protocol: asked when the line alone does not tell 2.0 to 3.8 from 4.0 to 4.2 (1.7)
     :raises MalformedLine: when it cannot be understood, or the protocol is asked for and not known
@@ -177,7 +177,7 @@ def _clean(line: bytes) -> str:
 
 
 def _glimpse(text: str) -> Tuple[str, Optional[int]]:
-    """Action and id of a broken line, as far as they are surely whole: a word that a blank ends."""
+    """Return action and id of a broken line, if a blank follows them and they are complete."""
     words = re.split(r" +", text)
     action = words[0] if len(words) > 1 and _ACTION.match(words[0]) else ""
     whole = len(words) > 2 and _ID.match(words[1])
@@ -185,7 +185,7 @@ def _glimpse(text: str) -> Tuple[str, Optional[int]]:
 
 
 def _head(text: str) -> Tuple[str, int, str, str]:
-    """Action, id, the rest as it stands, and the gap between action and id."""
+    """Return action, id, the rest of the line, and the gap between action and id."""
     found = re.match(r"(\S+)( +)(\S+)(?: (.*))?\Z", text, re.DOTALL)
     if not found:
         _refuse("it ends before the id", text.strip() if _ACTION.match(text.strip()) else "")
@@ -202,7 +202,7 @@ def _shown(word: str) -> str:
 
 
 def _from_fields(action: str, number: int, rest: str) -> VmmRequest:
-    """2.0 to 3.0: single blanks separate, from both ends, because the host may be empty or contain blanks (8.8)."""
+    """Parse a line of 2.0 to 3.0 from both ends, because the host may be empty or contain blanks (8.8)."""
     ends = _V1_ENDS.get(action)
     words = rest.split(" ")
     if ends is None:
@@ -246,7 +246,7 @@ def _mend(found: re.Match[str]) -> str:
 
 
 def _document(payload: bytes) -> Element:
-    """The payload's root. Nearly all are XML as they stand; one is mended whose host is called R&D, or C<B>.
+    """Return the payload's root. A payload that is no XML because of a host called R&D, or C<B>, is corrected.
 
     :raises DocumentError: it is neither
     :raises UnicodeDecodeError: it is not UTF-8
@@ -260,7 +260,7 @@ def _document(payload: bytes) -> Element:
 
 
 def _mended(document: str) -> str:
-    """The payload with its flat elements escaped."""
+    """Return the payload with its flat elements escaped."""
     head, vm, tail = document.partition("<VM>")
     return _RAW.sub(_mend, head) + vm + tail
 
@@ -301,7 +301,7 @@ def _decode(payload: str) -> bytes:
 
 
 def _inflate(packed: bytes) -> bytes:
-    """RFC 1950, at most MAX_DOCUMENT bytes of it."""
+    """Decompress zlib data to at most MAX_DOCUMENT bytes."""
     stream = zlib.decompressobj()
     try:
         data = stream.decompress(packed, MAX_DOCUMENT)
@@ -313,7 +313,7 @@ def _inflate(packed: bytes) -> bytes:
 
 
 def _im_document(text: str) -> ImRequest:
-    """``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (3.4)."""
+    """Parse ``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (3.4)."""
     words = text.split()
     action = words[0]
     if len(words) < 3 or not _ID.match(words[2]) or int(words[2]) < 0:
@@ -338,7 +338,7 @@ def _im_document(text: str) -> ImRequest:
 
 
 def _tree(element: Element) -> Union[str, int, Dict[str, Any]]:
-    """Sections as dict, whole numbers as int, the rest as text; of a repeated name the first stays."""
+    """Return sections as dict, whole numbers as int, the rest as text; the first of a repeated name counts."""
     if len(element):
         tree: Dict[str, Any] = {}
         for child in element:
