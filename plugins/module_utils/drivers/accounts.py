@@ -19,7 +19,7 @@ from .settings import HostSettings
 
 
 class CloudAccount:
-    """An account: its client and its listings."""
+    """An account at an endpoint: its client and its listings."""
 
     def __init__(self, client: ElasticHosts, clock: Clock) -> None:
         self.client = client

@@ -40,7 +40,7 @@ ELSEWHERE = 10.0
 
 
 class ActionFailed(Exception):
-    """The action ends here: one sentence for the core."""
+    """Raised to end an action with FAILURE; ``str()`` is the sentence for the core."""
 
 
 KNOWN_ERRORS = (ActionFailed, ElasticHostsError, OpenNebulaError, SettingsError, JournalError)
@@ -53,7 +53,7 @@ Log = Callable[[str, int, str], None]
 
 @dataclass(frozen=True)
 class ActionContext:
-    """What an action needs to know and to use."""
+    """What the function of an action needs: request, settings, account, journal and clocks."""
 
     request: VmmRequest
     vm_id: int
@@ -98,11 +98,11 @@ class ActionContext:
             self.log("W", str(error))
 
     def deadline(self, setting: str = "ACTION_TIMEOUT") -> Deadline:
-        """As many seconds from now as the setting says."""
+        """Return a deadline that is as many seconds away as ``setting`` says."""
         return Deadline(self.settings.number(setting), self.clock)
 
     def clean_up(self) -> Deadline:
-        """Time for taking something back, which no cancellation ends."""
+        """Return the deadline for destroying what a failed action has made; a cancellation does not end it."""
         return Deadline(CLEAN_UP, self.plain_clock)
 
     # --- look-ups
@@ -142,7 +142,7 @@ class ActionContext:
         return self._since(self.account.servers, self.plain_clock.monotonic()).of(self.cloud).get(self.vm_id, [])
 
     def made_by(self, attempt: str) -> Optional[Server]:
-        """What the create call of ``attempt`` made, looked for now."""
+        """Return the server that the create call of ``attempt`` has made, by a listing that begins now."""
         return next((server for server in self.own_now() if server.properties.get(ATTEMPT_KEY) == attempt), None)
 
     def one_own(self, listing: Optional[Snapshot[Server]] = None) -> Optional[Server]:
@@ -160,7 +160,7 @@ class ActionContext:
         return found[0] if found else None
 
     def recorded(self) -> Optional[Server]:
-        """The VM's server: the one the core recorded, else the one with the ownership keys (opennebula-drivers 7.9).
+        """Return the VM's server: the one that the core has recorded, else the one with the ownership keys.
 
         :raises ActionFailed: the recorded one belongs to somebody else
         """
@@ -176,12 +176,12 @@ class ActionContext:
 
     @property
     def deploy_id(self) -> str:
-        """UUID of the server that the core has recorded for the VM; empty when it knows none, or made one up."""
+        """Return the UUID of the server that the core has recorded for the VM; empty when the deploy id is no UUID."""
         known = self.request.deploy_id or (self.vm.deploy_id if self.vm else "")
         return known if is_uuid(known) else ""
 
     def located(self) -> Tuple[ActionContext, Optional[Server]]:
-        """As :meth:`recorded`; a server that is at another account of this front-end comes with a context for there.
+        """Find the VM's server, at other accounts of this front-end as well; return it with a context for its account.
 
         A VM that was moved to a host of another account, which cannot work, still has its server where it was (7.15).
         """
@@ -252,7 +252,7 @@ class ActionContext:
                 self.check_drive(drive)
 
     def gone(self) -> ActionFailed:
-        """For an action that needs the server, and there is none."""
+        """Return the error of an action that needs the server, when the server is missing."""
         name = f"server {self.deploy_id}" if self.deploy_id else "the server"
         return ActionFailed(
             f"Recover the VM with --recreate to have a new server made, or delete it: {name} of VM {self.vm_id} is not "

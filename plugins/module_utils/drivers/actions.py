@@ -106,19 +106,19 @@ def shutdown(context: ActionContext) -> str:
 
 
 def save_away(context: ActionContext) -> str:
-    """First half of a cold migration: between two hosts of one account the server stays where it is."""
+    """Shut the server down for a cold migration between two hosts of one account; the server stays where it is."""
     _check_way(context, context.vm.history_host if context.vm else "")
     return shutdown(context)
 
 
 def stop_away(context: ActionContext) -> str:
-    """The same, by cutting the power."""
+    """Cut the server's power for a migration between two hosts of one account (``--poff-hard``)."""
     _check_way(context, context.vm.history_host if context.vm else "")
     return stop(context)
 
 
 def migrate(context: ActionContext) -> str:
-    """Between two hosts of one account there is nothing to move but the mark."""
+    """Mark the server as that of another host with the same account; nothing has to be moved."""
     target = context.request.fields.get("MIGR_HOST", "")
     _check_way(context, target)
     bring(context, _needed(context), "present", {HOST_KEY: target}, context.deadline())
@@ -145,7 +145,7 @@ def _check_way(context: ActionContext, target: str) -> None:
 
 
 def resize(context: ActionContext) -> str:
-    """Another size for a server that runs: MHz change at once, memory does not (elastichosts-api 2.2)."""
+    """Change the size of a running server: MHz change at once, memory does not (elastichosts-api 2.2)."""
     server = _needed(context)
     if context.vm is None:
         raise ActionFailed(
@@ -171,7 +171,7 @@ def resize(context: ActionContext) -> str:
 
 
 def attach(context: ActionContext) -> str:
-    """A drive for a server that is stopped; the cloud changes none of one that runs (elastichosts-api 2.2)."""
+    """Add a drive to a stopped server; the drives of a running one cannot change (elastichosts-api 2.2)."""
     server, device, drive = _disk(context)
     held = server.drives.get(device, "")
     if held not in ("", drive):
@@ -184,7 +184,7 @@ def attach(context: ActionContext) -> str:
 
 
 def detach(context: ActionContext) -> str:
-    """Fine when the drive is not there. A drive that EH names as well stays."""
+    """Remove a drive from a stopped server, if the server has the drive and EH does not name it as well."""
     server, device, drive = _disk(context)
     if server.drives.get(device) == drive and device not in _of_eh(server):
         marks = _marks(_of_disks(server) - {device})
@@ -193,7 +193,7 @@ def detach(context: ActionContext) -> str:
 
 
 def _disk(context: ActionContext) -> Tuple[Server, str, str]:
-    """The stopped server, and device and drive of the disk that the action is about."""
+    """Return the stopped server, and device and drive of the disk that the action is about."""
     disk = context.vm.disk if context.vm else {}
     device, drive = device_of(disk.get("TARGET", "")), disk.get("SOURCE", "")
     if not device or not is_uuid(drive):
@@ -208,7 +208,7 @@ def _disk(context: ActionContext) -> Tuple[Server, str, str]:
 
 
 def terminate(context: ActionContext) -> str:
-    """ACPI power-off, then destroy. A guest that does not obey keeps its server."""
+    """Switch the server off by ACPI, then destroy it. The server of a guest that does not obey stays."""
     context, server = context.located()
     if server is not None:
         server = take_over(context, server)
@@ -218,7 +218,7 @@ def terminate(context: ActionContext) -> str:
 
 
 def destroy(context: ActionContext) -> str:
-    """Destroy all that carries the VM's keys; fine when there is nothing.
+    """Destroy all servers and drives that carry the VM's keys; succeed when there are none.
 
     CLEANUP also follows an import that failed: the server is then still its owner's.
     """
@@ -234,14 +234,14 @@ def destroy(context: ActionContext) -> str:
 
 
 def _forgotten(context: ActionContext) -> bool:
-    """Whether the VM is gone for the core whatever is answered (opennebula-drivers 2.3)."""
+    """Return whether the core forgets the VM even if the action fails (opennebula-drivers 2.3)."""
     if context.request.action == "CLEANUP":
         return True
     return context.job.after_abort if context.vm is None else context.vm.lcm_state not in WAITING_FOR_CANCEL
 
 
 def _note_end(context: ActionContext) -> None:
-    # V1 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
+    # 2.0 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
     seq = None if context.vm is None else context.vm.history_seq
     context.try_to_note(context.journal.unresolved, end_of(context.vm_id), context.vm_id, context.host, ENDED, seq)
 
@@ -269,7 +269,7 @@ def end(context: ActionContext, servers: Sequence[Server]) -> bool:
 
 
 def reboot(context: ActionContext) -> str:
-    """The API has no reboot: ACPI power-off and start. A guest that does not obey is left running."""
+    """Switch the server off by ACPI and start it, since the API has no reboot. A guest that does not obey runs on."""
     server = _needed(context)
     if server.status == "active":
         power_off(context, server)
@@ -301,7 +301,7 @@ def _needed(context: ActionContext) -> Server:
 
 
 def _all_own(context: ActionContext) -> Tuple[ActionContext, List[Server]]:
-    """The VM's servers, with a context for the account where they are."""
+    """Return the VM's servers, with a context for the account where they are."""
     if context.deploy_id:
         context, server = context.located()
         return context, [] if server is None else [server]
@@ -310,7 +310,7 @@ def _all_own(context: ActionContext) -> Tuple[ActionContext, List[Server]]:
 
 
 def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]]:
-    """What the template says now about a server that is off; nothing where it cannot be said.
+    """Return the changes that the VM's template asks for, for a stopped server; make missing copies of IMAGE.
 
     New copies of IMAGE are made for it. Should the start fail then, they are there, and known to the server or to
     the journal.
@@ -344,7 +344,7 @@ def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]
 
 
 def _check_drives(context: ActionContext, disks: Mapping[str, Optional[str]]) -> None:
-    """Look at the drives of DISKs before anything is changed.
+    """Check that the drives of the VM's DISKs exist and are free, before anything is changed.
 
     :raises ActionFailed: a drive is not in the account, or somebody else uses it
     """
@@ -367,12 +367,12 @@ def _check_drives(context: ActionContext, disks: Mapping[str, Optional[str]]) ->
 
 
 def _of_disks(server: Server) -> FrozenSet[str]:
-    """Devices whose drives come from DISKs."""
+    """Return the devices whose drives come from DISKs of the VM."""
     return frozenset(server.properties.get(DISKS_KEY, "").split())
 
 
 def _of_eh(server: Server) -> FrozenSet[str]:
-    """Devices whose drives come from EH=[...]."""
+    """Return the devices whose drives come from EH=[...]."""
     return frozenset(key for name in (DRIVES_KEY, PRIVATE_KEY) for key in server.properties.get(name, "").split())
 
 
@@ -401,7 +401,7 @@ def take_over(context: ActionContext, server: Server) -> Server:
 
 
 def imported_marks(context: ActionContext, vm: VirtualMachine) -> Mapping[str, Optional[str]]:
-    """What the server of an imported VM gets: the ownership keys, and that it outlives a stop."""
+    """Return what is set on the server of an imported VM: the ownership keys, and that the server outlives a stop."""
     return {**ownership(vm, context.cloud, context.host), **KEEP}
 
 
@@ -441,7 +441,7 @@ def destroy_server(context: ActionContext, server: Server, deadline: Deadline) -
 
 
 def _destroy(context: ActionContext, server: Server, deadline: Deadline) -> None:
-    """One call where the cloud destroys running servers (elastichosts-api 2.2), else stop and destroy."""
+    """Destroy a server in one call; where the cloud refuses that for a running one, stop it first."""
     client = context.account.client
     plan = plan_server({}, "absent", server)
     try:

@@ -85,7 +85,7 @@ def details(error: Exception) -> str:
 
 
 def internal_error(error: BaseException) -> str:
-    """What the core may hear of a fault of ours: its kind, never its text, which may hold anything."""
+    """Return the text of a FAILURE after an unexpected exception: with its class, not its message (secrets)."""
     return (
         f"See the driver's log, and report this as a fault: the driver met a fault of its own ({type(error).__name__})."
     )

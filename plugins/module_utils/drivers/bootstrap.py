@@ -62,7 +62,7 @@ def answer_init(source: int = 0, sink: int = 1) -> Optional[bytes]:
 
 
 def _hold_stderr() -> None:
-    """The core closes descriptor 2; without this the first file or socket opened would become it."""
+    """Open descriptor 2 on /dev/null if the core has closed it, so that no file or socket becomes standard error."""
     try:
         os.fstat(2)
     except OSError:
@@ -75,7 +75,7 @@ def _hold_stderr() -> None:
 
 
 def _unblock_signals() -> None:
-    """The core starts its drivers with every signal blocked, and the mask is inherited."""
+    """Unblock all signals: the core starts its drivers with every signal blocked."""
     import signal
 
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -49,7 +49,7 @@ def _read(path: str) -> str:
 
 
 def credentials(environment: Mapping[str, str]) -> Tuple[str, str]:
-    """Endpoint and session, from where OpenNebula's own commands have them.
+    """Return endpoint and session from where OpenNebula's own commands take them.
 
     :raises CoreSilent: there is no session
     """
@@ -96,7 +96,7 @@ class CoreApi:
         credentials(self._environment)
 
     def vm(self, vm_id: int) -> VirtualMachine:
-        """The VM as the core has it now; one that has ended, too.
+        """Return the VM as the core has it now, also one that has ended.
 
         :raises CoreRefused: the core does not know the VM, or does not let this user see it
         :raises CoreSilent: the core cannot be asked
@@ -114,7 +114,7 @@ class CoreApi:
         return found
 
     def deploy_ids(self, first: int) -> List[Tuple[int, str]]:
-        """Id and deploy id of each VM that has not ended, from the id ``first`` on (3.0 and later).
+        """Return id and deploy id of each VM that has not ended, from the id ``first`` on (3.0 and later).
 
         :raises CoreSilent: the core cannot be asked
         """
@@ -162,7 +162,7 @@ class CoreApi:
             raise CoreSilent(f"What OpenNebula tells of {what} cannot be used: {error.sentence}.") from None
 
     def _ask(self, what: str, method: str, *arguments: int) -> str:
-        """The text of the core's answer.
+        """Call a method of the core and return the text of its answer.
 
         2.x wants the password hashed, later releases as it is. Neither says that this was wrong in a way of its own,
         so the other form is tried until one has worked.

@@ -4,8 +4,9 @@
 
 """Which release of OpenNebula this is, for what the lines alone do not tell (opennebula-drivers 1.7).
 
-Only the information driver needs it: I1 and I2 look alike, and in I2 and I3 the words about a VM changed with 4.14.
-The first layer that knows counts: ARGUMENTS, the program that is our parent, its remotes, its dumped configuration.
+Mostly the monitoring driver needs the release: the lines of 2.0 to 3.8 and of 4.0 to 4.2 look alike, and 4.14 changed
+the names of what is reported of a VM. The first source that knows counts: ARGUMENTS, the program that is our parent,
+its remotes, its dumped configuration.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def parse_release(text: str) -> Optional[Version]:
 
 
 def short_monitor_protocol(release: Optional[Version]) -> str:
-    """I1 or I2, for a MONITOR with three words; empty when the release is not known."""
+    """Return the protocol of a MONITOR with three words, which has two forms; empty when the release is not known."""
     return "" if release is None else IM_2_0 if release < _FIRST_OF[IM_4_0] else IM_4_0
 
 
@@ -74,7 +75,7 @@ class CoreVersion:
         self._known: Optional[Version] = None
 
     def __call__(self) -> Optional[Version]:
-        """The release, or the first that it can be; None when nothing tells."""
+        """Return the release, or the first release that is possible; None when nothing tells."""
         if self._known is None:
             self._known = next(filter(None, (layer() for layer in self._layers)), None)
         return self._known
@@ -89,7 +90,7 @@ def _read(path: str) -> str:
 
 
 def _program(process: str) -> Optional[Version]:
-    """The parent's own word, if it is the core. A link into /proc also finds a program whose file was replaced."""
+    """Return the release that the parent process prints, if it is the core. /proc finds a replaced program as well."""
     import subprocess
 
     program = f"{process}/exe"

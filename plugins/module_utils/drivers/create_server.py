@@ -168,7 +168,7 @@ def _check(context: ActionContext, servers: List[Server], new: Server) -> None:
 
 @dataclass
 class _Attempt:
-    """One create call, and what came of it."""
+    """One create call and its outcome."""
 
     key: str
     refused: bool = False
@@ -242,7 +242,7 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
 
 
 def _ask(context: ActionContext, attempt: _Attempt, properties: Properties, deadline: Deadline) -> Server:
-    """The create call, and after an answer that leaves it open the looks for what it made."""
+    """Send the create call; when its answer leaves open whether there is a server, look for the server."""
     try:
         with context.account.client.transport.within(deadline):
             return context.account.client.servers.create(properties)
@@ -264,7 +264,7 @@ def _ask(context: ActionContext, attempt: _Attempt, properties: Properties, dead
 
 
 def _active(context: ActionContext, server: Server, deadline: Deadline) -> Server:
-    """The core may hear of the server when it runs, not before (opennebula-drivers 7.5)."""
+    """Wait until the server is active, started if need be: only then may DEPLOY succeed (opennebula-drivers 7.5)."""
     if server.status == "active":
         return server
     plan = plan_server({}, "started", server)
@@ -275,7 +275,7 @@ def _active(context: ActionContext, server: Server, deadline: Deadline) -> Serve
 
 
 def _take_back(context: ActionContext, attempt: _Attempt, *, copies: bool) -> bool:
-    """Destroy what the attempt made, if anything; false when the cloud could not be asked.
+    """Destroy what the attempt has made; return false when the cloud could not be asked.
 
     The journal knows of it until that is certain: after a lost answer something may still appear, and a drive that
     is being imaged cannot be destroyed yet.
@@ -295,7 +295,7 @@ def _take_back(context: ActionContext, attempt: _Attempt, *, copies: bool) -> bo
 
 
 def clean_up(context: ActionContext, earlier: UnresolvedAttempt) -> bool:
-    """Destroy what nobody wants; true when there was something, and it is gone."""
+    """Destroy what an earlier attempt has left; return true when there was something, and it is gone."""
     if earlier.state == ENDED:
         _finish(context, earlier)
         return True
@@ -311,7 +311,7 @@ def clean_up(context: ActionContext, earlier: UnresolvedAttempt) -> bool:
 
 
 def _finish(context: ActionContext, earlier: UnresolvedAttempt) -> None:
-    """Destroy what an end that was interrupted has left; a later life of the same VM id is not meant."""
+    """Destroy what an interrupted end of the VM has left, but nothing of a later life of the same VM id."""
     for server in context.own_now():
         if of_life(server, earlier.seq):
             destroy_server(context, server, context.clean_up())
@@ -320,12 +320,12 @@ def _finish(context: ActionContext, earlier: UnresolvedAttempt) -> None:
 
 
 def _adopt(context: ActionContext, found: Server, wanted: Properties) -> str:
-    """The server of an earlier DEPLOY of this VM. One that runs is taken as it is; another is brought up."""
+    """Use the server of an earlier DEPLOY of this VM: as it is when it runs, else brought up to the template."""
     attempt = attempt_of(found)
     marks: Properties = {ATTEMPT_KEY: uuid.uuid4().hex, SEQ_KEY: wanted[SEQ_KEY]}
     desired = marks if found.status == "active" else {**wanted, **marks}
     try:
-        # The new mark goes first: nobody's doubt about the earlier attempt reaches this server any more.
+        # The new attempt key goes first: cleaning up after the earlier attempt does not find this server any more.
         context.account.client.servers.set(found.uuid, marks)
         if attempt:
             context.try_to_note(context.journal.resolved, attempt)
@@ -340,7 +340,7 @@ def _adopt(context: ActionContext, found: Server, wanted: Properties) -> str:
 
 
 def _import(context: ActionContext) -> str:
-    """A server that was there before becomes the VM's: it is marked, and started if need be."""
+    """Mark a server that existed before as the imported VM's, and start it if need be."""
     found = context.recorded()
     if found is None or context.vm is None:
         raise context.gone()
@@ -351,5 +351,5 @@ def _import(context: ActionContext) -> str:
 
 
 def _said(error: ElasticHostsError) -> bool:
-    """Whether the cloud itself said no, so that asking again would only hear it again; a gateway's word is not its."""
+    """Return whether the cloud itself has refused the call, and not a gateway: a repeat would be refused as well."""
     return isinstance(error, ApiError) and not (isinstance(error, SystemFault) and error.status != 500)

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One OpenNebula host under onemonitord (I4): what is to be said when (opennebula-drivers 3.4, 3.5, 9.4).
+"""Monitors one OpenNebula host for onemonitord, 5.12 and later (opennebula-drivers 3.4, 3.5, 9.4).
 
 A small state machine: ``advance`` looks at the clock, asks for a listing when one is due, and returns the lines to
 write and the seconds until it wants to be called again. It starts no thread and writes nothing itself.
@@ -53,14 +53,14 @@ HOST_SELF = ("HYPERVISOR", "HOSTNAME", "ARCH", "CPUSPEED", *CAPACITY)
 
 
 class Advance(NamedTuple):
-    """What to write now, and when to come again (seconds)."""
+    """The lines to write now, and the seconds until the next call."""
 
     lines: List[bytes]
     pause: float
 
 
 class Reported(NamedTuple):
-    """What the core was last told about a VM. Times are monotonic seconds."""
+    """The state of a VM that was last reported to the core. Times are monotonic seconds."""
 
     deploy_id: str
     state: str
@@ -70,7 +70,7 @@ class Reported(NamedTuple):
 
 
 class HostMonitor:
-    """A host between START_MONITOR and STOP_MONITOR."""
+    """Monitors one host from START_MONITOR to STOP_MONITOR."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class HostMonitor:
         self.restart(request)
 
     def restart(self, request: ImRequest) -> None:
-        """START_MONITOR, for the first time or again: everything is due now."""
+        """Begin with START_MONITOR, for the first time or again: every message is due now."""
         self.host = request.host
         self._periods = request.periods
         self._heartbeat = min(self._periods["MONITOR_HOST"], request.interval / 2)
@@ -121,7 +121,7 @@ class HostMonitor:
         self._tell_again()
 
     def started(self) -> bytes:
-        """The answer to START_MONITOR."""
+        """Return the answer to START_MONITOR."""
         return self._message("START_MONITOR", True, "")
 
     def advance(self) -> Advance:
@@ -147,7 +147,7 @@ class HostMonitor:
         return max(least, min(float(self._periods["STATE_VM"]), LONGEST_PERIOD))
 
     def _journal_has_news(self) -> bool:
-        """Whether the VM driver has written since the last look: an action began or ended."""
+        """Return whether an action has begun or ended since the last call, by the journal."""
         try:
             version = self._journal.version()
         except JournalError:
@@ -199,7 +199,7 @@ class HostMonitor:
         return lines
 
     def _own(self, snapshot: Snapshot[Server], cloud: str) -> Dict[int, List[Server]]:
-        """This host's servers: another host may have the same account."""
+        """Return this host's servers by VM id; another host may have the same account."""
         found: Dict[int, List[Server]] = {}
         for vm, servers in snapshot.of(cloud).items():
             here = [server for server in servers if not elsewhere(server, self.host, self._is_another)]
@@ -214,7 +214,7 @@ class HostMonitor:
             return {}
 
     def _outdated(self, records: Mapping[int, ActionRecord], snapshot: Snapshot[Server]) -> Set[int]:
-        """VMs about which the listing may be older than what the VM driver did (opennebula-drivers 7.5)."""
+        """Return the VMs whose state in the listing may be older than their last action (opennebula-drivers 7.5)."""
         return {vm for vm, record in records.items() if record.host == self.host and record.outdates(snapshot.begun)}
 
     # --- states of VMs
@@ -227,7 +227,7 @@ class HostMonitor:
         *,
         complete: bool,
     ) -> List[bytes]:
-        """STATE_VM: a sync if one is due, else what is new.
+        """Return the STATE_VM message: of all VMs if a sync is due, else of those whose state is new.
 
         What is new is told at once, and again when the core surely listens. Right after an action, or a change that
         was told, it does not: the state is kept back until it does. A later change replaces it, so none gets lost.
@@ -246,7 +246,7 @@ class HostMonitor:
         return [self._message("STATE_VM", True, vm_state_text(states[vm] for vm in news))] if news else []
 
     def _turned(self, vm: int, records: Mapping[int, ActionRecord]) -> float:
-        """When the VM may last have begun or ended running for the core: by an action, or by what it was told."""
+        """Return when the VM may last have begun or ended running for the core, by an action or by a report."""
         record = records.get(vm)
         acted = record.ended if record is not None and record.ended is not None else NEVER
         return max(acted, self._told[vm].changed if vm in self._told else NEVER)
@@ -260,7 +260,7 @@ class HostMonitor:
         return told is None or told.at <= turned or (told.deploy_id, told.state) != (state.deploy_id, state.state)
 
     def _is_sync_due(self, ignored: bool) -> bool:
-        """Whether to send a sync now. On a host where VMs come and go all the time it is not kept back for ever."""
+        """Return whether to send a sync now. VMs that come and go all the time do not keep it back for ever."""
         now = self._clock.monotonic()
         if now < self._due.get("SYNC", now):
             return False
@@ -281,13 +281,13 @@ class HostMonitor:
             self._told[state.id] = Reported(state.deploy_id, state.state, now, changed)
 
     def _tell_again(self) -> None:
-        """The core may have forgotten what it was told: each state is news."""
+        """Make every state news, because the core may have forgotten what was reported."""
         self._told = {vm: told._replace(at=NEVER) for vm, told in self._told.items()}
 
     # --- bad news
 
     def _be_silent(self, error: Exception) -> List[bytes]:
-        """No listing: nothing is said about VMs. The host keeps its heartbeat for a while, then fails."""
+        """Report the host without a listing: no VM; a heartbeat for the time of GRACE, then a failure."""
         now = self._clock.monotonic()
         sentence = str(error) or "The cloud did not answer in time: look whether the endpoint is up."
         lines: List[bytes] = []
@@ -326,7 +326,7 @@ class HostMonitor:
         return im_log(IM_5_12, level, self.id, f"Host {self.host}: {text}", self._stamp("LOG"))
 
     def _stamp(self, kind: str) -> int:
-        """Epoch seconds that never go back: the core drops what seems older than the last (3.4)."""
+        """Return epoch seconds that never go back: the core drops what seems older than the last (3.4)."""
         self._stamps[kind] = max(int(self._clock.now()), self._stamps.get(kind, 0))
         return self._stamps[kind]
 

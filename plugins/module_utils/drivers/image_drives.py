@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The drives of IMAGE: made as copies for one VM, before its server, and destroyed after it.
+"""The drives of IMAGE: copies that are made for one VM before its server, and destroyed after the server.
 
-A drive says itself whose it is: the ownership keys and the attempt's mark are in its create call. One that no server
-names, and whose VM has ended or starts anew, is nobody's, and goes. One that any server names is never touched.
+The ownership keys and the key of the attempt are in the create call of each drive. A drive that no server has, and
+whose VM has ended or is deployed anew, is orphaned and destroyed. A drive of any server is never touched.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SHORT = 3.0
 def make(
     context: ActionContext, images: Tuple[ImageCopy, ...], keys: Properties, name: str, attempt: str
 ) -> Properties:
-    """Make the copies, one after the other, and wait until each is whole; the drive's UUID by device.
+    """Copy drives one after the other, wait until each is complete, and return the UUID of the copy by device.
 
     What is made when this fails carries ``attempt``, for :meth:`drop`.
 
@@ -70,7 +70,7 @@ def _copy(context: ActionContext, properties: Mapping[str, str], source: Source,
 
 
 def _sources(context: ActionContext, images: Tuple[ImageCopy, ...]) -> Dict[str, Tuple[Source, int]]:
-    """Source and size (bytes) of each device; nothing is made before all are clear."""
+    """Return source and size (bytes) by device. All are checked before the first copy is made."""
     own = context.drives()
     found: Dict[str, Tuple[Source, int]] = {}
     for image in images:
@@ -90,13 +90,13 @@ def _sources(context: ActionContext, images: Tuple[ImageCopy, ...]) -> Dict[str,
 
 
 def clear(context: ActionContext) -> None:
-    """Destroy what earlier deploys of this VM left: the VM has no server. What is busy is left to the journal."""
+    """Destroy drives that earlier deploys of this VM have left; a busy one becomes an entry of the journal."""
     for drive in _unnamed(context, context.own_drives(), since=context.plain_clock.monotonic()):
-        _drop_or_doubt(context, drive)
+        _drop_or_note(context, drive)
 
 
 def drop(context: ActionContext, attempt: str) -> bool:
-    """Destroy what ``attempt`` made and no server names; false when something of it is still there.
+    """Destroy the drives of ``attempt`` that no server has; return false when one of them is still there.
 
     :raises ElasticHostsError: the cloud could not be asked
     """
@@ -104,13 +104,13 @@ def drop(context: ActionContext, attempt: str) -> bool:
     if not mine:
         return True
     results = [
-        _drop_or_doubt(context, drive) for drive in _unnamed(context, mine, since=context.plain_clock.monotonic())
+        _drop_or_note(context, drive) for drive in _unnamed(context, mine, since=context.plain_clock.monotonic())
     ]
     return all(results)
 
 
 def release(context: ActionContext, deadline: Deadline, seq: Optional[int] = None) -> None:
-    """The VM has ended: destroy all its drives, and wait for those that are busy.
+    """Destroy all drives of a VM that has ended, and wait for those that are busy.
 
     :param seq: only those of this life of the VM, and before
     :raises ElasticHostsError: one is still there, or the cloud could not be asked
@@ -121,7 +121,7 @@ def release(context: ActionContext, deadline: Deadline, seq: Optional[int] = Non
 
 
 def _unnamed(context: ActionContext, drives: Iterable[Drive], *, since: float) -> List[Drive]:
-    """Those that no server names, whoever's it is. One that is named is somebody's, and stays."""
+    """Return the drives that no server of the account has."""
     wanted = list(drives)
     named: Set[str] = set()
     if wanted:
@@ -132,7 +132,7 @@ def _unnamed(context: ActionContext, drives: Iterable[Drive], *, since: float) -
     return [drive for drive in wanted if drive.uuid not in named]
 
 
-def _drop_or_doubt(context: ActionContext, drive: Drive) -> bool:
+def _drop_or_note(context: ActionContext, drive: Drive) -> bool:
     try:
         _drop(context, drive, Deadline(SHORT, context.plain_clock))
     except ElasticHostsError as error:
@@ -144,7 +144,7 @@ def _drop_or_doubt(context: ActionContext, drive: Drive) -> bool:
 
 
 def _drop(context: ActionContext, drive: Drive, deadline: Deadline) -> None:
-    """A cloud may hold a drive for a moment after its server has gone, and as long as it is imaged."""
+    """Destroy a drive; wait while it is busy, as it is just after the end of its server, or while it is imaged."""
     client = context.account.client
     while True:
         try:

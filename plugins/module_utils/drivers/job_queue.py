@@ -2,7 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Jobs in queues: one queue for each VM or host, a bounded number of jobs at work, one reply to each request."""
+"""Jobs in queues: one queue for each VM or host, a bounded number of jobs at work, one reply to each request.
+
+A slow deploy delays no other VM. A job that only waits, for a guest to shut down, say, lets another job work meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ class Cancelled(Exception):
 
 
 class PendingReply:
-    """The right to answer one request, once."""
+    """The reply to one request, which is sent once."""
 
     def __init__(self, send: Callable[[bytes], None], line: Callable[[bool, str], bytes]) -> None:
         self._send = send
@@ -52,7 +55,7 @@ class PendingReply:
 
 
 class Job:
-    """One request on its way through a lane."""
+    """The work for one request in the queue of its VM or host."""
 
     def __init__(self, reply: PendingReply, work: Callable[[Job], None]) -> None:
         self.reply = reply
@@ -73,14 +76,14 @@ def job_without_reply(work: Callable[[Job], None]) -> Job:
 
 
 class JobQueue:
-    """A queue per key on a shared pool: jobs of one key run in context, one at a time; keys do not wait for each other.
+    """Runs the jobs of each key one at a time and in their order; keys do not wait for each other.
 
     :param threads: jobs that work at the same time; those that only wait do not count
     """
 
     def __init__(self, threads: int = THREADS) -> None:
         self._most = threads + WAITING
-        self._pool = ThreadPoolExecutor(max_workers=self._most, thread_name_prefix="lane")
+        self._pool = ThreadPoolExecutor(max_workers=self._most, thread_name_prefix="job")
         self._change = threading.Condition()
         self._queues: Dict[Hashable, Deque[Job]] = {}
         self._ready: Deque[Hashable] = deque()
@@ -123,7 +126,7 @@ class JobQueue:
         self._pool.shutdown(wait=False)
 
     def wait(self, job: Job, seconds: float) -> None:
-        """Let another job have the place for so long, or until this one is cancelled."""
+        """Wait so many seconds, or until ``job`` is cancelled, while another job may work."""
         with self._change:
             self._places += 1
             self._dispatch()
@@ -135,7 +138,7 @@ class JobQueue:
             self._places -= 1
 
     def _dispatch(self) -> None:
-        """With the lock held: start what may start."""
+        """Start the jobs that may start. The caller holds the lock."""
         while self._may_start():
             self._pool.submit(self._run, self._started())
         self._change.notify_all()
@@ -150,7 +153,7 @@ class JobQueue:
         return self._ready.popleft()
 
     def _run(self, key: Hashable) -> None:
-        """The next job of ``key``, and then whatever is ready: another thread would have to wake up first."""
+        """Run the next job of ``key``, then other jobs that are ready, without waking another thread."""
         with self._change:
             queue = self._queues[key]
         while True:
@@ -171,7 +174,7 @@ class JobQueue:
 
 
 def _work(job: Job) -> None:
-    """Whatever comes of the job, the lane goes on."""
+    """Run a job, and see to its reply whatever happens."""
     try:
         try:
             job.work(job)

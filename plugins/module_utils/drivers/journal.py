@@ -2,11 +2,11 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was begun, on disk, so that a crash leaves no orphan and no stale news reaches the core.
+"""The journal: a file of begun actions and unresolved attempts, so that a crash leaves no orphaned server or drive.
 
-One row per VM: its last action. The VM driver writes it; the information driver reads it to know which lines of a
-listing are older than what was done since (opennebula-drivers 7.1, 7.5). The truth about who owns what stays in the
-cloud, in the ownership keys: this file is this front-end's memory only, and may be lost.
+It has one row for each VM, the last action. The VM driver writes the rows; the monitoring driver reads them to know
+which servers of a listing may be older than their last action (opennebula-drivers 7.1, 7.5). Who owns what is said by
+the ownership keys in the cloud: the file is this front-end's memory only, and may be lost.
 
 Times are seconds of the machine's monotonic clock, which both drivers share; rows of an earlier boot keep no times.
 """
@@ -44,7 +44,7 @@ _TABLES = {
 
 
 class JournalError(Exception):
-    """The journal cannot be written: the sentence names the file."""
+    """The journal cannot be read or written; ``str()`` is a sentence that names the file."""
 
 
 class ActionRecord(NamedTuple):
@@ -64,7 +64,7 @@ class ActionRecord(NamedTuple):
 
     @property
     def creates(self) -> bool:
-        """Whether the action may make a server."""
+        """Return whether the action may make a server."""
         return bool(self.attempt)
 
     def outdates(self, listing: float) -> bool:
@@ -88,7 +88,7 @@ ENDED = "ended"
 
 @dataclass(frozen=True)
 class UnresolvedAttempt:
-    """An attempt to make a server, known by its attempt key: what nobody wants of it goes when it appears."""
+    """An attempt to make a server whose outcome is not known, or which has left something behind."""
 
     attempt: str
     vm: int
@@ -122,7 +122,7 @@ def end_of(vm: int) -> str:
 
 
 class Journal:
-    """The file; safe for all threads of a process, and for both drivers at once.
+    """The journal's file. Safe for all threads of a process, and for both drivers at once.
 
     :param path: made with mode 0600 when it is missing
     """
@@ -198,7 +198,7 @@ class Journal:
 
     @contextlib.contextmanager
     def action(self, vm: int, verb: str, host: str) -> Iterator[None]:
-        """A block that is an action of the drivers' own: the core has not asked for it.
+        """Note the block as an action of the VM that the core has not asked for.
 
         :raises JournalError:
         """
@@ -209,7 +209,7 @@ class Journal:
             self.end(vm)
 
     def take_over(self) -> List[ActionRecord]:
-        """Mark what drivers of this front-end left unfinished that do not live any more, and return it.
+        """Mark the unfinished actions and attempts of drivers that have died as interrupted, and return the actions.
 
         It needs no work: the core may ask again, and then finds what was made by its ownership keys. A driver that
         still ends its actions (the core has started another beside it) is left alone; it is asked for again later.
@@ -226,7 +226,7 @@ class Journal:
             return left
 
     def _inherit(self, rows: sqlite3.Connection, process: str) -> List[ActionRecord]:
-        """What ``process`` had under way, marked."""
+        """Mark the unfinished actions and attempts of ``process`` as interrupted, and return the actions."""
         found = [
             ActionRecord._make(row)
             for row in rows.execute(f"{_SELECT} WHERE state = ? AND process = ?", (RUNNING, process))
@@ -268,7 +268,7 @@ class Journal:
         return [UnresolvedAttempt(*row) for row in found]
 
     def prune(self) -> None:
-        """Clear out rows that nobody needs any more, and move the rest from SQLite's log to the file itself.
+        """Delete the rows of old finished actions, and move SQLite's log into the file.
 
         That waits for the disk. In a connection of its own nobody waits with it.
 
@@ -284,7 +284,7 @@ class Journal:
             raise self._useless(error) from None
 
     def last_action(self, vm: int) -> Optional[ActionRecord]:
-        """The VM's last action, if this front-end knows one.
+        """Return the VM's last action, if this front-end knows one.
 
         :raises JournalError:
         """
@@ -293,7 +293,7 @@ class Journal:
         return ActionRecord._make(row) if row else None
 
     def last_actions(self) -> Mapping[int, ActionRecord]:
-        """Every VM's last action.
+        """Return the last action of every VM, by its id.
 
         :raises JournalError:
         """
@@ -301,7 +301,7 @@ class Journal:
             return {row[0]: ActionRecord._make(row) for row in rows.execute(_SELECT)}
 
     def version(self) -> int:
-        """A number that changes when the other driver has written.
+        """Return a number that changes when the other driver has written.
 
         :raises JournalError:
         """

@@ -50,7 +50,7 @@ class KnownHost(NamedTuple):
 
 
 class KnownHosts:
-    """The file; safe for all threads of a process. Another process that writes at the same time replaces it whole.
+    """The file of known hosts. Safe for all threads of a process; another process replaces the whole file.
 
     :param path: made with mode 0600
     """
@@ -74,7 +74,7 @@ class KnownHosts:
         return min(ages)[1] if ages else None
 
     def remember(self, request: ImRequest) -> None:
-        """Write down what MONITOR or START_MONITOR tells of a host, if that is new."""
+        """Write what MONITOR or START_MONITOR tells of a host, if that is new."""
         with self._lock:
             hosts = self._hosts()
             before = hosts.get(request.id)
@@ -88,7 +88,7 @@ class KnownHosts:
                 self._write(hosts)
 
     def forget(self, host_id: int) -> None:
-        """Write down that the core has no such host any more, or monitors it no more."""
+        """Remove a host that the core does not monitor any more."""
         with self._lock:
             hosts = self._hosts()
             if hosts.pop(host_id, None) is not None:

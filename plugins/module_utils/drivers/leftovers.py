@@ -39,7 +39,7 @@ class OwnedObject(NamedTuple):
 
 
 class Reason(str, Enum):
-    """Why something is needed no more."""
+    """Why a server or drive is not needed any more."""
 
     ENDED = "the VM has ended"
     MOVED = "the VM runs on a host of another VM driver"
@@ -60,7 +60,7 @@ class Evidence(NamedTuple):
 
 
 class Sighting(NamedTuple):
-    """How often the same was seen, and when first (monotonic seconds)."""
+    """How often the same evidence was found, and when first (monotonic seconds)."""
 
     evidence: Evidence
     first: float
@@ -75,7 +75,7 @@ class Findings(NamedTuple):
 
 
 def by_vm(things: Iterable[OwnedObject], cloud: str) -> Dict[int, List[OwnedObject]]:
-    """What belongs to ``cloud``. Drives count only where their VM has no server, which they go with otherwise."""
+    """Return what belongs to ``cloud``, by VM id: the servers of a VM, or its drives where it has no server."""
     servers: Dict[int, List[OwnedObject]] = {}
     drives: Dict[int, List[OwnedObject]] = {}
     for thing in things:
@@ -85,13 +85,13 @@ def by_vm(things: Iterable[OwnedObject], cloud: str) -> Dict[int, List[OwnedObje
 
 
 def is_elsewhere(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
-    """Whether the VM runs on another host than the one that its things are marked with."""
+    """Return whether the VM runs on another host than the one that its servers or drives are marked with."""
     running = vm.state == ACTIVE and vm.lcm_state == RUNNING
     return running and all(thing.host != vm.history_host for thing in things)
 
 
 def evidence(things: Sequence[OwnedObject], vm: VirtualMachine, drivers: Mapping[str, str]) -> Optional[Evidence]:
-    """What the core's word about ``vm`` means for its ``things``; None: they are needed.
+    """Return why the ``things`` of ``vm`` are not needed any more; None: they are needed.
 
     :param drivers: name of the VM driver of each host; a host that is missing proves nothing
     """
@@ -140,7 +140,7 @@ def leftovers(
     times: int = 2,
     drivers: Optional[Mapping[str, str]] = None,
 ) -> Findings:
-    """What may be destroyed.
+    """Return what may be destroyed now, and what is to be handed in again with the next call.
 
     :param things: all that the account has, whoever's it is
     :param cloud: id of this OpenNebula cloud

@@ -4,8 +4,8 @@
 
 """The last listing of an account's servers or drives, fetched once for all who need a newer one.
 
-Any number of requests share one ``GET /servers/info``: a listing that was begun after a request arrived serves it,
-and every other request that arrived before (design, rule 6).
+Any number of requests share one ``GET /servers/info``: a listing that was begun after a request arrived serves this
+request, and every other that arrived before.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Snapshot(Generic[Listed]):
     _by_cloud: Dict[str, Dict[int, List[Listed]]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, cloud: str) -> Dict[int, List[Listed]]:
-        """What belongs to this OpenNebula cloud, by VM id; made out once for all who ask."""
+        """Return what belongs to this OpenNebula cloud, by VM id. Computed once."""
         if cloud not in self._by_cloud:
             found: Dict[int, List[Listed]] = {}
             for thing in self.things:
@@ -52,16 +52,16 @@ class Snapshot(Generic[Listed]):
         return self._by_cloud[cloud]
 
     def wild(self, cloud: str) -> List[Listed]:
-        """What is somebody else's."""
+        """Return what does not belong to this OpenNebula cloud."""
         return [thing for thing in self.things if owner(thing, cloud) is None]
 
 
 class ListingLate(Exception):
-    """No listing came in the time that the caller had."""
+    """Raised when no listing came in the time that the caller gave."""
 
 
 class ListingCache(Generic[Listed]):
-    """The last listing of an account; fetched when somebody needs a newer one, once for all who do."""
+    """The last listing of an account's servers or drives, fetched once for all callers who need a newer one."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ListingCache(Generic[Listed]):
         self.last: Optional[Snapshot[Listed]] = None
 
     def since(self, moment: float, wait: float, *, own: bool = False) -> Snapshot[Listed]:
-        """A listing begun at ``moment`` (monotonic seconds) or later.
+        """Return a listing that was begun at ``moment`` (monotonic seconds) or later.
 
         :param wait: seconds; the fetch goes on in the background when they are over
         :param own: whether the caller's own thread may fetch, within ``wait``: sooner than another that starts first
@@ -106,12 +106,12 @@ class ListingCache(Generic[Listed]):
 
     @property
     def is_quick(self) -> bool:
-        """Whether the last listing came soon."""
+        """Return whether the last listing took less than QUICK seconds."""
         last, failed = self.last, self._failed
         return last is not None and last.ended - last.begun < QUICK and (failed is None or failed[0] < last.begun)
 
     def _fetch_here(self, seconds: float) -> None:
-        """With the lock held, which others get meanwhile."""
+        """Fetch a listing in the caller's thread. The caller holds the lock, which is released meanwhile."""
         begun = self._clock.monotonic()
         self._flights.append(begun)
         self._news.release()

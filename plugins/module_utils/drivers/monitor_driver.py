@@ -2,11 +2,12 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The information driver: capacity of hosts, state and facts of VMs.
+"""The monitoring driver: reports the capacity of hosts, and state and facts of VMs.
 
-I1 to I3 ask (MONITOR) and are answered from the account's last listing; I4 wants to be told, see ``watch``. It names a
-host once, in START_MONITOR, and after a restart of the core or of the driver only when it has heard nothing of the host
-for some minutes: for the hosts of ``known_hosts`` the driver speaks without waiting for that.
+A core of 2.0 to 5.10 asks (MONITOR) and is answered from the account's last listing. A core of 5.12 and later gets
+messages without asking, see ``host_monitor``. It sends START_MONITOR for a host once, and after a restart of the core
+or of the driver only when it has heard nothing of the host for some minutes: the driver reports the hosts of
+``known_hosts`` without waiting for that.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ OFFLINE = 8
 
 
 class MonitorDriver:
-    """Takes lines of the core, or of onemonitord."""
+    """The monitoring driver: handles the lines of the core, or of onemonitord."""
 
     def __init__(
         self,
@@ -154,11 +155,11 @@ class MonitorDriver:
     # --- which hosts there are
 
     def _note(self, change: Callable[[], None]) -> None:
-        """Change the file of known hosts, in the sequence of the requests, while the reader goes on."""
+        """Change the file of known hosts in the queue, so that the reader of requests does not wait for the disk."""
         self._queue.submit("known hosts", job_without_reply(lambda _job: change()))
 
     def _is_another(self, host_id: int, name: str) -> bool:
-        """Whether ``name``, which is not what host ``host_id`` is called, is another host's.
+        """Return whether ``name``, which is not the name of host ``host_id``, is another host's.
 
         The hosts that are monitored now are looked at first, then those that are known from earlier, with their former
         names. Only for a name that is none of these the core is asked. If it cannot be, the name counts for nothing:
@@ -182,7 +183,7 @@ class MonitorDriver:
                 self._names_asked = self._clock.monotonic()
             return self._names
 
-    # --- I1 to I3
+    # --- 2.0 to 5.10
 
     def _stop(self, request: ImRequest) -> None:
         self._hosts.pop(request.id, None)
@@ -224,7 +225,7 @@ class MonitorDriver:
         )
 
     def _snapshot(self, settings: HostSettings) -> Snapshot[Server]:
-        """The last good listing: a new one if the cloud is quick, an older one while it is silent for a short time."""
+        """Return a listing: a new one if the cloud answers in time, else the last one for the time of GRACE."""
         cloud = settings.cloud  # a host without an id of its cloud cannot tell its own servers from others
         listing = self._accounts.of(settings).servers
         now = self._clock.monotonic()
@@ -251,7 +252,7 @@ class MonitorDriver:
     def _vms(
         self, request: ImRequest, snapshot: Snapshot[Server], settings: HostSettings, release: Version
     ) -> Optional[List[VmFacts]]:
-        """Every server of the host; None (no word about VMs) while one of them is in doubt: absent means lost (3.3)."""
+        """Return the facts of every server of the host; None while one is uncertain, since absent means lost (3.3)."""
         try:
             records = self._journal.last_actions()
         except JournalError:
@@ -273,7 +274,7 @@ class MonitorDriver:
             found.append(VmFacts(-1, wild.uuid, {"STATE": state_of(wild).letter}, wild.name, importable))
         return found
 
-    # --- I4
+    # --- 5.12 and later
 
     def _start_monitor(self, request: ImRequest) -> None:
         self._hosts[request.id] = request.host
@@ -343,7 +344,7 @@ class MonitorDriver:
             return [host for host in known if host.driver and host.id not in self._watches]
 
     def _speak_once(self) -> bool:
-        """Begin to speak; false if the core follows another one.
+        """Begin to monitor the known hosts; return false if the core follows another one.
 
         :raises CoreSilent: it cannot be asked
         """
@@ -359,7 +360,7 @@ class MonitorDriver:
         return True
 
     def _speak_for(self, known: KnownHost, host: CoreHost) -> None:
-        """As after START_MONITOR, but for its answer. The host's name and state are those that the core has now."""
+        """Monitor a host as after START_MONITOR, with the name and state that the core has now."""
         section = {"NAME": host.name, "STATE": host.state, "IM_MAD": host.im_driver}
         document = {"HOST": section, "MONITORING_INTERVAL_HOST": known.interval, "PROBES_PERIOD": dict(known.periods)}
         request = ImRequest("START_MONITOR", known.id, IM_5_12, host.name, document)
@@ -374,7 +375,7 @@ class MonitorDriver:
 
 
 class HostMonitorThread:
-    """The thread that keeps a HostMonitor going."""
+    """Calls a HostMonitor in a thread of its own, and writes its lines."""
 
     def __init__(self, watch: HostMonitor, send: Callable[[bytes], None]) -> None:
         self._watch = watch
@@ -385,14 +386,14 @@ class HostMonitorThread:
         self._pending: Optional[ImRequest] = None
 
     def started(self) -> bytes:
-        """The answer to START_MONITOR."""
+        """Return the answer to START_MONITOR."""
         return self._watch.started()
 
     def start(self) -> None:
         threading.Thread(target=self._loop, name=f"host {self._watch.id}", daemon=True).start()
 
     def restart(self, request: ImRequest) -> bytes:
-        """Everything is due again; the answer to START_MONITOR."""
+        """Make every message due again, and return the answer to START_MONITOR."""
         with self._lock:
             self._pending = request
         self._wake.set()

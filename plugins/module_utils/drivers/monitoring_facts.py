@@ -57,7 +57,7 @@ def state_of(server: Server) -> State:
 
 
 def elsewhere(server: Server, host: str, is_another: Callable[[str], bool]) -> bool:
-    """Whether the server is for another host than ``host`` to report: the one that its mark names.
+    """Return whether the server is marked as another host's, which reports it then.
 
     :param is_another: tells of a name that is not ``host``'s whether another host has it; a mark that names no host
         counts for nothing, since the host may have been renamed
@@ -101,7 +101,7 @@ OLD_FACTS = ("CPU", "MEMORY", "NETRX", "NETTX", "GUEST_IP", "EH_UUID", "EH_VNC",
 
 
 def poll_facts(server: Server, settings: HostSettings, *, plain: bool) -> Facts:
-    """STATE and facts as POLL and the host messages of I2 and I3 say them (opennebula-drivers 3.2).
+    """STATE and facts as POLL and the host messages of 4.0 to 5.10 say them (opennebula-drivers 3.2).
 
     :param plain: 4.14 and later. Before, STATE=e is final (FAILED), so a server that failed is said to be off, and a
         counter without a place of its own would change the VM's template with every report (8.12).
@@ -116,7 +116,7 @@ def poll_facts(server: Server, settings: HostSettings, *, plain: bool) -> Facts:
 
 
 def _sum(server: Server, patterns: Tuple[str, ...], old: str) -> int:
-    """A network counter over all interfaces, or in its older form (elastichosts-api 3)."""
+    """Return a network counter summed over all interfaces, or in its older form (elastichosts-api 3)."""
     found: List[int] = []
     for pattern in patterns:
         head, tail = pattern.split("*")

@@ -28,7 +28,7 @@ def this_process() -> str:
 
 
 def is_alive(process: str) -> bool:
-    """Whether the process that :func:`this_process` called so still runs; a zombie does not."""
+    """Return whether the process with this id, see :func:`this_process`, still runs; a zombie does not."""
     pid = process.partition("@")[0]
     return pid.isdigit() and _known_as(int(pid)) == process
 

@@ -48,7 +48,7 @@ class ReplyPipe:
             fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE)
 
     def send(self, line: bytes) -> None:
-        """Write one line, which ends in a newline; silently nothing when the core is gone."""
+        """Write one line, which ends in a newline; do nothing when the core is gone."""
         with self._lock:
             try:
                 while line and not self.closed.is_set():
@@ -58,13 +58,13 @@ class ReplyPipe:
 
 
 class LineHandler(Protocol):
-    """What a driver does with its lines."""
+    """What :class:`ProtocolLoop` hands the lines to."""
 
     def accept(self, line: bytes) -> None:
         """Take one line; must not wait for anything."""
 
     def close(self) -> None:
-        """The conversation is over."""
+        """End the driver's work: the core has closed the pipe, or sent FINALIZE."""
 
 
 class ProtocolLoop:
@@ -93,7 +93,7 @@ class ProtocolLoop:
         self._service.close()
 
     def _receive(self) -> bytes:
-        """The next bytes; empty when the core is gone."""
+        """Return the next bytes; empty when the core is gone."""
         while True:
             ready, _unused, _unused = select.select([self._source], [], [], 1.0)
             if ready:
@@ -103,7 +103,7 @@ class ProtocolLoop:
                 return b""
 
     def _hand_over(self, lines: Sequence[bytes]) -> bool:
-        """False at FINALIZE."""
+        """Hand over lines one by one; return false at FINALIZE."""
         for line in lines:
             words = line.split(None, 1)
             if not words:
@@ -118,13 +118,13 @@ class ProtocolLoop:
 
 
 class LineBuffer:
-    """Bytes in, whole lines out; a line has no limit, and finding its end costs each byte one look."""
+    """Splits a stream of bytes into lines of any length."""
 
     def __init__(self) -> None:
         self._pieces: List[bytes] = []
 
     def feed(self, chunk: bytes) -> List[bytes]:
-        """The lines that ``chunk`` completes, without their newlines."""
+        """Return the lines that ``chunk`` completes, without their newlines."""
         *whole, rest = chunk.split(b"\n")
         if whole:
             whole[0] = b"".join([*self._pieces, whole[0]])
@@ -146,7 +146,7 @@ class Arguments:
 
 
 def arguments(argv: Sequence[str]) -> Arguments:
-    """ARGUMENTS arrives as one word, or as none, or empty (opennebula-drivers 1.2)."""
+    """Parse ARGUMENTS, which arrives as one word, as none, or empty (opennebula-drivers 1.2)."""
     try:
         words = shlex.split(" ".join(argv))
     except ValueError:

@@ -80,7 +80,7 @@ _END = re.compile(r"\s*(?:;\s*)?(?:\s#.*)?")
 
 
 def parse_rc(text: str) -> Values:
-    """The plain assignments of a shell settings file.
+    """Return the plain assignments of a shell settings file.
 
     ``NAME=VALUE``, quoted as the shell allows, with or without ``export``. A line that only a shell can work out
     (``$OTHER``, a command, a construct) is left out here: the wrapper script exports its result into the
@@ -98,7 +98,7 @@ def parse_rc(text: str) -> Values:
 
 
 def parse_limits(text: str) -> Values:
-    """The numbers of im_eh.conf, which is written in the template language.
+    """Return the numbers of im_eh.conf, which is written in the template language.
 
     :raises ValueError: a syntax error, with its place, or a name that is none of NUMBERS
     """
@@ -131,7 +131,7 @@ def _shell_word(text: str) -> Optional[str]:
 
 
 class WatchedFile(Generic[T]):
-    """A file's parsed content, read again whenever the file is another one than before."""
+    """The parsed content of a file, which is read again whenever the file has changed."""
 
     def __init__(self, path: str, parse: Callable[[str], T], missing: T) -> None:
         self.path = path

@@ -2,12 +2,12 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Looks now and then for what no request of the core tells the VM driver (opennebula-drivers 4, 10).
+"""Checks the accounts now and then for what no request of the core tells the VM driver (opennebula-drivers 4, 10).
 
 * Servers and drives whose VM has ended, or runs on a host of another driver, are destroyed. ``leftovers`` decides.
 * Servers that ``onehost importvm`` has taken over without a DEPLOY (4.14 to 6.10) get their VM's ownership keys.
 
-Both ask the core by XML-RPC, in a thread of their own; what is changed is changed by a job in the VM's lane, which
+Both ask the core by XML-RPC, in a thread of their own; what is changed is changed by a job in the VM's queue, which
 looks again first. Without a session for the core nothing is asked, of the core or of the cloud.
 """
 
@@ -73,7 +73,7 @@ KNOWN = (*KNOWN_ERRORS, ListingLate, CoreSilent)
 
 
 class CoreQueries(Protocol):
-    """What is asked of :class:`~.core_api.CoreApi`."""
+    """The part of :class:`~.core_api.CoreApi` that the sweep needs."""
 
     def check(self) -> None:
         """:raises CoreSilent: there is no session"""
@@ -87,7 +87,7 @@ class CoreQueries(Protocol):
 
 @dataclass
 class SweptAccount:
-    """An swept that OpenNebula hosts use, and what was seen of it so far."""
+    """An account that OpenNebula hosts use, and what was found in it so far."""
 
     settings: HostSettings
     """of one of these hosts"""
@@ -104,7 +104,7 @@ class SweptAccount:
 
 
 class Sweep:
-    """The looks, and the jobs that come of them.
+    """Checks the accounts now and then, and queues jobs for what has to be changed.
 
     :param core: the core's XML-RPC interface
     :param release: the core's release, as far as anything tells it
@@ -138,12 +138,12 @@ class Sweep:
         self._trouble = ""
 
     def run(self, stopping: threading.Event) -> None:
-        """Look until the driver stops."""
+        """Check all accounts again and again until the driver stops."""
         while not stopping.wait(self._pause()):
             self.look()
 
     def _pause(self) -> float:
-        """What was seen once is looked at again as soon as it may be."""
+        """Return the seconds until the next check: fewer while something was found once and has to be seen again."""
         try:
             period = self._settings.host("").number("LISTING_PERIOD")
         except SettingsError:
@@ -153,15 +153,15 @@ class Sweep:
         return period if any(sighting.evidence.reason in waiting for sighting in seen) else PERIOD * period
 
     def look(self) -> None:
-        """One look at every swept."""
+        """Check every account once."""
         try:
             self._core.check()
-            all_swept = self._refreshed()
+            accounts = self._refreshed()
         except KNOWN as error:
             self._note(str(error))
             return
         troubles: List[str] = []
-        for swept in all_swept:
+        for swept in accounts:
             try:
                 self._look_at(swept)
             except KNOWN as error:
@@ -173,13 +173,13 @@ class Sweep:
         self._note(" ".join(troubles))
 
     def _note(self, trouble: str) -> None:
-        """Into the driver's own log, once until it changes."""
+        """Log a problem once, until it changes."""
         if trouble and trouble != self._trouble:
             logger.warning("sweep: %s", trouble)
         self._trouble = trouble
 
     def _refreshed(self) -> List[SweptAccount]:
-        """The all_swept by the settings as they are now, each once, with what was seen of them before."""
+        """Return the accounts of the current settings, with what was found in them before."""
         found: Dict[Tuple[str, str, str], SweptAccount] = {}
         for settings in self._settings.all_hosts():
             with contextlib.suppress(SettingsError, ElasticHostsError):
@@ -202,7 +202,7 @@ class Sweep:
         things += [_thing(drive, drives.begun) for drive in _unnamed(drives.things, servers.things)]
         own = by_vm(things, swept.cloud)
         swept.asked = {vm_id: when for vm_id, when in swept.asked.items() if vm_id in own}
-        answers = self._ask(swept, self._due(swept, own, self._undoubted(swept, servers), PERIOD * period))
+        answers = self._ask(swept, self._due(swept, own, self._settled(swept, servers), PERIOD * period))
         moving = any(is_elsewhere(own[vm_id], vm) for vm_id, vm in answers.items())
         drivers = self._vm_drivers() if moving else {}
         grace = {reason: GRACE[reason] * period for reason in self._destructive()}
@@ -224,7 +224,7 @@ class Sweep:
 
     # --- asking
 
-    def _due(self, swept: SweptAccount, own: Collection[int], undoubted: Set[int], period: float) -> List[int]:
+    def _due(self, swept: SweptAccount, own: Collection[int], settled: Set[int], period: float) -> List[int]:
         """The VMs to ask about now: those that wait longest, measured by how often each is to be asked about."""
         now, destructive = self._clock.monotonic(), self._destructive()
 
@@ -232,20 +232,20 @@ class Sweep:
             sighting = swept.sightings.get(vm_id)
             if vm_id not in swept.asked or (sighting is not None and sighting.evidence.reason in destructive):
                 return math.inf
-            return (now - swept.asked[vm_id]) / (period * (ACTIVE_PERIOD if vm_id in undoubted else 1))
+            return (now - swept.asked[vm_id]) / (period * (ACTIVE_PERIOD if vm_id in settled else 1))
 
         due = {vm_id: waiting(vm_id) for vm_id in own}
-        ordered = sorted(due, key=lambda vm_id: (-due[vm_id], vm_id in undoubted))
+        ordered = sorted(due, key=lambda vm_id: (-due[vm_id], vm_id in settled))
         return [vm_id for vm_id in ordered if due[vm_id] >= 1][:AT_MOST]
 
-    def _undoubted(self, swept: SweptAccount, listing: Snapshot[Server]) -> Set[int]:
-        """VMs whose servers run, as one expects."""
+    def _settled(self, swept: SweptAccount, listing: Snapshot[Server]) -> Set[int]:
+        """Return the VMs whose servers run and have no unresolved attempt."""
         unresolved = {attempt.vm for attempt in self._journal.all_unresolved()}
         own = listing.of(swept.cloud).items()
         return {vm_id for vm_id, found in own if all(one.status == "active" for one in found)} - unresolved
 
     def _ask(self, swept: SweptAccount, vm_ids: Collection[int]) -> Dict[int, VirtualMachine]:
-        """The answers for those VMs that the core tells of.
+        """Ask the core about VMs, and return the answers by VM id.
 
         :raises CoreSilent: the core cannot be asked
         """
@@ -259,18 +259,18 @@ class Sweep:
         return answers
 
     def _vm_drivers(self) -> Dict[str, str]:
-        """Name of the VM driver of each host, by the host's name."""
+        """Return the name of the VM driver of each host, by the host's name."""
         return {host.name: host.vm_driver for host in self._core.hosts()}
 
     def _acted(self) -> Dict[int, float]:
-        """When the last action of each VM ended (monotonic seconds); infinity while a driver that lives is at it."""
+        """Return when the last action of each VM ended (monotonic seconds); infinity while it is under way."""
         return {
             vm_id: record.ended if record.ended is not None else math.inf if is_alive(record.process) else record.begun
             for vm_id, record in self._journal.last_actions().items()
         }
 
     def _destructive(self) -> List[Reason]:
-        """What is a reason to destroy something under this release."""
+        """Return the reasons to destroy something under this release."""
         release = self._release()
         return [Reason.ENDED, Reason.MOVED] if release and release < HIGH_AVAILABILITY else [Reason.ENDED]
 
@@ -304,7 +304,7 @@ class Sweep:
             return
         context = self._context(swept, vm.history_host, vm, job)
         if context.host != vm.history_host:
-            return  # its host has another swept
+            return  # its host has another account
         server = context.recorded()
         if server is not None and not context.owns(server):
             take_over(context, server)
@@ -313,7 +313,7 @@ class Sweep:
     # --- leftovers
 
     def _destroy(self, swept: SweptAccount, vm_id: int, host: str, expected: Evidence, job: Job) -> None:
-        """Look again, now that no action of this VM runs here; destroy only if everything is as it was."""
+        """Check a VM again in its queue, and destroy what it has left only if everything is as before."""
         vm = self._core.vm(vm_id)
         drivers = self._vm_drivers() if expected.reason is Reason.MOVED else {}
         # Found by keys, since the core's deploy id may be that of a server elsewhere.
@@ -332,7 +332,7 @@ class Sweep:
     # --- jobs
 
     def _submit(self, vm_id: int, work: Callable[[Job], None]) -> None:
-        """In the VM's lane: actions of the same VM come before or after."""
+        """Queue ``work`` behind the actions of the same VM."""
 
         def safely(job: Job) -> None:
             try:
@@ -343,7 +343,7 @@ class Sweep:
         self._queue.submit(vm_id, job_without_reply(safely))
 
     def _context(self, swept: SweptAccount, host: str, vm: VirtualMachine, job: Job) -> ActionContext:
-        """For ``host``, if it has this swept; else for another host that has it: hosts are removed and renamed."""
+        """Return a context for ``host``, or for another host with this account: hosts are removed and renamed."""
         if _key(self._settings.host(host)) != _key(swept.settings):
             host = swept.settings.host
         return self._contexts.make(VmmRequest("CLEANUP", vm.id, "", host=host), vm, job)

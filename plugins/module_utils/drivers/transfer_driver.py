@@ -61,7 +61,7 @@ def target(arguments: Sequence[str]) -> Target:
 
 
 def ends(vm: VirtualMachine) -> bool:
-    """Whether the core says that this VM is over."""
+    """Return whether the core says that this VM has ended."""
     return vm.state in (DONE, FAILED) or (vm.state == ACTIVE and vm.lcm_state in ENDING)
 
 
@@ -85,7 +85,7 @@ class ReleaseDrives:
         self._ask = ask
 
     def __call__(self, where: Target) -> str:
-        """What was done, as a sentence.
+        """Release what the VM has in the cloud if it has ended, and return a sentence about it.
 
         :raises ActionFailed: the VM may have something in the cloud that could not be released
         :raises ElasticHostsError:

@@ -53,7 +53,7 @@ LONGEST_NAME = 80
 
 
 def template_defaults(text: str) -> Vectors:
-    """The EH vectors of vmm_eh.conf, upper-case keys.
+    """Return the EH vectors of vmm_eh.conf, with upper-case keys.
 
     :raises ValueError: a syntax error, with its place
     """
@@ -64,7 +64,7 @@ def template_defaults(text: str) -> Vectors:
 
 
 def with_defaults(vector: Mapping[str, str], defaults: Vectors, host: str) -> Dict[str, str]:
-    """``vector``, and where it is silent the defaults: those of the host before those of all hosts."""
+    """Return ``vector`` completed by the defaults of the host, then by those of all hosts."""
     filled: Dict[str, str] = {}
     for default in sorted(defaults, key=lambda one: bool(one.get("HOST"))):
         if default.get("HOST", host).lower() == host.lower():
@@ -141,7 +141,7 @@ def _devices_marks(plain: Iterable[str], private: Iterable[str]) -> Properties:
 
 
 class RestatedServer(NamedTuple):
-    """What a VM's template says now about a server that exists."""
+    """What the template of a VM asks for a server that exists."""
 
     server: Dict[str, Optional[str]]
     images: Tuple[ImageCopy, ...]
@@ -158,7 +158,7 @@ class RestatedServer(NamedTuple):
 def restated(
     vm: VirtualMachine, host: str, cloud: str, settings: HostSettings, defaults: Vectors, current: Server
 ) -> RestatedServer:
-    """What a stopped server is to become before it starts again: only keys that the template states (7.14).
+    """Return what a stopped server is changed to before it starts again: only keys that the template states (7.14).
 
     A device that DRIVE named once and names no more is taken off; the drive of an IMAGE stays where it is.
 
@@ -182,14 +182,14 @@ def restated(
 
 
 def unstated(current: Server) -> RestatedServer:
-    """What :func:`restated` is for a server whose VM has no EH that can be used: as it is."""
+    """Return what :func:`restated` returns when the EH of the VM cannot be used: the server as it is."""
     named = current.properties.get(DRIVES_KEY, "").split()
     kept = {device: drive for device, drive in current.drives.items() if device in named}
     return RestatedServer({**kept, PRIVATE_KEY: current.properties.get(PRIVATE_KEY)}, (), {})
 
 
 def with_disks(vm: VirtualMachine, current: Server, stated: RestatedServer) -> Dict[str, Optional[str]]:
-    """What a stopped server is to get, or to lose, because of the VM's DISKs .
+    """Return the drives that a stopped server gets or loses because of the VM's DISKs.
 
     :raises TemplateError: a DISK names a drive where EH, or somebody by hand, has put another one
     """
@@ -205,17 +205,17 @@ def with_disks(vm: VirtualMachine, current: Server, stated: RestatedServer) -> D
 
 
 def ownership(vm: VirtualMachine, cloud: str, host: str) -> Properties:
-    """The keys that say whose server or drive it is."""
+    """Return the keys that mark a server or drive as this VM's."""
     return {CLOUD_KEY: cloud, VM_KEY: str(vm.id), HOST_KEY: host, SEQ_KEY: str(vm.history_seq)}
 
 
 def of_life(thing: Union[Server, Drive], seq: Optional[int]) -> bool:
-    """Whether it is of the VM's life that ended at ``seq``, or of one before; None: of any."""
+    """Return whether a server or drive belongs to the VM's life that ended at ``seq``, or an earlier one; None: any."""
     return seq is None or (number(thing.properties.get(SEQ_KEY)) or 0) <= seq
 
 
 def size_of(vector: Mapping[str, str], vm: VirtualMachine, settings: HostSettings) -> Properties:
-    """CPU (MHz) and memory (MB) alone: what may have changed while the VM was off (opennebula-drivers 7.14)."""
+    """Return CPU (MHz) and memory (MB), which may have changed while the VM was off (opennebula-drivers 7.14)."""
     given = {key: value for key, value in vector.items() if key in ("CPUMHZ", "MEMORY")}
     wanted: Properties = dict(eh_values(given).server)
     _add_size(wanted, vm, settings)
@@ -240,7 +240,7 @@ def _no_size(vm: VirtualMachine, attribute: str, of_vm: str, example: str) -> Te
 
 
 def owner(thing: Union[Server, Drive], cloud: str) -> Optional[int]:
-    """The VM id of a server or drive that belongs to ``cloud``; None for everybody else's."""
+    """Return the VM id of a server or drive that belongs to ``cloud``; None for any other."""
     if not cloud or thing.properties.get(CLOUD_KEY) != cloud:
         return None
     return number(thing.properties.get(VM_KEY))

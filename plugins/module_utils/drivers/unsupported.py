@@ -42,5 +42,5 @@ OTHER = "Use another action: this one is not possible for a server at ElasticHos
 
 
 def refusal(action: str) -> str:
-    """The sentence for an action that is not possible."""
+    """Return the sentence for an action that is not possible."""
     return _REFUSAL.format(instead=INSTEAD.get(action, OTHER))

@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The VM driver: requests of the core in, one answer each out.
+"""The VM driver: takes requests of the core, and answers each of them once.
 
-What a request means is a purpose (opennebula.vm), what a purpose does is a method (verbs). This file is what lies
-between: settings, journal, cancellation, POLL, and the form of the answers.
+``opennebula.action_table`` says what a request means, ``actions`` and ``create_server`` do it. What lies between is
+here: the journal, cancellation, POLL, and the answers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ LATE = "Look whether the endpoint is up: the cloud did not answer in time."
 
 
 class VmDriver:
-    """Takes lines, and sees to it that each gets its answer."""
+    """The VM driver: handles the lines of the core, and answers each request once."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class VmDriver:
             self._queue.submit(request.id, job)
 
     def close(self) -> None:
-        """The core is gone."""
+        """End all work: the core is gone."""
         self._stopping.set()
         self._queue.close(LAST_MOMENTS)
         with self._held_lock:
@@ -148,7 +148,7 @@ class VmDriver:
         self._journal.close()
 
     def _learn(self, request: VmmRequest) -> None:
-        """The first request shows how the core speaks; from then on it may be told things, too."""
+        """Note protocol and name of this driver from a request; after the first request LOG lines may be sent."""
         first = not self._protocol
         self._protocol = request.protocol
         vm = request.vm
@@ -168,12 +168,12 @@ class VmDriver:
         reply.send(False, refusal(request.action))
 
     def _abort(self, request: VmmRequest, _reply: PendingReply) -> None:
-        """DRIVER_CANCEL: what runs or waits for this VM is not wanted any more. It has no answer of its own."""
+        """Cancel the jobs of the VM that run or wait (DRIVER_CANCEL), which has no answer of its own."""
         self._queue.cancel(request.id)
         self._aborted.add(request.id)
 
     def _log(self, level: str, vm_id: int, text: str) -> None:
-        """A LOG line; before the first request only into the driver's own log (opennebula-drivers 1.4)."""
+        """Send a LOG line; before the first request only write it to the driver's own log (opennebula-drivers 1.4)."""
         logger.log(LEVELS[level], "VM %s: %s", vm_id, text)
         if self._protocol:
             self._send(vmm_log(self._protocol, level, vm_id, text))
@@ -215,7 +215,7 @@ class VmDriver:
         return self._actions[meaning](context)
 
     def _described(self, request: VmmRequest) -> VirtualMachine:
-        """V1: the VM as the deployment file tells it."""
+        """Return the VM as its deployment file describes it (2.0 to 3.0, without VM documents)."""
         path = deployment_file(self._place.var, request.file)
         try:
             with open(path, "rb") as file:  # noqa: PTH123
@@ -228,7 +228,7 @@ class VmDriver:
         return from_deployment_file(content, request.id)
 
     def _begin(self, request: VmmRequest, *, creates: bool) -> BegunAction:
-        """Write it down.
+        """Write the beginning of an action into the journal.
 
         Without a memory of what was begun, no server is made. An action on one that exists goes on without the
         journal; only its news to the core may be late.
@@ -278,7 +278,7 @@ class VmDriver:
     # --- POLL
 
     def _poll(self, request: VmmRequest, job: Job) -> None:
-        """State and facts from the account's last listing; a listing older than the VM's last action says nothing."""
+        """Answer POLL from the account's last listing, unless it is older than the VM's last action."""
         try:
             facts = self._poll_facts(request)
         except (*KNOWN_ERRORS, ListingLate) as error:
@@ -307,7 +307,7 @@ class VmDriver:
     # --- what no request tells
 
     def sweep(self) -> None:
-        """Look for what the core needs no more, and for imported servers; runs until the driver stops."""
+        """Run the sweep until the driver stops, see :class:`~.sweep.Sweep`."""
         self._sweep.run(self._stopping)
 
     # --- unresolved attempts
@@ -361,12 +361,12 @@ def _done(reply: PendingReply) -> None:
 
 
 def _plain(request: VmmRequest) -> bool:
-    """4.14 and later, as its documents show."""
+    """Return whether the core is of 4.14 or later, as its VM documents show."""
     return request.vm is not None and request.vm.monitoring
 
 
 def _listed_by_host(request: VmmRequest) -> bool:
-    """Whether the host's message tells the core which servers are missing: 4.0 and later, as its documents show.
+    """Return whether the core learns of missing servers from the host's message: 4.0 and later.
 
     Up to 3.8 nothing but POLL does: its ``d`` makes the VM UNKNOWN. Later ``d`` is not needed for that, and from 4.10
     on it means POWEROFF, which a server that is gone is not (3.2, 3.3, 8.13).

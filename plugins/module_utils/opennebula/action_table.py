@@ -99,11 +99,11 @@ _MEANING_2_0: Mapping[str, Purpose] = {
     "SHUTDOWN": Purpose.TERMINATE,
     "CANCEL": Purpose.DESTROY,
 }
-"""V1 has no VM document and no power-off: these always mean the end of the VM (opennebula-drivers 2.7)."""
+"""2.0 to 3.0 have no VM document and no power-off: one meaning for each action (opennebula-drivers 2.7)"""
 
 
 def purpose(action: str, protocol: str, lcm_state: Optional[int]) -> Purpose:
-    """What ``action`` of wire ``protocol`` means for a VM in ``lcm_state`` (opennebula-drivers 2.7)."""
+    """Return what ``action`` of ``protocol`` means for a VM in ``lcm_state`` (opennebula-drivers 2.7)."""
     if protocol == VM_2_0 and action in _MEANING_2_0:
         return _MEANING_2_0[action]
     by_state, otherwise = _MEANING.get(action, ({}, Purpose.REFUSE))

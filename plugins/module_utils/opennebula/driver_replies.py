@@ -32,12 +32,12 @@ _NOT_XML = re.compile("[^\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-
 
 
 def _reason(text: str) -> str:
-    """A failure's text: the core drops one that begins with '-' (2.3), and an empty one tells nobody anything."""
+    """Return the text of a FAILURE; the core drops a text that begins with '-' (2.3)."""
     return free_text(text).lstrip("- ") or "No reason was given."
 
 
 def vmm_reply(action: str, ok: bool, id: int, text: str = "") -> bytes:  # noqa: A002
-    """The answer to a request, one line with its newline (2.3).
+    """Return the answer to a request: one line with its newline (2.3).
 
     :param text: on SUCCESS of DEPLOY the deploy id, on FAILURE the reason; for UPDATESG and UPDATENIC put
         ``request.reply_prefix`` before it
@@ -57,7 +57,7 @@ def _level(level: str) -> str:
 
 
 def vmm_log(protocol: str, level: str, id: int, text: str) -> bytes:  # noqa: A002
-    """A LOG line (1.5).
+    """Return a LOG line of the VM driver (1.5).
 
     :param level: ``E``, ``W``, ``I``, ``D`` or a word that begins so; the core reads an unknown one as INFO
     :param id: VM id; -1: about no VM
@@ -89,11 +89,11 @@ def im_host_reply(
     monitoring: bool = False,
     packed: bool = False,
 ) -> bytes:
-    """MONITOR SUCCESS of I1 to I3 (3.3).
+    """Return the line MONITOR SUCCESS of 2.0 to 5.10 (3.3).
 
-    :param vms: I2 and I3: every server of the host, or None to say nothing about VMs; I1 has no place for them
+    :param vms: from 4.0 on: every server of the host, or None to report no VM
     :param monitoring: words of 4.14 and later in the VMs' facts, see :func:`poll_data`
-    :param packed: zlib inside the base64, which I3 understands from 5.0 on: a thousand VMs then fit into a pipe
+    :param packed: zlib inside the base64, which 5.0 and later understand: a thousand VMs then fit into a pipe
     """
     row = _im_row(protocol, stamped=False)
     if packed and row.encoding == "base64":
@@ -118,13 +118,13 @@ def _listed(vm: VmFacts, monitoring: bool) -> str:
 
 
 def im_host_failure(protocol: str, host_id: int, text: str) -> bytes:
-    """MONITOR FAILURE of I1 to I3. From I2 on it turns every RUNNING VM of the host UNKNOWN (7.7)."""
+    """Return MONITOR FAILURE of 2.0 to 5.10. From 4.0 on it makes every RUNNING VM of the host UNKNOWN (7.7)."""
     row = _im_row(protocol, stamped=False)
     return f"MONITOR FAILURE {host_id} {_packed(row, _reason(text))}\n".encode()
 
 
 def im_message(type: str, ok: bool, host_id: int, timestamp: int, text: str = "") -> bytes:  # noqa: A002
-    """A message of I4: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4).
+    """Return a message of 5.12 and later: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4).
 
     :param timestamp: epoch seconds; must not go back for the same type and host
     """
@@ -135,7 +135,7 @@ def im_message(type: str, ok: bool, host_id: int, timestamp: int, text: str = ""
 
 
 def im_log(protocol: str, level: str, host_id: int, text: str, timestamp: int = 0) -> bytes:
-    """A LOG line of the IM driver (1.5): its id must be a number in every release; I4 packs the text."""
+    """Return a LOG line of the monitoring driver (1.5): its id is a number in every release."""
     row = IM.get(protocol, IM[IM_2_0])
     number = max(host_id, 0)
     if row.encoded_log:
@@ -147,7 +147,7 @@ def im_log(protocol: str, level: str, host_id: int, text: str, timestamp: int = 
 
 
 def one_line(text: str) -> str:
-    """``text`` as the core can store it: one line, valid XML characters only (1.3)."""
+    """Return ``text`` as the core can store it: one line, valid XML characters only (1.3)."""
     text = text.strip()
     if text.isprintable():  # nearly always: nothing of what follows finds anything then
         return text
@@ -163,10 +163,10 @@ Value = Union[str, int, float]
 
 
 class VmFacts(NamedTuple):
-    """One server in a host message of I2 and I3, or in a MONITOR_VM of I4."""
+    """One server in a host message of 4.0 to 5.10, or in a MONITOR_VM of 5.12 and later."""
 
     id: int
-    """VM id; -1 for a server that is not OpenNebula's (not in I4's MONITOR_VM)"""
+    """VM id; -1 for a server that is not OpenNebula's (not in 5.12's MONITOR_VM)"""
     deploy_id: str
     facts: Mapping[str, Value]
     """see :func:`poll_data`"""
@@ -176,7 +176,7 @@ class VmFacts(NamedTuple):
 
 
 class VmState(NamedTuple):
-    """One server in a STATE_VM of I4."""
+    """One server in a STATE_VM of 5.12 and later."""
 
     id: int
     deploy_id: str
@@ -185,7 +185,7 @@ class VmState(NamedTuple):
 
 
 class WildVm(NamedTuple):
-    """A server that is not OpenNebula's, for SYSTEM_HOST of I4 (4)."""
+    """A server that is not OpenNebula's, for SYSTEM_HOST of 5.12 and later (4)."""
 
     deploy_id: str
     name: str
@@ -202,7 +202,7 @@ _NO_TOKEN = re.compile(r"[\s\"\\]+")
 
 
 def poll_data(protocol: str, facts: Mapping[str, Value], *, monitoring: bool = False) -> str:
-    """Payload of POLL SUCCESS, and of POLL="..." in a host message (3.2).
+    """Return the payload of POLL SUCCESS, and of POLL="..." in a host message (3.2).
 
     :param facts: STATE (a, p, e, d or -), CPU (% of one core), MEMORY (KB), NETRX, NETTX (bytes), and others
     :param monitoring: ``vm.monitoring``: the words of 4.14 and later instead of USEDCPU and USEDMEMORY
@@ -219,7 +219,7 @@ def poll_data(protocol: str, facts: Mapping[str, Value], *, monitoring: bool = F
 
 
 def vm_state_text(vms: Iterable[VmState], *, sync: bool = False, missing: str = "UNKNOWN") -> str:
-    """Text of STATE_VM (3.4). Every line is complete: the core reuses the line before for what is missing.
+    """Return the text of STATE_VM (3.4). Every line is complete: the core reuses the line before for what is missing.
 
     :param sync: say that this is every VM of the host; one that is not listed becomes ``missing``
     """
@@ -230,7 +230,7 @@ def vm_state_text(vms: Iterable[VmState], *, sync: bool = False, missing: str = 
 
 
 def monitor_vm_text(vms: Iterable[VmFacts]) -> str:
-    """Text of MONITOR_VM (3.2): CPU (% of one core), MEMORY (KB), NETRX, NETTX, DISKRDBYTES ... and free ones."""
+    """Return the text of MONITOR_VM (3.2): CPU (% of one core), MEMORY (KB), NETRX, DISKRDBYTES ... and free ones."""
     return "".join(
         assignment(
             "VM",
@@ -245,7 +245,7 @@ def monitor_vm_text(vms: Iterable[VmFacts]) -> str:
 
 
 def wild_text(vms: Iterable[WildVm]) -> str:
-    """Lines for SYSTEM_HOST that name servers which are not OpenNebula's (4, 9.4)."""
+    """Return the lines of SYSTEM_HOST that name servers which are not OpenNebula's (4, 9.4)."""
     return "".join(
         assignment(
             "VM",
@@ -261,7 +261,7 @@ def wild_text(vms: Iterable[WildVm]) -> str:
 
 
 def template_text(attributes: Mapping[str, Union[Value, Mapping[str, Value]]]) -> str:
-    """OpenNebula template text, one attribute a line, texts in quotation marks (5.5)."""
+    """Return OpenNebula template text: one attribute a line, texts in quotation marks (5.5)."""
     return "".join(assignment(key, value) for key, value in attributes.items())
 
 
@@ -286,7 +286,7 @@ def _quoted(value: Value) -> str:
 
 
 def plain_value(value: Value) -> str:
-    """A value of I1: no comma, no newline; in quotation marks when it is not one plain word."""
+    """Return a value for a line of 2.0 to 3.8: no comma, no newline, in quotation marks unless it is one plain word."""
     text = re.sub(r"[,\"\\\[\]]", " ", one_line(str(value)))
     text = re.sub(r" +", " ", text).strip()
     return text if re.match(r"[^\s=#]+\Z", text) else f'"{text}"'

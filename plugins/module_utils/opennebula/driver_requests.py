@@ -37,7 +37,7 @@ _V1_ENDS: Mapping[str, Tuple[str, ...]] = {
     "CHECKPOINT": ("deploy_id", "file"),
     "MIGRATE": ("deploy_id", "to"),
 }
-"""what follows the host in a V1 line, each one word; the host itself may be empty or contain blanks (2.1, 8.8)"""
+"""what follows the host in a line of 2.0 to 3.0, each one word; the host may be empty or contain blanks (2.1, 8.8)"""
 
 _ACTION = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,9})\Z")  # one that is the same again as text: a host may be called 007
@@ -52,14 +52,14 @@ class VmmRequest:
     id: int
     """VM id; -1: none (INIT, FINALIZE)"""
     protocol: str
-    """``V1``, ``V2``, ``V3``; empty for INIT and FINALIZE. DRIVER_CANCEL of V2 looks like V1's."""
+    """key of :data:`.protocol_versions.VMM`, that of 2.0 for DRIVER_CANCEL up to 5.12; empty for INIT and FINALIZE"""
     host: str = ""
     deploy_id: str = ""
     file: str = ""
-    """V1: the deployment file as named *on the node*; SAVE and RESTORE: the checkpoint"""
+    """2.0 to 3.0: the deployment file as named *on the node*; SAVE and RESTORE: the checkpoint"""
     vm: Optional[VirtualMachine] = None
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """flat elements of VMM_DRIVER_ACTION_DATA by name; V1: empty, or ``MIGR_HOST``"""
+    """flat elements of VMM_DRIVER_ACTION_DATA by name; 2.0 to 3.0: empty, or ``MIGR_HOST``"""
     reply_prefix: str = ""
     """what the reply's text must begin with ("3 "), for the actions of :data:`ID_FIRST`"""
 
@@ -72,21 +72,21 @@ class ImRequest:
     id: int
     """host id; -1: none"""
     protocol: str
-    """``I1`` to ``I4``; empty for INIT and FINALIZE"""
+    """a key of :data:`.protocol_versions.IM`; empty for INIT and FINALIZE"""
     host: str = ""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """I4: the monitor's configuration (numbers as int, sections as dict), and ``HOST``"""
+    """5.12 and later: the monitor's configuration (numbers as int, sections as dict), and ``HOST``"""
 
     @property
     def periods(self) -> Dict[str, int]:
-        """I4: PROBES_PERIOD, seconds by message type; what is missing has the core's default (5.1)."""
+        """5.12 and later: PROBES_PERIOD, seconds by message type; what is missing has the core's default (5.1)."""
         given = self.document.get("PROBES_PERIOD")
         sane = {k: v for k, v in given.items() if isinstance(v, int) and v > 0} if isinstance(given, dict) else {}
         return {**_PERIODS, **sane}
 
     @property
     def interval(self) -> int:
-        """I4: MONITORING_INTERVAL_HOST, seconds: START_MONITOR comes again when nothing was heard for so long."""
+        """MONITORING_INTERVAL_HOST, seconds (5.12 and later): silence after which START_MONITOR comes again."""
         given = self.document.get("MONITORING_INTERVAL_HOST")
         return given if isinstance(given, int) and given > 0 else 180
 
@@ -102,7 +102,7 @@ _PERIODS: Mapping[str, int] = {
 
 
 def parse_vmm(line: bytes) -> VmmRequest:
-    """A line to the VMM driver, with or without its newline; the protocol is seen from the line itself (1.7).
+    """Parse a line to the VM driver; the line itself shows its protocol (1.7).
 
     :raises MalformedLine: when it cannot be understood
     """
@@ -114,7 +114,7 @@ def parse_vmm(line: bytes) -> VmmRequest:
     if action == "DRIVER_CANCEL":
         return VmmRequest(action, number, VM_6_0 if modern else VM_2_0)
     words = rest.split()
-    # A payload is one word; V1 has blanks there even when host and deploy id are empty.
+    # A payload is one word; 2.0 has blanks there even when host and deploy id are empty.
     if modern or " " not in rest.rstrip(" "):
         protocol = VM_6_0 if modern else VM_3_2
         if len(words) != 1:
@@ -124,9 +124,9 @@ def parse_vmm(line: bytes) -> VmmRequest:
 
 
 def parse_im(line: bytes, protocol: Callable[[], str] = str) -> ImRequest:
-    """A line to the IM driver.
+    """Parse a line to the monitoring driver.
 
-    :param protocol: asked when the line alone does not tell I1 from I2 (1.7)
+    :param protocol: asked when the line alone does not tell 2.0 to 3.8 from 4.0 to 4.2 (1.7)
     :raises MalformedLine: when it cannot be understood, or the protocol is asked for and not known
     """
     text = _clean(line)
@@ -177,7 +177,7 @@ def _clean(line: bytes) -> str:
 
 
 def _glimpse(text: str) -> Tuple[str, Optional[int]]:
-    """Action and id of a broken line, as far as they are surely whole: a word that a blank ends."""
+    """Return action and id of a broken line, if a blank follows them and they are complete."""
     words = re.split(r" +", text)
     action = words[0] if len(words) > 1 and _ACTION.match(words[0]) else ""
     whole = len(words) > 2 and _ID.match(words[1])
@@ -185,7 +185,7 @@ def _glimpse(text: str) -> Tuple[str, Optional[int]]:
 
 
 def _head(text: str) -> Tuple[str, int, str, str]:
-    """Action, id, the rest as it stands, and the gap between action and id."""
+    """Return action, id, the rest of the line, and the gap between action and id."""
     found = re.match(r"(\S+)( +)(\S+)(?: (.*))?\Z", text, re.DOTALL)
     if not found:
         _refuse("it ends before the id", text.strip() if _ACTION.match(text.strip()) else "")
@@ -202,7 +202,7 @@ def _shown(word: str) -> str:
 
 
 def _from_fields(action: str, number: int, rest: str) -> VmmRequest:
-    """V1: single blanks separate, from both ends, because the host may be empty or contain blanks (8.8)."""
+    """Parse a line of 2.0 to 3.0 from both ends, because the host may be empty or contain blanks (8.8)."""
     ends = _V1_ENDS.get(action)
     words = rest.split(" ")
     if ends is None:
@@ -246,7 +246,7 @@ def _mend(found: re.Match[str]) -> str:
 
 
 def _document(payload: bytes) -> Element:
-    """The payload's root. Nearly all are XML as they stand; one is mended whose host is called R&D, or C<B>.
+    """Return the payload's root. A payload that is no XML because of a host called R&D, or C<B>, is corrected.
 
     :raises DocumentError: it is neither
     :raises UnicodeDecodeError: it is not UTF-8
@@ -260,7 +260,7 @@ def _document(payload: bytes) -> Element:
 
 
 def _mended(document: str) -> str:
-    """The payload with its flat elements escaped."""
+    """Return the payload with its flat elements escaped."""
     head, vm, tail = document.partition("<VM>")
     return _RAW.sub(_mend, head) + vm + tail
 
@@ -301,7 +301,7 @@ def _decode(payload: str) -> bytes:
 
 
 def _inflate(packed: bytes) -> bytes:
-    """RFC 1950, at most MAX_DOCUMENT bytes of it."""
+    """Decompress zlib data to at most MAX_DOCUMENT bytes."""
     stream = zlib.decompressobj()
     try:
         data = stream.decompress(packed, MAX_DOCUMENT)
@@ -313,7 +313,7 @@ def _inflate(packed: bytes) -> bytes:
 
 
 def _im_document(text: str) -> ImRequest:
-    """``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (3.4)."""
+    """Parse ``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (3.4)."""
     words = text.split()
     action = words[0]
     if len(words) < 3 or not _ID.match(words[2]) or int(words[2]) < 0:
@@ -338,7 +338,7 @@ def _im_document(text: str) -> ImRequest:
 
 
 def _tree(element: Element) -> Union[str, int, Dict[str, Any]]:
-    """Sections as dict, whole numbers as int, the rest as text; of a repeated name the first stays."""
+    """Return sections as dict, whole numbers as int, the rest as text; the first of a repeated name counts."""
     if len(element):
         tree: Dict[str, Any] = {}
         for child in element:

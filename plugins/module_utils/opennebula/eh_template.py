@@ -195,7 +195,7 @@ CHOOSING = ("HOST", "CLOUD")
 
 
 def parse_attribute(name: str, value: str) -> Dict[str, str]:
-    """The API keys that one attribute of EH stands for.
+    """Return the API keys that one attribute of EH stands for.
 
     :raises TemplateError: naming the attribute, its value (never VNCPASSWORD's) and the right form
     """
@@ -212,7 +212,7 @@ def parse_attribute(name: str, value: str) -> Dict[str, str]:
 
 
 def key_values(text: str) -> Dict[str, str]:
-    """The API's own lines, ``key value``: what 2.0 with the original guide's patch (``type = "eh"``) writes.
+    """Parse the API's own lines, ``key value``: what 2.0 with the original guide's patch (``type = "eh"``) writes.
 
     :raises TemplateError: naming the first line that is none
     """

@@ -41,7 +41,7 @@ _SYSTEM_WIDE = Layout(
 
 
 def layout(one_location: str = "") -> Layout:
-    """The folders below ``one_location`` (value of $ONE_LOCATION); the system-wide ones when it is empty."""
+    """Return the folders below ``one_location`` (value of $ONE_LOCATION); the system-wide ones when it is empty."""
     root = one_location.rstrip("/")
     if not root:
         return _SYSTEM_WIDE
@@ -56,10 +56,10 @@ def layout(one_location: str = "") -> Layout:
 
 
 def deployment_file(var: str, rfile: str) -> str:
-    """Path of the deployment file that the core really wrote.
+    """Return the path of the deployment file that the core has written.
 
-    DEPLOY of V1 names ``VM_DIR/<id>/images/deployment.<n>``, the place *on the node*, where nothing is; the file is
-    ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
+    DEPLOY of 2.0 to 3.0 names ``VM_DIR/<id>/images/deployment.<n>``, the place *on the node*, where nothing is; the
+    file is ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
 
     :raises DocumentError: when ``rfile`` has not that form
     """

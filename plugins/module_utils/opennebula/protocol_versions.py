@@ -18,7 +18,7 @@ IM_2_0, IM_4_0, IM_4_4, IM_5_12 = "2.0-3.8", "4.0-4.2", "4.4-5.10", "5.12-7.4"
 
 @dataclass(frozen=True)
 class VmmProtocol:
-    """A row of the VMM's wire table."""
+    """One version of the VM driver's protocol."""
 
     name: str
     gap: bytes
@@ -41,7 +41,7 @@ VMM: Mapping[str, VmmProtocol] = {
 
 @dataclass(frozen=True)
 class ImProtocol:
-    """A row of the IM's wire table."""
+    """One version of the monitoring driver's protocol."""
 
     name: str
     encoding: str
@@ -67,5 +67,5 @@ _WORDS: Mapping[str, str] = {f"I{number}": name for number, name in enumerate(IM
 
 
 def protocol_named(word: str) -> str:
-    """The key of ``IM`` that ``word`` means, which may also be I1 to I4; ``word`` itself when it is neither."""
+    """Return the key of ``IM`` that ``word`` means, which may also be I1 to I4; ``word`` when it is neither."""
     return _WORDS.get(word.upper(), word)

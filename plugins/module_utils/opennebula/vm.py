@@ -28,7 +28,7 @@ class VirtualMachine:
     name: str
     state: int
     lcm_state: Optional[int]
-    """None where the document has none: V1's deployment file"""
+    """None where the document has none: the deployment file of 2.0 to 3.0"""
     deploy_id: str
     cpu: Optional[float]
     """cores"""
@@ -64,7 +64,7 @@ class VirtualMachine:
 
 
 def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
-    """The VM of a ``<VM>`` element or document.
+    """Return the VM of a ``<VM>`` element or document.
 
     :raises DocumentError: when it is no VM document
     """
@@ -78,12 +78,12 @@ def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
 
 
 def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  # noqa: A002
-    """The VM of a deployment file written by TYPE="xml" (opennebula-drivers 2.6).
+    """Return the VM of a deployment file written by TYPE="xml" (opennebula-drivers 2.6).
 
     Its root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later. A file without any XML holds the API's own key-value lines:
     so does a core 2.0 with the patch of the original guide, ``type = "eh"``.
 
-    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and V1 relies on the line
+    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and 2.0 relies on the line
     :raises DocumentError: when the file cannot be used, with a sentence that says why
     :raises TemplateError: when its key-value lines are none
     """
@@ -109,14 +109,14 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
 
 
 def child_text(element: Optional[Element], path: str) -> str:
-    """Text at ``path`` below ``element``, stripped; empty when there is none."""
+    """Return the text at ``path`` below ``element``, stripped; empty when there is none."""
     if element is None:
         return ""
     return (element.findtext(path) or "").strip()
 
 
 def _plain_text(text: Union[bytes, str]) -> str:
-    """The text, when it is not XML; empty when it is, or is not even text."""
+    """Return the text of a file that is not XML; empty when the file is XML, or no text."""
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
     except UnicodeDecodeError:
@@ -156,7 +156,7 @@ def _machine(
 
 
 def _last_record(root: Element) -> Optional[Element]:
-    """The newest history record.
+    """Return the newest history record.
 
     A driver's request has only that one. one.vm.info has all of them from 3.0 on; 2.0 and 2.2 have the newest without
     HISTORY_RECORDS around it.
@@ -166,7 +166,7 @@ def _last_record(root: Element) -> Optional[Element]:
 
 
 def _eh(homes: Tuple[Optional[Element], ...]) -> Tuple[Tuple[Mapping[str, str], ...], str]:
-    """The EH vectors of the first home that has any, and the text of an EH that is none."""
+    """Return the EH vectors of the first element that has any, and the text of an EH that is no vector."""
     for home in homes:
         found = [] if home is None else [child for child in home if child.tag.upper() == "EH"]
         if found:
@@ -181,7 +181,7 @@ def _vectors(template: Optional[Element], name: str) -> Tuple[Mapping[str, str],
 
 
 def device_of(target: str) -> str:
-    """The cloud's name of an OpenNebula disk target, ``hdb``, ``sdc`` or ``vda``; empty when there is none."""
+    """Return the cloud's name of an OpenNebula disk target, ``hdb``, ``sdc`` or ``vda``; empty when there is none."""
     bus, number = target[:2].lower(), ord(target[2].lower()) - ord("a") if len(target) == 3 else -1
     if bus == "hd" and 0 <= number < 4:
         return f"ide:{number // 2}:{number % 2}"
@@ -190,7 +190,7 @@ def device_of(target: str) -> str:
 
 
 def _vector(element: Element) -> Dict[str, str]:
-    """Sub-attributes by upper-case name; a repeated one keeps the first, as the core does (2.5)."""
+    """Return sub-attributes by upper-case name; the first of a repeated one counts, as in the core (2.5)."""
     vector: Dict[str, str] = {}
     for child in element:
         text = (child.text or "").strip()
@@ -211,7 +211,7 @@ def _integer(text: str) -> Optional[int]:
 
 
 def _decimal(text: str) -> Optional[float]:
-    """None for what no VM can have: not a number, infinity, beyond a billion."""
+    """Return a number; None for what no VM can have: no number, infinity, beyond a billion."""
     try:
         value = float(text)
     except ValueError:

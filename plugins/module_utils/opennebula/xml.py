@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 
 
 def parse_xml(content: Union[bytes, str]) -> Element:
-    """The root element of ``content``.
+    """Parse ``content`` and return its root element.
 
     :raises DocumentError: with the reason only ("it is ..."); the caller knows what the document was
     """
