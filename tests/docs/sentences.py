@@ -48,15 +48,7 @@ SECTIONS = {
     "images": ("elastichosts/upload", "elastichosts/drive_copy", "elastichosts/download"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
-    "role": (
-        "front_end",
-        "program_files",
-        "atomic_files",
-        "modules/mad",
-        "opennebula/conf",
-        "host_commands",
-        "roles/",
-    ),
+    "role": ("front_end", "program_files", "atomic_", "modules/mad", "opennebula/conf", "host_commands", "roles/"),
     "options": ("module_utils/", "modules/", "action/"),
 }
 """which part of the page has the sentences of a file: the first whose word is in the file's path"""
