@@ -27,7 +27,7 @@ PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 PARTS := unit sanity integration lint package docs types
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula drivers)
 
-.PHONY: help setup demo quick test molecule test-kvm bench fuzz format lint types unit rooms sanity sanity-tests integration docs package tarball clean
+.PHONY: help setup demo quick test test-all molecule test-kvm bench fuzz format lint types unit rooms sanity sanity-tests integration docs package tarball clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -42,6 +42,10 @@ quick: setup ## what holds in two minutes: form, types, and the rooms' tests, no
 test: setup ## everything that must hold
 	@echo "Three at a time, 7 to 8 minutes on 2 cores; each shows what it did when it ends: $(PARTS)"
 	@$(MAKE) --no-print-directory -j3 --output-sync=target $(PARTS)
+
+test-all: export EH_INTERLEAVINGS ?= 500
+test-all: export EH_HISTORIES ?= 100
+test-all: test ## the same, with the whole of what "make test" takes samples of: crashes, histories of leftovers
 
 molecule: setup ## the molecule scenario of the role one_eh_driver
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade \
