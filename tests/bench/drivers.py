@@ -49,8 +49,8 @@ def measure_rounds(report: Report, sizes: tuple[int, ...]) -> None:
             make_servers(place, made, size)
             made = size
             if size <= 1000:  # more do not fit into the one line of these releases: they are told by POLL
-                report.line(f"API calls per MONITOR (5.10) with {size} VMs", ask_once(place), 1, 1.0, "")
-            report.line(f"API calls per period (7.4) with {size} VMs", listen(place), 1, 1.0, "")
+                report.line(f"API calls per MONITOR of OpenNebula 5.10 with {size} VMs", ask_once(place), 1, 1.0, "")
+            report.line(f"API calls per period of OpenNebula 7.4 with {size} VMs", listen(place), 1, 1.0, "")
 
 
 def ask_once(place: Place) -> int:

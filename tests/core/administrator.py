@@ -51,7 +51,7 @@ _RESUME: Mapping[str, tuple[str, str]] = {
     "UNKNOWN": ("DEPLOY", "BOOT_UNKNOWN"),
 }
 _WITHOUT_DRIVER = ("POWEROFF", "SUSPENDED", "STOPPED", "UNDEPLOYED", "HOLD", "PENDING")
-"""states whose terminate and delete never reach the VMM driver (2.3)"""
+"""states whose terminate and delete never reach the VMM driver (opennebula-drivers 2.3)"""
 
 
 EXPIRY = 300.0
@@ -96,7 +96,7 @@ class Administrator(ABC):
         if self.release.im == "5.12-7.4" and not self.is_overdue(host):
             raise CoreFailure(
                 f"START_MONITOR for host {host.name} is not sent yet: the core waits until it has heard nothing of it "
-                f"for {self.interval} s (3.4, 9.4)"
+                f"for {self.interval} s (opennebula-drivers 3.4, 9.4)"
             )
         self.start_monitor(host)
 
@@ -175,7 +175,7 @@ class Administrator(ABC):
         """A new VM.
 
         :param template: OpenNebula template text, or the sub-attributes of one EH=[...]
-        :param deploy_id: of a wild server that is imported (4)
+        :param deploy_id: of a wild server that is imported (opennebula-drivers 4)
         """
         items: list[Item] = (
             parse_template(template)
@@ -253,7 +253,8 @@ class Administrator(ABC):
     def migrate(self, vm: Vm, host: Host, action: str = "MIGRATE") -> None:
         """``onevm migrate`` to a host of any VM driver: live, or by SAVE, SHUTDOWN (--poff) or CANCEL (--poff-hard).
 
-        The newest history record is that of the new host by then, while HOST of the request is the old one (9.3).
+        The newest history record is that of the new host by then, while HOST of the request is the old one
+        (opennebula-drivers 9.3).
         """
         before = vm.host
         if vm.state != "RUNNING" or before is None:
@@ -303,7 +304,10 @@ class Administrator(ABC):
             raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state}")
         again = vm.state == operation.state
         if again and self.release.vmm != "6.0-7.4":
-            raise CoreFailure(f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state} (2.3)")
+            raise CoreFailure(
+                f"{name} of VM {vm.id} is refused by OpenNebula {self.release.name} in {vm.state} "
+                "(opennebula-drivers 2.3)"
+            )
         with self.changed:
             state = operation.state
             if name == "terminate hard" and self.release.cancel_state:
@@ -341,7 +345,10 @@ class Administrator(ABC):
         self._vmm("POLL", vm)
 
     def delete(self, vm: Vm) -> None:
-        """Delete of an active VM (``recover --delete``): DRIVER_CANCEL, then CANCEL or CLEANUP (2.3, 8.17)."""
+        """Delete of an active VM (``recover --delete``): DRIVER_CANCEL, then CANCEL or CLEANUP.
+
+        See opennebula-drivers 2.3, 8.17.
+        """
         if vm.state in _WITHOUT_DRIVER or vm.state == "FAILED":
             with self.changed:
                 self.model.turn(vm, "DONE", time.monotonic())
@@ -473,7 +480,7 @@ def _attached(item: Item) -> Item:
 
 
 def _with_quotes(item: Item) -> Item:
-    """An empty value arrives as two quotation marks in old releases (8.10)."""
+    """An empty value arrives as two quotation marks in old releases (opennebula-drivers 8.10)."""
     name, value = item
     if isinstance(value, str):
         return name, value or '""'

@@ -77,7 +77,9 @@ def judge_vmm(release: Release, line: bytes) -> Answer:
     if not VMM_ACTIONS.fullmatch(action) or (action == "POLL" and not release.poll):
         raise Verdict(line, f"{action} is no action that OpenNebula {release.name} knows an answer for")
     if not _WHOLE.match(number):
-        raise Verdict(line, f"the id {number!r} is no number: the core acts on VM 0 or ignores it (9.2)")
+        raise Verdict(
+            line, f"the id {number!r} is no number: the core acts on VM 0 or ignores it (opennebula-drivers 9.2)"
+        )
     answer = Answer("reply", action, status == "SUCCESS", int(number), rest)
     if not answer.ok:
         _failure(line, action, rest)
@@ -88,16 +90,22 @@ def judge_vmm(release: Release, line: bytes) -> Answer:
 
 def _text(old: bool, release: Release, line: bytes) -> str:
     if b"\0" in line:
-        raise Verdict(line, "a NUL byte: the rest of the line and the next line are lost (9.2)")
+        raise Verdict(line, "a NUL byte: the rest of the line and the next line are lost (opennebula-drivers 9.2)")
     if old and len(line) >= release.pipe_limit:
-        raise Verdict(line, "longer than a pipe holds: the old reader sees a pause inside the line (1.3)")
+        raise Verdict(
+            line, "longer than a pipe holds: the old reader sees a pause inside the line (opennebula-drivers 1.3)"
+        )
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError:
-        raise Verdict(line, "not UTF-8: the VM's XML becomes invalid (1.3)") from None
+        raise Verdict(line, "not UTF-8: the VM's XML becomes invalid (opennebula-drivers 1.3)") from None
     bad = _BAD_SIGN.search(text)
     if bad:
-        raise Verdict(line, f"the character {bad.group()!r}: the VM's XML becomes invalid, or a line ends early (1.3)")
+        raise Verdict(
+            line,
+            f"the character {bad.group()!r}: the VM's XML becomes invalid, or a line ends early "
+            "(opennebula-drivers 1.3)",
+        )
     if not text.strip() or text != text.lstrip():
         raise Verdict(line, "an empty line, or one that begins with a blank")
     return text
@@ -108,22 +116,26 @@ def _failure(line: bytes, action: str, text: str) -> None:
     if action in ("UPDATESG", "UPDATENIC"):
         number, _blank, reason = text.partition(" ")
         if not _WHOLE.match(number):
-            raise Verdict(line, "the object's id does not come first: the VM or group hangs (2.3)")
+            raise Verdict(line, "the object's id does not come first: the VM or group hangs (opennebula-drivers 2.3)")
     if not reason.strip() or reason.startswith("-"):
-        raise Verdict(line, "a failure without a reason, or one that begins with '-': the core drops it (2.3)")
+        raise Verdict(
+            line, "a failure without a reason, or one that begins with '-': the core drops it (opennebula-drivers 2.3)"
+        )
 
 
 def _deploy(_release: Release, line: bytes, answer: Answer) -> Answer:
     if not re.match(r"\S+\Z", answer.text) or answer.text.startswith("-"):
         raise Verdict(
-            line, "DEPLOY SUCCESS needs a deploy id, one word: only the first counts, none is BOOT_FAILURE (8.9)"
+            line,
+            "DEPLOY SUCCESS needs a deploy id, one word: only the first counts, none is BOOT_FAILURE "
+            "(opennebula-drivers 8.9)",
         )
     return answer
 
 
 def _object_first(_release: Release, line: bytes, answer: Answer) -> Answer:
     if not re.match(r"\d+( |\Z)", answer.text):
-        raise Verdict(line, "the object's id does not come first: the VM or group hangs (9.3)")
+        raise Verdict(line, "the object's id does not come first: the VM or group hangs (opennebula-drivers 9.3)")
     return answer
 
 
@@ -147,7 +159,7 @@ _ON_SUCCESS: dict[str, Callable[[Release, bytes, Answer], Answer]] = {
 
 
 def poll_items(release: Release, line: bytes, text: str) -> list[Item]:
-    """The tokens of POLL (3.2, 8.12): one bad token discards the whole answer in 3.8."""
+    """The tokens of POLL (opennebula-drivers 3.2, 8.12): one bad token discards the whole answer in 3.8."""
     items: list[Item] = []
     cpu, memory = ("CPU", "MEMORY") if release.plain_words else ("USEDCPU", "USEDMEMORY")
     numbers = {cpu: _DECIMAL, memory: _WHOLE, "NETRX": _WHOLE, "NETTX": _WHOLE}
@@ -156,7 +168,10 @@ def poll_items(release: Release, line: bytes, text: str) -> list[Item]:
         if not sign or not value or not re.match(r"[A-Z0-9_]+\Z", key) or '"' in value:
             raise Verdict(line, f"the token {token!r} is not KEY=VALUE")
         if release.plain_words and re.search(r"[,=#\[\]]", value):
-            raise Verdict(line, f"the value of {token!r} ends before its sign ,=#[]: the sample is dropped (5.5)")
+            raise Verdict(
+                line,
+                f"the value of {token!r} ends before its sign ,=#[]: the sample is dropped (opennebula-drivers 5.5)",
+            )
         if key == "STATE" and value not in ("a", "p", "e", "d", "-"):
             raise Verdict(line, f"STATE={value} says nothing: a, p, e, d and - are known")
         if key in numbers and not numbers[key].match(value):
@@ -178,7 +193,10 @@ def _log(release: Release, line: bytes, text: str) -> Answer:
     level, number, rest = found.groups()
     nobody = "-1" if release.vmm == "6.0-7.4" else "-"
     if number != nobody and not _WHOLE.match(number):
-        raise Verdict(line, f"LOG about no VM has the id {nobody} in this release; {number} is VM 0 or lost (1.5)")
+        raise Verdict(
+            line,
+            f"LOG about no VM has the id {nobody} in this release; {number} is VM 0 or lost (opennebula-drivers 1.5)",
+        )
     return Answer("log", "LOG", True, -1 if number == nobody else int(number), rest, level)
 
 
@@ -193,11 +211,16 @@ def judge_im(release: Release, line: bytes) -> Answer:
     if text.startswith("LOG "):
         found = re.match(r"LOG ([EWID]) (\d+) (.*\S.*)\Z", text)
         if not found:
-            raise Verdict(line, "not 'LOG E|W|I|D number text': an IM driver's text is lost without a number (1.5)")
+            raise Verdict(
+                line,
+                "not 'LOG E|W|I|D number text': an IM driver's text is lost without a number (opennebula-drivers 1.5)",
+            )
         return Answer("log", "LOG", True, int(found[2]), found[3], found[1])
     found = re.match(r"(MONITOR|STOPMONITOR) (SUCCESS|FAILURE) (\d+)(?: (.*))?\Z", text)
     if not found:
-        raise Verdict(line, "not 'MONITOR SUCCESS|FAILURE id text': the host stays MONITORING for 600 s (8.15)")
+        raise Verdict(
+            line, "not 'MONITOR SUCCESS|FAILURE id text': the host stays MONITORING for 600 s (opennebula-drivers 8.15)"
+        )
     action, ok, number, rest = found[1], found[2] == "SUCCESS", int(found[3]), found[4] or ""
     if action == "STOPMONITOR":
         if release.im != "4.4-5.10":
@@ -222,7 +245,7 @@ def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
     if release.im == "2.0-3.8":
         for part in body.split(","):
             if not re.match(r'[A-Z0-9_]+=([^\s"=#\[\]]+|"[^"]*")\Z', part):
-                raise Verdict(line, f"{part!r} between two commas is not KEY=VALUE (8.15)")
+                raise Verdict(line, f"{part!r} between two commas is not KEY=VALUE (opennebula-drivers 8.15)")
         body = body.replace(",", "\n")
     items = _parsed(line, body)
     _integers(line, single(items), CAPACITY, complete=True)
@@ -232,7 +255,7 @@ def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
     _disk(release, line, single(items))
     listed = vectors(items, "VM")
     if listed and single(items).get("VM_POLL") != "YES":
-        raise Verdict(line, "VM lines without VM_POLL=YES are not read (3.3)")
+        raise Verdict(line, "VM lines without VM_POLL=YES are not read (opennebula-drivers 3.3)")
     for vm in listed:
         _listed(line, vm, ("ID", "DEPLOY_ID", "POLL"), least_id=-1)
         poll_items(release, line, vm["POLL"])
@@ -256,7 +279,7 @@ def _integers(line: bytes, facts: dict[str, str], names: tuple[str, ...], *, com
     for name in names:
         value = facts.get(name)
         if value is None and complete:
-            raise Verdict(line, f"{name} is missing: the core takes it for 0 (3.3)")
+            raise Verdict(line, f"{name} is missing: the core takes it for 0 (opennebula-drivers 3.3)")
         if value is not None and not _WHOLE.match(value):
             raise Verdict(line, f"{name}={value} is no whole number, or negative")
 
@@ -264,7 +287,9 @@ def _integers(line: bytes, facts: dict[str, str], names: tuple[str, ...], *, com
 def _listed(line: bytes, vm: Vector, needed: tuple[str, ...], least_id: int) -> None:
     for name in needed:
         if not vm.get(name):
-            raise Verdict(line, f"a VM line without {name}: the core keeps the line before's value (3.4)")
+            raise Verdict(
+                line, f"a VM line without {name}: the core keeps the line before's value (opennebula-drivers 3.4)"
+            )
     if not re.match(r"-?\d+\Z", vm["ID"]) or int(vm["ID"]) < least_id:
         raise Verdict(line, f"a VM line with the id {vm['ID']}")
     if re.search(r"\s", vm["DEPLOY_ID"]):
@@ -277,7 +302,7 @@ def _unpacked(line: bytes, payload: str, *, optional_zlib: bool = False, always_
     except binascii.Error:
         raise Verdict(line, "the text is not base64") from None
     if not data:
-        raise Verdict(line, "an empty text is ignored (3.3)")
+        raise Verdict(line, "an empty text is ignored (opennebula-drivers 3.3)")
     if always_zlib or (optional_zlib and data[:1] == b"\x78"):
         try:
             data = zlib.decompress(data)
@@ -285,7 +310,8 @@ def _unpacked(line: bytes, payload: str, *, optional_zlib: bool = False, always_
             if not always_zlib:
                 return _utf8(line, data)
             raise Verdict(
-                line, "the text is not zlib inside its base64: the core calls the line UNDEFINED (9.4)"
+                line,
+                "the text is not zlib inside its base64: the core calls the line UNDEFINED (opennebula-drivers 9.4)",
             ) from None
     return _utf8(line, data)
 
@@ -298,17 +324,23 @@ def _utf8(line: bytes, data: bytes) -> str:
 
 
 def _im_stream(release: Release, line: bytes, text: str) -> Answer:
-    """I4: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4)."""
+    """I4: ``TYPE STATUS id timestamp base64(zlib(text))`` (opennebula-drivers 3.4)."""
     words = text.split(" ")
     if words[0] == "LOG":
         if len(words) != 5 or words[1] not in "EWID" or not _WHOLE.match(words[2]) or not _WHOLE.match(words[3]):
-            raise Verdict(line, "not 'LOG E|W|I|D id timestamp payload': plain text is UNDEFINED (9.4)")
+            raise Verdict(
+                line, "not 'LOG E|W|I|D id timestamp payload': plain text is UNDEFINED (opennebula-drivers 9.4)"
+            )
         return Answer("log", "LOG", True, int(words[2]), _unpacked(line, words[4], always_zlib=True), words[1])
     if words[0] == "BEACON_HOST":
-        raise Verdict(line, "BEACON_HOST is dropped on a driver's output: MONITOR_HOST is the heartbeat (9.4)")
+        raise Verdict(
+            line, "BEACON_HOST is dropped on a driver's output: MONITOR_HOST is the heartbeat (opennebula-drivers 9.4)"
+        )
     found = re.match(r"([A-Z_]+) (SUCCESS|FAILURE) (\d+) (\d+)(?: (\S*))?\Z", text)
     if not found or not IM_STREAM.fullmatch(found[1]):
-        raise Verdict(line, "not 'TYPE SUCCESS|FAILURE id timestamp payload' of a type the core knows (9.4)")
+        raise Verdict(
+            line, "not 'TYPE SUCCESS|FAILURE id timestamp payload' of a type the core knows (opennebula-drivers 9.4)"
+        )
     kind, ok, payload = found[1], found[2] == "SUCCESS", found[5] or ""
     body = _unpacked(line, payload, always_zlib=True) if payload else ""
     items: list[Item] = []
@@ -337,14 +369,14 @@ def _monitor_host(line: bytes, items: list[Item]) -> None:
 def _state_vm(line: bytes, items: list[Item]) -> None:
     head = single(items)
     if ("SYNC_STATE" in head) is not ("MISSING_STATE" in head):
-        raise Verdict(line, "SYNC_STATE and MISSING_STATE only work together (3.4)")
+        raise Verdict(line, "SYNC_STATE and MISSING_STATE only work together (opennebula-drivers 3.4)")
     if head.get("SYNC_STATE", "yes") != "yes" or head.get("MISSING_STATE", "UNKNOWN") not in ("UNKNOWN", "POWEROFF"):
         raise Verdict(line, "SYNC_STATE must be yes, MISSING_STATE UNKNOWN or POWEROFF")
     seen: set[str] = set()
     for vm in vectors(items, "VM"):
         _listed(line, vm, ("ID", "DEPLOY_ID", "STATE"), least_id=0)
         if vm["STATE"] not in ("RUNNING", "POWEROFF", "SUSPENDED", "FAILURE"):
-            raise Verdict(line, f"STATE={vm['STATE']} is ignored (9.4)")
+            raise Verdict(line, f"STATE={vm['STATE']} is ignored (opennebula-drivers 9.4)")
         if vm["ID"] in seen:
             raise Verdict(line, f"VM {vm['ID']} is listed twice")
         seen.add(vm["ID"])

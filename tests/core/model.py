@@ -119,7 +119,8 @@ class Vm:
     missing: int = 0
     """I2, I3: in how many host messages it was missing"""
     active_reports: int = 0
-    """I2, I3: how often it was reported active since its state changed last: one never seen is not missed (8.14)"""
+    """I2, I3: how often it was reported active since its state changed last: one never seen is not missed
+    (opennebula-drivers 8.14)"""
 
     @property
     def address(self) -> str:
@@ -167,7 +168,7 @@ _HOTPLUG = {
 LONGEST_ERROR = 100
 """characters of ERROR, the core's own words before the driver's text among them"""
 _SHOWN_AS = {"RESET": "REBOOT"}
-"""actions that the core calls by another name (9.3)"""
+"""actions that the core calls by another name (opennebula-drivers 9.3)"""
 _BOOTS = frozenset({"BOOT", "BOOT_POWEROFF", "BOOT_UNKNOWN", "BOOT_SUSPENDED", "BOOT_STOPPED", "BOOT_UNDEPLOY"})
 
 
@@ -308,7 +309,7 @@ class Model:
         return [vm for vm in self.vms.values() if vm.host is host and vm.state in states]
 
     def _listed(self, host: Host, vectors: list[Vector], now: float) -> None:
-        """VM lines of a host message of I2 and I3 (3.3)."""
+        """VM lines of a host message of I2 and I3 (opennebula-drivers 3.3)."""
         seen: set[int] = set()
         strangers = []
         for vector in vectors:
@@ -330,7 +331,7 @@ class Model:
                     self._gone(vm, "POWEROFF" if self.release.boot_failure else "UNKNOWN", now)
 
     def _streamed(self, host: Host, answer: Answer, now: float) -> None:
-        """A message of I4 (9.4)."""
+        """A message of I4 (opennebula-drivers 9.4)."""
         kind = answer.action
         if kind in ("MONITOR_HOST", "START_MONITOR") or (kind == "SYSTEM_HOST" and answer.ok):
             host.heard = now

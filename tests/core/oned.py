@@ -43,7 +43,7 @@ PATIENCE = 60.0
 
 
 _OPTIONAL = ("DRIVER_CANCEL", "CHECKPOINT", "BACKUPCANCEL", "STOPMONITOR", "STOP_MONITOR", "START_MONITOR")
-"""requests that may stay without an answer (2.3, 3.4)"""
+"""requests that may stay without an answer (opennebula-drivers 2.3, 3.4)"""
 
 
 VM_MAD: Mapping[str, str] = {"COLD_NIC_ATTACH": "yes", "LIVE_RESIZE": "yes"}
@@ -103,7 +103,10 @@ class Core(Administrator):
         self._judges: dict[str, Callable[[Release, bytes], Answer]] = {"vmm": judge_vmm, "im": judge_im}
 
     def _leave_traces(self) -> None:
-        """What oned writes at its start, and what its installation brings: the only things that tell releases (1.7)."""
+        """What oned writes at its start, and what its installation brings: the only things that tell releases.
+
+        See opennebula-drivers 1.7.
+        """
         version = tuple(int(part) for part in self.release.name.split(".")[:2])
         key = "HOST_MONITORING_INTERVAL" if version < (4, 0) else "MONITORING_INTERVAL"
         (self.var / "config").write_text(f"MANAGER_TIMER=15\n{key}=60\n")
@@ -140,7 +143,7 @@ class Core(Administrator):
         return seconds
 
     def _timer(self, ends: threading.Event) -> None:
-        """onemonitord's timer: START_MONITOR for hosts of which nothing was heard for long (9.4)."""
+        """onemonitord's timer: START_MONITOR for hosts of which nothing was heard for long (opennebula-drivers 9.4)."""
         while not ends.wait(0.1):
             for host in list(self.model.hosts.values()):
                 overdue = not self.follows and self.is_overdue(host)
@@ -158,7 +161,7 @@ class Core(Administrator):
     def restart(self) -> None:
         """The core ends and begins again, with the drivers that it had. Nothing that was asked is asked again.
 
-        The start counts as news of every host (9.4): only those in INIT are asked about at once.
+        The start counts as news of every host (opennebula-drivers 9.4): only those in INIT are asked about at once.
         """
         had_vmm, had_im = self.vmm is not None, self.im is not None
         self.shut_down()
@@ -189,7 +192,10 @@ class Core(Administrator):
         return driver, driver.init()
 
     def kill(self, role: str) -> None:
-        """SIGKILL to the ``vmm`` or ``im`` driver, as an accident; nothing is repeated to its successor (1.6)."""
+        """SIGKILL to the ``vmm`` or ``im`` driver, as an accident; nothing is repeated to its successor.
+
+        See opennebula-drivers 1.6.
+        """
         self._driver(role).kill()
         with self.changed:
             for key in [key for key in self.asked if key[0] == role]:
@@ -242,7 +248,7 @@ class Core(Administrator):
                 self._problem(str(failure))
 
     def _take(self, role: str, answer: Answer) -> Vm | None:
-        """Books an accepted line; returns the VM that the core polls because of it (8.11)."""
+        """Books an accepted line; returns the VM that the core polls because of it (opennebula-drivers 8.11)."""
         problem = self._unasked(role, answer)
         if problem:
             self.problems.append(f"{role} wrote {answer.action} for id {answer.id}: {problem}")
@@ -268,7 +274,7 @@ class Core(Administrator):
         if answer.kind == "message" and answer.action not in ("START_MONITOR", "STOP_MONITOR"):
             return self._stream_problem(answer)
         if role == "im" and self.release.im in ("4.0-4.2", "4.4-5.10"):
-            return ""  # pushed host messages are welcome there (3.3)
+            return ""  # pushed host messages are welcome there (opennebula-drivers 3.3)
         return "nobody asked, or it was answered before"
 
     def _stream_problem(self, answer: Answer) -> str:
@@ -279,15 +285,22 @@ class Core(Administrator):
         if host.im_mad != "im_eh":
             return f"host {host.name} has driver {host.im_mad}: the core does not look who speaks, and believes it"
         if self.follows:
-            return "this front-end does not lead: its core writes states that the leader knows nothing of (7.20)"
+            return (
+                "this front-end does not lead: its core writes states that the leader knows nothing of "
+                "(opennebula-drivers 7.20)"
+            )
         mark = host.marks.get(answer.action, 0)
         if answer.timestamp and answer.timestamp < mark:
-            return f"its timestamp {answer.timestamp} is older than the last one, {mark}: out of order, ignored (9.4)"
+            return (
+                f"its timestamp {answer.timestamp} is older than the last one, {mark}: out of order, ignored "
+                "(opennebula-drivers 9.4)"
+            )
         for vector in answer.vectors("VM") if answer.action == "STATE_VM" else ():
             vm = self.model.vms.get(int(vector["ID"]))
             if vm and vm.deploy_id not in ("", vector["DEPLOY_ID"]) and vm.state not in ("DONE", "PENDING"):
                 return (
-                    f"VM {vm.id} has the deploy id {vm.deploy_id}, not {vector['DEPLOY_ID']}: it is overwritten (7.9)"
+                    f"VM {vm.id} has the deploy id {vm.deploy_id}, not {vector['DEPLOY_ID']}: it is overwritten "
+                    "(opennebula-drivers 7.9)"
                 )
         return ""
 

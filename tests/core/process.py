@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 GAP = 0.025
-"""seconds: the old reader's patience between two bytes of a line (1.3)"""
+"""seconds: the old reader's patience between two bytes of a line (opennebula-drivers 1.3)"""
 INIT_READ = 31
-"""bytes: all that the new code reads as the answer to INIT (1.4)"""
+"""bytes: all that the new code reads as the answer to INIT (opennebula-drivers 1.4)"""
 FULL_PIPE = 10.0
 """seconds that a full pipe to the driver is borne; the real core would wait for ever"""
 
@@ -27,7 +27,7 @@ class CoreFailure(AssertionError):
 
 
 def _inherited() -> list[int]:
-    """Descriptors above 2 that this process would hand on, as oned does not (9.1)."""
+    """Descriptors above 2 that this process would hand on, as oned does not (opennebula-drivers 9.1)."""
     listed = (int(entry.name) for entry in Path("/proc/self/fd").iterdir())
     found = []
     for descriptor in listed:
@@ -78,8 +78,11 @@ class DriverProcess:
         self, executable: Path, arguments: str | None, folder: Path, environment: Mapping[str, str]
     ) -> tuple[int, int, int]:
         if not os.access(executable, os.X_OK):
-            raise CoreFailure(f"{executable} is not executable: the core's child would run on as a second core (1.6)")
-        # The new code hands on an empty string where the old one ends argv (1.2).
+            raise CoreFailure(
+                f"{executable} is not executable: the core's child would run on as a second core "
+                "(opennebula-drivers 1.6)"
+            )
+        # The new code hands on an empty string where the old one ends argv (opennebula-drivers 1.2).
         argument = [arguments] if arguments is not None else [] if self.old else [""]
         stdin_read, stdin_write = os.pipe()
         stdout_read, stdout_write = os.pipe()
@@ -116,7 +119,9 @@ class DriverProcess:
         self.said.append(f"{self.name} driver: {answer!r}")
         if answer.split()[:2] != [b"INIT", b"SUCCESS"]:
             self.kill()
-            raise CoreFailure(f"{self.name} answered {answer!r} to INIT where INIT SUCCESS is needed (1.4)")
+            raise CoreFailure(
+                f"{self.name} answered {answer!r} to INIT where INIT SUCCESS is needed (opennebula-drivers 1.4)"
+            )
         self._reader.start()
         return time.monotonic() - began
 
@@ -142,7 +147,10 @@ class DriverProcess:
         line, _newline, more = data.partition(b"\n")
         if more:
             self.kill()
-            raise CoreFailure(f"{self.name} wrote {more!r} right behind its answer to INIT: the core loses it (9.1)")
+            raise CoreFailure(
+                f"{self.name} wrote {more!r} right behind its answer to INIT: the core loses it "
+                "(opennebula-drivers 9.1)"
+            )
         return line
 
     def write(self, line: bytes) -> None:
@@ -153,7 +161,10 @@ class DriverProcess:
             try:
                 while data:
                     if not select.select([], [self._to], [], FULL_PIPE)[1]:
-                        raise CoreFailure(f"{self.name} did not read for {FULL_PIPE} s: the core stands still (8.5)")
+                        raise CoreFailure(
+                            f"{self.name} did not read for {FULL_PIPE} s: the core stands still "
+                            "(opennebula-drivers 8.5)"
+                        )
                     data = data[os.write(self._to, data) :]
             except BrokenPipeError:
                 raise CoreFailure(f"{self.name} does not read any more: {line[:80]!r} is lost") from None
@@ -186,7 +197,10 @@ class DriverProcess:
                     return f"ended inside the line {self._rest!r}"
                 self._take(data)
             if self._rest and not self._closing:
-                return f"wrote half a line, {self._rest[:80]!r}, and paused: the core would restart it (1.3)"
+                return (
+                    f"wrote half a line, {self._rest[:80]!r}, and paused: the core would restart it "
+                    "(opennebula-drivers 1.3)"
+                )
         return "was closed"
 
     def _read_new(self) -> str:

@@ -21,29 +21,29 @@ class Release:
     """VMM lines are read byte by byte with 25 ms between two of them (opennebula-drivers 1.3)"""
     old_im: bool
     init_seconds: float
-    """longest wait for INIT's answer: per character in the old code, altogether in the new (1.4)"""
+    """longest wait for INIT's answer: per character in the old code, altogether in the new (opennebula-drivers 1.4)"""
     template_document: bool
-    """the deployment file holds the template only, not the whole VM (2.6)"""
+    """the deployment file holds the template only, not the whole VM (opennebula-drivers 2.6)"""
     vms_folder: bool
     """deployment files are in VAR/vms/<id>, not in VAR/<id>"""
     named_boots: bool
-    """BOOT_POWEROFF, BOOT_SUSPENDED and the like instead of plain BOOT; power-off exists (2.7)"""
+    """BOOT_POWEROFF, BOOT_SUSPENDED and the like instead of plain BOOT; power-off exists (opennebula-drivers 2.7)"""
     cleanup: bool
-    """delete sends CLEANUP, not CANCEL (2.3)"""
+    """delete sends CLEANUP, not CANCEL (opennebula-drivers 2.3)"""
     cancel_state: bool
     """a hard terminate has a state of its own, CANCEL"""
     boot_failure: bool
     """a failed DEPLOY ends in BOOT_FAILURE, not in FAILED"""
     plain_words: bool
-    """POLL speaks of CPU and MEMORY, not of USEDCPU and USEDMEMORY (3.2)"""
+    """POLL speaks of CPU and MEMORY, not of USEDCPU and USEDMEMORY (opennebula-drivers 3.2)"""
     poll: bool
     """POLL exists"""
     zlib_hosts: bool
-    """a host message may be zlib inside its base64 (3.3)"""
+    """a host message may be zlib inside its base64 (opennebula-drivers 3.3)"""
     empty_quotes: bool
-    """a value "" arrives as two quotation marks (8.10)"""
+    """a value "" arrives as two quotation marks (opennebula-drivers 8.10)"""
     user_template: bool
-    """unknown attributes are in USER_TEMPLATE (2.5)"""
+    """unknown attributes are in USER_TEMPLATE (opennebula-drivers 2.5)"""
     hashed_passwords: bool
     """2.x: XML-RPC sessions have the password's SHA-1; answers have no error code"""
     attach_off: bool

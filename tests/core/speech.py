@@ -105,7 +105,8 @@ def deployment_folder(release: Release, var: Path, vm: Vm) -> Path:
 
 
 def write_deployment_file(release: Release, var: Path, vm: Vm, now: int) -> Path:
-    """``deployment.<seq>`` as TYPE="xml" writes it (2.6); 2.0 empties it when a value contains ']]>' (8.10)."""
+    """``deployment.<seq>`` as TYPE="xml" writes it (opennebula-drivers 2.6); 2.0 empties it when a value contains ']]>'
+    (opennebula-drivers 8.10)."""
     text = _template(release, vm)[0] if release.template_document else vm_document(release, vm, now)
     if release.vmm == "2.0-3.0" and text.count("]]>") != text.count("<![CDATA["):
         text = ""

@@ -183,7 +183,8 @@ class ActionContext:
     def located(self) -> Tuple[ActionContext, Optional[Server]]:
         """Find the VM's server, at other accounts of this front-end as well; return it with a context for its account.
 
-        A VM that was moved to a host of another account, which cannot work, still has its server where it was (7.15).
+        A VM that was moved to a host of another account, which cannot work, still has its server where it was
+        (opennebula-drivers 7.15).
         """
         found = self.recorded()
         if found is not None or not self.deploy_id:

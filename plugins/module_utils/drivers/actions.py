@@ -53,7 +53,10 @@ KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
 
 
 def start(context: ActionContext) -> str:
-    """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now (7.13, 7.14)."""
+    """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now.
+
+    See opennebula-drivers 7.13, 7.14.
+    """
     server = _needed(context)
     if context.request.action == "DEPLOY":
         for sentence in undelivered(context.vm) if context.vm is not None else ():
@@ -431,7 +434,8 @@ def destroy_server(context: ActionContext, server: Server, deadline: Deadline) -
     """Destroy the server, whatever it is doing.
 
     What has been asked for may still come true after an answer that was lost, and a FAILURE would tell the core that
-    the server runs on: so before there is one, everything is tried again, in a time of its own (7.10).
+    the server runs on: so before there is one, everything is tried again, in a time of its own
+    (opennebula-drivers 7.10).
     """
     context.check_owner(server)
     try:

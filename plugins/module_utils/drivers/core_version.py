@@ -22,15 +22,17 @@ Version = Tuple[int, int]
 """such as (5, 10)"""
 
 PLAIN_WORDS: Version = (4, 14)
-"""CPU and MEMORY of a VM, and free facts beside them; before, they would become attributes of its template (3.2)"""
+"""CPU and MEMORY of a VM, and free facts beside them; before, they would become attributes of its template
+(opennebula-drivers 3.2)"""
 PACKED: Version = (5, 0)
-"""zlib inside the base64 of a host message (1.1)"""
+"""zlib inside the base64 of a host message (opennebula-drivers 1.1)"""
 TELLING: Version = (5, 12)
-"""the driver tells of its hosts without being asked (3.4)"""
+"""the driver tells of its hosts without being asked (opennebula-drivers 3.4)"""
 GUARDED: Version = (7, 0)
-"""states that are reported shortly after a VM began or ended running are ignored (9.4): in 7.0.0 not yet"""
+"""states that are reported shortly after a VM began or ended running are ignored (opennebula-drivers 9.4): in 7.0.0 not
+yet"""
 IMPORTABLE: Version = (4, 14)
-"""wild servers can be imported (4)"""
+"""wild servers can be imported (opennebula-drivers 4)"""
 CORES = ("oned", "onemonitord")
 ASKING = 5.0
 """seconds that the core's program gets to say its version"""

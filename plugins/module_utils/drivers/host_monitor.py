@@ -41,7 +41,7 @@ LONGEST_PERIOD = 30.0
 LISTING_WAIT = 10.0
 GUARD = 32.0
 """seconds for which a state is kept back after the VM may have begun or ended running for the core: it ignores states
-for 30 s then, and writes a line into the VM's log for each (9.4); its clock shows whole seconds"""
+for 30 s then, and writes a line into the VM's log for each (opennebula-drivers 9.4); its clock shows whole seconds"""
 SYNC_PATIENCE = 60.0
 """seconds that a sync waits for VMs whose states are kept back: it has to list them, or they count as missing"""
 NEVER = float("-inf")
@@ -238,7 +238,8 @@ class HostMonitor:
         turned = {vm: self._turned(vm, records) for vm in states}
         ignored = {vm for vm, moment in turned.items() if self._clock.monotonic() < moment + self._guard()}
         news = [vm for vm, state in sorted(states.items()) if vm not in ignored and self._is_news(state, turned[vm])]
-        # A VM that is left out of a sync counts as missing: the sync waits until every VM is clear (9.4).
+        # A VM that is left out of a sync counts as missing: the sync waits until every VM is clear
+        # (opennebula-drivers 9.4).
         if complete and len(states) == len(own) and self._is_sync_due(bool(ignored)):
             self._note_told(state for vm, state in states.items() if vm not in ignored)
             return [self._message("STATE_VM", True, vm_state_text(states.values(), sync=True))]
@@ -326,7 +327,10 @@ class HostMonitor:
         return im_log(IM_5_12, level, self.id, f"Host {self.host}: {text}", self._stamp("LOG"))
 
     def _stamp(self, kind: str) -> int:
-        """Return epoch seconds that never go back: the core drops what seems older than the last (3.4)."""
+        """Return epoch seconds that never go back: the core drops what seems older than the last.
+
+        See opennebula-drivers 3.4.
+        """
         self._stamps[kind] = max(int(self._clock.now()), self._stamps.get(kind, 0))
         return self._stamps[kind]
 

@@ -67,7 +67,8 @@ class Job:
         self.held = False
         """whether the answer is somebody else's to give, later"""
         self.after_abort = False
-        """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel (8.17)"""
+        """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel
+        (opennebula-drivers 8.17)"""
 
 
 def job_without_reply(work: Callable[[Job], None]) -> Job:

@@ -57,7 +57,8 @@ FAULT_PAUSE = 5.0
 OLDEST: Version = (2, 0)
 """taken for a release that nothing tells: the old words harm no newer core"""
 FIRST_WORD = 3.0
-"""seconds from INIT until the driver speaks unasked: what comes together with INIT's answer is lost (1.4)"""
+"""seconds from INIT until the driver speaks unasked: what comes together with INIT's answer is lost
+(opennebula-drivers 1.4)"""
 ASK_AGAIN = 60.0
 """seconds, at most, until a core that could not be asked, or did not lead, is asked again; fewer at first"""
 NAMES_AGE = 60.0
@@ -252,7 +253,10 @@ class MonitorDriver:
     def _vms(
         self, request: ImRequest, snapshot: Snapshot[Server], settings: HostSettings, release: Version
     ) -> Optional[List[VmFacts]]:
-        """Return the facts of every server of the host; None while one is uncertain, since absent means lost (3.3)."""
+        """Return the facts of every server of the host; None while one is uncertain, since absent means lost.
+
+        See opennebula-drivers 3.3.
+        """
         try:
             records = self._journal.last_actions()
         except JournalError:

@@ -104,7 +104,7 @@ def poll_facts(server: Server, settings: HostSettings, *, plain: bool) -> Facts:
     """STATE and facts as POLL and the host messages of 4.0 to 5.10 say them (opennebula-drivers 3.2).
 
     :param plain: 4.14 and later. Before, STATE=e is final (FAILED), so a server that failed is said to be off, and a
-        counter without a place of its own would change the VM's template with every report (8.12).
+        counter without a place of its own would change the VM's template with every report (opennebula-drivers 8.12).
     """
     letter, facts = state_of(server).letter, vm_facts(server, settings, disks=plain)
     # A comma ends an unquoted value (opennebula-drivers 5.5): the core would drop the whole sample.

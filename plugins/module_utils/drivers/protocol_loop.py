@@ -29,10 +29,11 @@ from .job_queue import THREADS
 logger = logging.getLogger(__name__)
 
 LAST_MOMENTS = 0.7
-"""seconds that running jobs get when the core has ended the conversation; it kills after 1 s (1.4)"""
+"""seconds that running jobs get when the core has ended the conversation; it kills after 1 s
+(opennebula-drivers 1.4)"""
 _CHUNK = 65536
 _PIPE = 1 << 20
-"""bytes: a long line then goes out at once, and the old cores see no pause in it (1.3)"""
+"""bytes: a long line then goes out at once, and the old cores see no pause in it (opennebula-drivers 1.3)"""
 _F_SETPIPE_SZ = 1031
 """of Linux; the fcntl module of Python 3.9 does not name it"""
 

@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 
 FAILED = 7
 ENDING = (11, 14, 15, 23, 40)
-"""LCM_STATE of a VM that ends: EPILOG, FAILURE (to 4.12), CLEANUP_RESUBMIT, CLEANUP_DELETE, EPILOG_FAILURE (2.7)"""
+"""LCM_STATE of a VM that ends: EPILOG, FAILURE (to 4.12), CLEANUP_RESUBMIT, CLEANUP_DELETE, EPILOG_FAILURE
+(opennebula-drivers 2.7)"""
 _FOLDER = re.compile(r"(?:(?P<host>[^:/]*):)?(?P<path>.*?)/*\Z", re.DOTALL)
 
 

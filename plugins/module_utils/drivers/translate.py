@@ -158,7 +158,9 @@ class RestatedServer(NamedTuple):
 def restated(
     vm: VirtualMachine, host: str, cloud: str, settings: HostSettings, defaults: Vectors, current: Server
 ) -> RestatedServer:
-    """Return what a stopped server is changed to before it starts again: only keys that the template states (7.14).
+    """Return what a stopped server is changed to before it starts again: only keys that the template states.
+
+    See opennebula-drivers 7.14.
 
     A device that DRIVE named once and names no more is taken off; the drive of an IMAGE stays where it is.
 

@@ -200,7 +200,8 @@ class VmDriver:
         job.reply.send(ok, text)
         logger.info("%s VM %s: %s %s", request.action, request.id, "SUCCESS" if ok else "FAILURE", text)
         if not ok and request.action == "REBOOT" and request.protocol == VM_6_0:
-            self._log("E", request.id, f"REBOOT failed: {text}")  # 6.0 and later drop the answer's text (2.3)
+            # 6.0 and later drop the answer's text (opennebula-drivers 2.3)
+            self._log("E", request.id, f"REBOOT failed: {text}")
         self._release(request.id)
 
     def _carry_out(self, request: VmmRequest, meaning: Purpose, job: Job) -> str:
@@ -369,7 +370,7 @@ def _listed_by_host(request: VmmRequest) -> bool:
     """Return whether the core learns of missing servers from the host's message: 4.0 and later.
 
     Up to 3.8 nothing but POLL does: its ``d`` makes the VM UNKNOWN. Later ``d`` is not needed for that, and from 4.10
-    on it means POWEROFF, which a server that is gone is not (3.2, 3.3, 8.13).
+    on it means POWEROFF, which a server that is gone is not (opennebula-drivers 3.2, 3.3, 8.13).
     """
     return request.protocol != VM_2_0 and (request.vm is None or request.vm.user_template)
 

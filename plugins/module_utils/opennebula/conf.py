@@ -124,8 +124,8 @@ class Document:
     def section(self, kind: str, name: str) -> Optional[Item]:
         """The one section of that name.
 
-        Raises ConfError when there are two: the core does not start with them (5.5), and nobody but the
-        administrator knows which one is meant.
+        Raises ConfError when there are two: the core does not start with them (opennebula-drivers 5.5), and nobody but
+        the administrator knows which one is meant.
         """
         found = self.named(kind, name)
         if len(found) > 1:

@@ -32,12 +32,12 @@ _NOT_XML = re.compile("[^\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-
 
 
 def _reason(text: str) -> str:
-    """Return the text of a FAILURE; the core drops a text that begins with '-' (2.3)."""
+    """Return the text of a FAILURE; the core drops a text that begins with '-' (opennebula-drivers 2.3)."""
     return free_text(text).lstrip("- ") or "No reason was given."
 
 
 def vmm_reply(action: str, ok: bool, id: int, text: str = "") -> bytes:  # noqa: A002
-    """Return the answer to a request: one line with its newline (2.3).
+    """Return the answer to a request: one line with its newline (opennebula-drivers 2.3).
 
     :param text: on SUCCESS of DEPLOY the deploy id, on FAILURE the reason; for UPDATESG and UPDATENIC put
         ``request.reply_prefix`` before it
@@ -57,7 +57,7 @@ def _level(level: str) -> str:
 
 
 def vmm_log(protocol: str, level: str, id: int, text: str) -> bytes:  # noqa: A002
-    """Return a LOG line of the VM driver (1.5).
+    """Return a LOG line of the VM driver (opennebula-drivers 1.5).
 
     :param level: ``E``, ``W``, ``I``, ``D`` or a word that begins so; the core reads an unknown one as INFO
     :param id: VM id; -1: about no VM
@@ -89,7 +89,7 @@ def im_host_reply(
     monitoring: bool = False,
     packed: bool = False,
 ) -> bytes:
-    """Return the line MONITOR SUCCESS of 2.0 to 5.10 (3.3).
+    """Return the line MONITOR SUCCESS of 2.0 to 5.10 (opennebula-drivers 3.3).
 
     :param vms: from 4.0 on: every server of the host, or None to report no VM
     :param monitoring: words of 4.14 and later in the VMs' facts, see :func:`poll_data`
@@ -99,7 +99,7 @@ def im_host_reply(
     if packed and row.encoding == "base64":
         row = replace(row, encoding="zlib")
     if row.encoding == "plain":
-        # A comma separates even inside quotation marks (8.15), and a vector would need commas.
+        # A comma separates even inside quotation marks (opennebula-drivers 8.15), and a vector would need commas.
         body = row.separator.join(f"{attribute_name(key)}={plain_value(value)}" for key, value in facts.items())
         return f"MONITOR SUCCESS {host_id} {body}\n".encode()
     lines = template_text(facts)
@@ -118,13 +118,16 @@ def _listed(vm: VmFacts, monitoring: bool) -> str:
 
 
 def im_host_failure(protocol: str, host_id: int, text: str) -> bytes:
-    """Return MONITOR FAILURE of 2.0 to 5.10. From 4.0 on it makes every RUNNING VM of the host UNKNOWN (7.7)."""
+    """Return MONITOR FAILURE of 2.0 to 5.10. From 4.0 on it makes every RUNNING VM of the host UNKNOWN.
+
+    See opennebula-drivers 7.7.
+    """
     row = _im_row(protocol, stamped=False)
     return f"MONITOR FAILURE {host_id} {_packed(row, _reason(text))}\n".encode()
 
 
 def im_message(type: str, ok: bool, host_id: int, timestamp: int, text: str = "") -> bytes:  # noqa: A002
-    """Return a message of 5.12 and later: ``TYPE STATUS id timestamp base64(zlib(text))`` (3.4).
+    """Return a message of 5.12 and later: ``TYPE STATUS id timestamp base64(zlib(text))`` (opennebula-drivers 3.4).
 
     :param timestamp: epoch seconds; must not go back for the same type and host
     """
@@ -135,7 +138,7 @@ def im_message(type: str, ok: bool, host_id: int, timestamp: int, text: str = ""
 
 
 def im_log(protocol: str, level: str, host_id: int, text: str, timestamp: int = 0) -> bytes:
-    """Return a LOG line of the monitoring driver (1.5): its id is a number in every release."""
+    """Return a LOG line of the monitoring driver (opennebula-drivers 1.5): its id is a number in every release."""
     row = IM.get(protocol, IM[IM_2_0])
     number = max(host_id, 0)
     if row.encoded_log:
@@ -147,7 +150,7 @@ def im_log(protocol: str, level: str, host_id: int, text: str, timestamp: int = 
 
 
 def one_line(text: str) -> str:
-    """Return ``text`` as the core can store it: one line, valid XML characters only (1.3)."""
+    """Return ``text`` as the core can store it: one line, valid XML characters only (opennebula-drivers 1.3)."""
     text = text.strip()
     if text.isprintable():  # nearly always: nothing of what follows finds anything then
         return text
@@ -185,7 +188,7 @@ class VmState(NamedTuple):
 
 
 class WildVm(NamedTuple):
-    """A server that is not OpenNebula's, for SYSTEM_HOST of 5.12 and later (4)."""
+    """A server that is not OpenNebula's, for SYSTEM_HOST of 5.12 and later (opennebula-drivers 4)."""
 
     deploy_id: str
     name: str
@@ -202,7 +205,7 @@ _NO_TOKEN = re.compile(r"[\s\"\\]+")
 
 
 def poll_data(protocol: str, facts: Mapping[str, Value], *, monitoring: bool = False) -> str:
-    """Return the payload of POLL SUCCESS, and of POLL="..." in a host message (3.2).
+    """Return the payload of POLL SUCCESS, and of POLL="..." in a host message (opennebula-drivers 3.2).
 
     :param facts: STATE (a, p, e, d or -), CPU (% of one core), MEMORY (KB), NETRX, NETTX (bytes), and others
     :param monitoring: ``vm.monitoring``: the words of 4.14 and later instead of USEDCPU and USEDMEMORY
@@ -210,7 +213,7 @@ def poll_data(protocol: str, facts: Mapping[str, Value], *, monitoring: bool = F
     words = _POLL_WORDS[monitoring and protocol != VM_2_0]
     tokens = []
     for key, value in facts.items():
-        # 2.0 reads 32-bit integers (8.12).
+        # 2.0 reads 32-bit integers (opennebula-drivers 8.12).
         number = min(int(value), _INT_32) if protocol == VM_2_0 and isinstance(value, (int, float)) else value
         token = _NO_TOKEN.sub("_", one_line(str(number)))
         if token:
@@ -219,7 +222,9 @@ def poll_data(protocol: str, facts: Mapping[str, Value], *, monitoring: bool = F
 
 
 def vm_state_text(vms: Iterable[VmState], *, sync: bool = False, missing: str = "UNKNOWN") -> str:
-    """Return the text of STATE_VM (3.4). Every line is complete: the core reuses the line before for what is missing.
+    """Return the text of STATE_VM. Every line is complete: the core reuses the line before for what is missing.
+
+    See opennebula-drivers 3.4.
 
     :param sync: say that this is every VM of the host; one that is not listed becomes ``missing``
     """
@@ -230,7 +235,10 @@ def vm_state_text(vms: Iterable[VmState], *, sync: bool = False, missing: str = 
 
 
 def monitor_vm_text(vms: Iterable[VmFacts]) -> str:
-    """Return the text of MONITOR_VM (3.2): CPU (% of one core), MEMORY (KB), NETRX, DISKRDBYTES ... and free ones."""
+    """Return the text of MONITOR_VM: CPU (% of one core), MEMORY (KB), NETRX, DISKRDBYTES ... and free ones.
+
+    See opennebula-drivers 3.2.
+    """
     return "".join(
         assignment(
             "VM",
@@ -245,7 +253,7 @@ def monitor_vm_text(vms: Iterable[VmFacts]) -> str:
 
 
 def wild_text(vms: Iterable[WildVm]) -> str:
-    """Return the lines of SYSTEM_HOST that name servers which are not OpenNebula's (4, 9.4)."""
+    """Return the lines of SYSTEM_HOST that name servers which are not OpenNebula's (opennebula-drivers 4, 9.4)."""
     return "".join(
         assignment(
             "VM",
@@ -261,7 +269,7 @@ def wild_text(vms: Iterable[WildVm]) -> str:
 
 
 def template_text(attributes: Mapping[str, Union[Value, Mapping[str, Value]]]) -> str:
-    """Return OpenNebula template text: one attribute a line, texts in quotation marks (5.5)."""
+    """Return OpenNebula template text: one attribute a line, texts in quotation marks (opennebula-drivers 5.5)."""
     return "".join(assignment(key, value) for key, value in attributes.items())
 
 
@@ -278,7 +286,10 @@ def attribute_name(key: str) -> str:
 
 
 def _quoted(value: Value) -> str:
-    """A number bare, a text in quotation marks: only ``\\"`` is an escape, ``]]>`` stops the parser (5.5)."""
+    """A number bare, a text in quotation marks: only ``\\"`` is an escape, ``]]>`` stops the parser.
+
+    See opennebula-drivers 5.5.
+    """
     if isinstance(value, (int, float)):
         return str(value)
     text = one_line(value).replace("]]>", "]] >").replace('"', '\\"')

@@ -25,7 +25,8 @@ BARE = ("INIT", "FINALIZE")
 BLANKS = " \t\r\n\v\f"
 """those of bytes; text has more of them, and FINALIZE with one of these behind it ends no conversation"""
 ID_FIRST: Mapping[str, str] = {"UPDATESG": "SECURITY_GROUP_ID", "UPDATENIC": "VIRTUAL_NETWORK_ID"}
-"""actions whose reply begins with an object id, also on FAILURE, and the payload field it stands in (2.3)"""
+"""actions whose reply begins with an object id, also on FAILURE, and the payload field it stands in
+(opennebula-drivers 2.3)"""
 
 _V1_ENDS: Mapping[str, Tuple[str, ...]] = {
     "DEPLOY": ("file", "-"),
@@ -37,7 +38,8 @@ _V1_ENDS: Mapping[str, Tuple[str, ...]] = {
     "CHECKPOINT": ("deploy_id", "file"),
     "MIGRATE": ("deploy_id", "to"),
 }
-"""what follows the host in a line of 2.0 to 3.0, each one word; the host may be empty or contain blanks (2.1, 8.8)"""
+"""what follows the host in a line of 2.0 to 3.0, each one word; the host may be empty or contain blanks
+(opennebula-drivers 2.1, 8.8)"""
 
 _ACTION = re.compile(r"[A-Z][A-Z0-9_]*\Z")
 _NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,9})\Z")  # one that is the same again as text: a host may be called 007
@@ -79,7 +81,10 @@ class ImRequest:
 
     @property
     def periods(self) -> Dict[str, int]:
-        """5.12 and later: PROBES_PERIOD, seconds by message type; what is missing has the core's default (5.1)."""
+        """5.12 and later: PROBES_PERIOD, seconds by message type; what is missing has the core's default.
+
+        See opennebula-drivers 5.1.
+        """
         given = self.document.get("PROBES_PERIOD")
         sane = {k: v for k, v in given.items() if isinstance(v, int) and v > 0} if isinstance(given, dict) else {}
         return {**_PERIODS, **sane}
@@ -102,7 +107,7 @@ _PERIODS: Mapping[str, int] = {
 
 
 def parse_vmm(line: bytes) -> VmmRequest:
-    """Parse a line to the VM driver; the line itself shows its protocol (1.7).
+    """Parse a line to the VM driver; the line itself shows its protocol (opennebula-drivers 1.7).
 
     :raises MalformedLine: when it cannot be understood
     """
@@ -126,7 +131,7 @@ def parse_vmm(line: bytes) -> VmmRequest:
 def parse_im(line: bytes, protocol: Callable[[], str] = str) -> ImRequest:
     """Parse a line to the monitoring driver.
 
-    :param protocol: asked when the line alone does not tell 2.0 to 3.8 from 4.0 to 4.2 (1.7)
+    :param protocol: asked when the line alone does not tell 2.0 to 3.8 from 4.0 to 4.2 (opennebula-drivers 1.7)
     :raises MalformedLine: when it cannot be understood, or the protocol is asked for and not known
     """
     text = _clean(line)
@@ -202,13 +207,16 @@ def _shown(word: str) -> str:
 
 
 def _from_fields(action: str, number: int, rest: str) -> VmmRequest:
-    """Parse a line of 2.0 to 3.0 from both ends, because the host may be empty or contain blanks (8.8)."""
+    """Parse a line of 2.0 to 3.0 from both ends, because the host may be empty or contain blanks.
+
+    See opennebula-drivers 8.8.
+    """
     ends = _V1_ENDS.get(action)
     words = rest.split(" ")
     if ends is None:
         return VmmRequest(action, number, VM_2_0)
     if ends == ("deploy_id", "-") and len(words) == 2 and words[1] == "-":
-        words.insert(1, "")  # an empty deploy id without its second blank (2.1)
+        words.insert(1, "")  # an empty deploy id without its second blank (opennebula-drivers 2.1)
     if len(words) < 3:
         _refuse(f"it has {len(words)} words after the id where 3 belong", action, number)
     last = dict(zip(ends, words[-2:]))
@@ -231,7 +239,7 @@ _FLAT = (
     "HOST", "MIGR_HOST", "NET_DRV", "MIGR_NET_DRV", "DEPLOY_ID", "LOCAL_DEPLOYMENT_FILE", "REMOTE_DEPLOYMENT_FILE",
     "CHECKPOINT_FILE", "DISK_TARGET_PATH",
 )  # fmt: skip
-"""elements of a payload that the core writes without escaping what is in them (2.4)"""
+"""elements of a payload that the core writes without escaping what is in them (opennebula-drivers 2.4)"""
 _RAW = re.compile(rf"<({'|'.join(_FLAT)})>(.*?)</\1>", re.DOTALL)
 _VANISHING = (b"<!-", b"<?")
 """what begins a comment or an instruction, of which a parser tells nothing"""
@@ -313,7 +321,7 @@ def _inflate(packed: bytes) -> bytes:
 
 
 def _im_document(text: str) -> ImRequest:
-    """Parse ``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (3.4)."""
+    """Parse ``START_MONITOR - hid ts base64(zlib(xml))`` and STOP_MONITOR (opennebula-drivers 3.4)."""
     words = text.split()
     action = words[0]
     if len(words) < 3 or not _ID.match(words[2]) or int(words[2]) < 0:

@@ -50,9 +50,9 @@ class VirtualMachine:
     monitoring: bool = False
     """the document has MONITORING (4.14+): POLL speaks of CPU and MEMORY, no longer USEDCPU and USEDMEMORY"""
     user_template: bool = False
-    """the document has USER_TEMPLATE (4.0+): VMs are monitored by the host's list, too (3.3)"""
+    """the document has USER_TEMPLATE (4.0+): VMs are monitored by the host's list, too (opennebula-drivers 3.3)"""
     disk: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """the DISK that ATTACHDISK and DETACHDISK are about: the one with ATTACH=YES (2.2)"""
+    """the DISK that ATTACHDISK and DETACHDISK are about: the one with ATTACH=YES (opennebula-drivers 2.2)"""
     disks: Tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     """every DISK vector, with upper-case keys"""
     nics: Tuple[Mapping[str, str], ...] = field(default=(), repr=False)
@@ -190,11 +190,14 @@ def device_of(target: str) -> str:
 
 
 def _vector(element: Element) -> Dict[str, str]:
-    """Return sub-attributes by upper-case name; the first of a repeated one counts, as in the core (2.5)."""
+    """Return sub-attributes by upper-case name; the first of a repeated one counts, as in the core.
+
+    See opennebula-drivers 2.5.
+    """
     vector: Dict[str, str] = {}
     for child in element:
         text = (child.text or "").strip()
-        # 2.0 hands on an empty value as two quotation marks (8.10).
+        # 2.0 hands on an empty value as two quotation marks (opennebula-drivers 8.10).
         vector.setdefault(child.tag.upper(), "" if text == '""' else text)
     return vector
 

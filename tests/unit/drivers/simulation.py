@@ -284,7 +284,7 @@ class World(Administrator):
         return answered(client, self.pass_on)
 
     def kill(self) -> None:
-        """kill -9, and the core starts another; lines and answers under way are lost (1.6)."""
+        """kill -9, and the core starts another; lines and answers under way are lost (opennebula-drivers 1.6)."""
         self.service._send = lambda _line: None
         self.journal.close()
         for replies in self.service._held.values():
@@ -483,7 +483,7 @@ class World(Administrator):
         return any(number == vm.id and count > 0 for (_action, number), count in self.asked.items())
 
     def again(self, vm: Vm) -> None:
-        """``recover --retry`` of whatever hangs, as 2.7 tells; delete where there is no retry."""
+        """``recover --retry`` of whatever hangs, as opennebula-drivers 2.7 tells; delete where there is no retry."""
         actions = RETRIES
         if vm.state == "BOOT_UNDEPLOY_FAILURE":
             vm.state = "BOOT_UNDEPLOY"

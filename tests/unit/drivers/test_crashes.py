@@ -267,7 +267,10 @@ def interleave(folder: Path, seed: int) -> None:
 
 
 def shuffle(world: World, chance: random.Random) -> None:
-    """A life of two VMs. The cores up to 3.8 lose a delete for ever when a driver dies, so there none does (1.6)."""
+    """A life of two VMs. The cores up to 3.8 lose a delete for ever when a driver dies, so there none does.
+
+    See opennebula-drivers 1.6.
+    """
     kills = KILLS if world.release.cleanup else ()
     world.mends_late = chance.random() < 0.3
     world.create(image=chance.random() < 0.5)

@@ -277,7 +277,10 @@ def test_hosts_of_different_zones_are_kept_apart(installation: Installation, sit
 def test_a_server_that_a_move_left_at_another_account_is_named_and_goes_with_its_vm(
     installation: Installation, site: Site, quick_endpoint: Endpoint, deaf: Endpoint
 ) -> None:
-    """Undeployed from one zone and resumed in another, which cannot work (pitfall 15): the server is where it was."""
+    """Undeployed from one zone and resumed in another, which cannot work: the server is where it was.
+
+    See opennebula-drivers 7.15.
+    """
     (installation.etc / "vmm_eh" / "hosts" / "zone-brc").write_text(f"EHURI={deaf.url}\n")
     with site.core("7.4.0") as core:
         core.start_vmm()

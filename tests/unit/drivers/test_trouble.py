@@ -241,7 +241,10 @@ def test_every_request_under_way_when_the_core_ends_is_answered_or_given_up_in_t
 
 
 def test_reading_goes_on_while_everything_waits(site: Site, proxy: Proxy) -> None:
-    """A core whose pipe is full stands still (8.5): 400 long lines are taken while every worker is busy."""
+    """A core whose pipe is full stands still: 400 long lines are taken while every worker is busy.
+
+    See opennebula-drivers 8.5.
+    """
     with site.core("7.4.0") as core:
         core.start_vmm(arguments="-t 1")
         proxy.fault("POST /servers/create", after=1.5)

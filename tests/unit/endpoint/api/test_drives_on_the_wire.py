@@ -22,7 +22,7 @@ SIZE = 8 << 20
 
 
 def text_of(drive: str, name: str = "a drive", **more: str) -> str:
-    """The info of a drive in text, as reference 4.1 shows it: keys sorted, one line each."""
+    """The info of a drive in text, as elastichosts-api 4.1 shows it: keys sorted, one line each."""
     found = {
         "drive": drive,
         "encryption:cipher": "aes-xts-plain",

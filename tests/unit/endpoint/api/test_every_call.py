@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every row of the call tables in both formats: method, status, headers, shape, and the same content twice.
 
-The rows are written from the reference (2.1 to 2.4) and compared with the program's own table, so that neither can have
-a call that the other does not know.
+The rows are written from the reference (elastichosts-api 2.1 to 2.4) and compared with the program's own table, so that
+neither can have a call that the other does not know.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def things(wire: Wire) -> dict[str, str]:
 
 
 def objects(text: str) -> list[dict[str, str]]:
-    """Blocks of `key value` lines, a blank line between two (reference 1.5)."""
+    """Blocks of `key value` lines, a blank line between two (elastichosts-api 1.5)."""
     blocks = [block for block in text.split("\n\n") if block]
     return [dict(line.split(" ", 1) for line in block.splitlines()) for block in blocks]
 

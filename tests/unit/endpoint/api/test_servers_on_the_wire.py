@@ -17,7 +17,7 @@ from tests.unit.endpoint.conftest import UUID, Wire
 
 
 def create_text(drive: str) -> str:
-    """The example of the manual (reference 4.5), without a final newline as jclouds sends it."""
+    """The example of the manual (elastichosts-api 4.5), without a final newline as jclouds sends it."""
     return (
         f"name web1\ncpu 2000\nsmp auto\nmem 1024\npersistent true\nide:0:0 {drive}\nboot ide:0:0\n"
         "nic:0:model e1000\nnic:0:dhcp auto\nvnc auto\npassword Xx12yy34"
