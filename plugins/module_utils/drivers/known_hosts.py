@@ -158,7 +158,7 @@ def _host(found: Any) -> KnownHost:
     host = KnownHost(**{**found, "former": tuple(found["former"])})
     seconds = (host.interval, *host.periods.values())
     texts = (host.name, host.driver, *host.former, *host.periods)
-    whole = all(type(number) is int and 0 < number < MOST for number in (host.id + 1, *seconds))
-    if not whole or not all(type(text) is str for text in texts):
+    whole = all(isinstance(number, int) and 0 < number < MOST for number in (host.id + 1, *seconds))
+    if not whole or not all(isinstance(text, str) for text in texts):
         raise ValueError
     return host
