@@ -60,7 +60,7 @@ class Core(Administrator):
     :param interval: I4: MONITORING_INTERVAL_HOST, seconds
     :param grace: I4: seconds for which reported states are ignored after a VM began or ended running; None: as the
         release does it (30 from 7.0.1)
-    :param vm_mad: attributes of the VM_MAD section that decide what the core asks the driver
+    :param vm_mad: attributes of the VM_MAD section that decide what the core asks the driver; None: those of the role
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class Core(Administrator):
         periods: Mapping[str, int] | None = None,
         interval: int = 20,
         grace: float | None = None,
-        vm_mad: Mapping[str, str] = VM_MAD,
+        vm_mad: Mapping[str, str] | None = None,
     ) -> None:
         self.release: Release = release(name)
-        self.vm_mad = vm_mad
+        self.vm_mad = VM_MAD if vm_mad is None else vm_mad
         self.one_location = Path(one_location)
         self.var = self.one_location / "var"
         self.var.mkdir(parents=True, exist_ok=True)

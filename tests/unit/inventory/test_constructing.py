@@ -164,9 +164,9 @@ def test_an_expression_is_compiled_once_for_all_hosts(account: Account, compiled
 
 def test_what_is_compiled_is_kept_no_longer_than_asked_for(compiled: list[str]) -> None:
     templar = Templar(variables={"x": 1})
-    for _ in range(2):
+    for _unused in range(2):
         with compiled_once(templar), compiled_once(templar):
-            assert [templar.evaluate_expression(trust_as_template("x + 1")) for _ in range(3)] == [2, 2, 2]
+            assert [templar.evaluate_expression(trust_as_template("x + 1")) for _unused in range(3)] == [2, 2, 2]
     assert templar.evaluate_expression(trust_as_template("x + 1")) == 2
     assert compiled == ["x + 1"] * 3
 

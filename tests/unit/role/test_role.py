@@ -448,7 +448,9 @@ def test_removal_is_refused_while_servers_of_this_cloud_run(story: Story) -> Non
     kept = sorted([f"{of['23']} (VM 23, runs)", f"{of['24']} (VM 24, stopped)"])
     assert f"Servers of this OpenNebula cloud are still at ElasticHosts: {', '.join(kept)}. Terminate their" in message
     gone = sorted([f"{of['25']} (VM 25, stopped)", f"{of['26']} (VM 26, stopped)"])
-    assert f"OpenNebula no longer has the virtual machines of these servers: {', '.join(gone)}. The drivers" in message
+    assert (
+        f"OpenNebula no longer has the virtual machines of these servers: {', '.join(gone)}. The VM driver" in message
+    )
     assert (story.removed.failed(host), story.removed.changed(host)) == (1, 0)
     assert story.after_removal[host] == story.edited[host]
 
@@ -457,7 +459,7 @@ def test_a_server_whose_machine_is_no_longer_known_is_told_of_and_does_not_keep_
     assert story.removed.failed(LEFT) == 0
     said = " ".join(story.removed.output.split())
     left = f"{story.servers['27']} (VM 27, stopped)"
-    assert f"OpenNebula no longer has the virtual machines of these servers: {left}. The drivers destroy them" in said
+    assert f"OpenNebula no longer has the virtual machines of these servers: {left}. The VM driver" in said
     assert "Destroy those that are still there when the drivers are gone." in said
 
 
