@@ -55,7 +55,8 @@ NOTHING_MADE = (
 )
 """answers to a create call after which there is certainly no server"""
 LOOKS = (0.0, 0.5, 1.0, 2.0)
-"""seconds before each look for a server whose create call was not answered; what appears later, is mended later"""
+"""seconds before each listing that looks for a server whose create call was not answered; one that appears later is
+destroyed by the periodic clean-up"""
 
 
 # --- limits

@@ -16,7 +16,8 @@ EHCLOUD                 id of this OpenNebula cloud, the same on all its front-e
 TOTAL_MEMORY   2048     MB that the host offers
 TOTAL_CPU      2        cores that the host offers
 CPU_MHZ        2000     MHz that count as one core
-MAX_SERVERS             servers that the host may have; a DEPLOY that would make one more fails; unset: no limit
+MAX_SERVERS             servers that the host may have; a DEPLOY that would make one more fails; unset: no limit;
+                        0 in a file for all hosts holds for each host
 SHUTDOWN_TIMEOUT 120    seconds a guest gets to obey the ACPI power button
 ACTION_TIMEOUT 300      seconds any other action gets
 IMAGE_TIMEOUT  3600     seconds the copies of a VM's IMAGE may take

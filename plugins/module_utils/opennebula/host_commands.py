@@ -268,18 +268,18 @@ def _number(text: Optional[str]) -> int:
 # --- deciding ---------------------------------------------------------------------------------------------------------
 
 
-def plan_present(release: str, wanted: DesiredObjects, registry: ExistingObjects) -> List[Command]:
+def plan_present(release: str, wanted: DesiredObjects, existing: ExistingObjects) -> List[Command]:
     """The commands that are missing. Raises HostCommandError when a host of that name is somebody else's."""
     row = form(release)
     commands: List[Command] = []
-    cluster = _by_name(registry.clusters, wanted.cluster) if row.grouped else None
+    cluster = _by_name(existing.clusters, wanted.cluster) if row.grouped else None
     if row.grouped and cluster is None:
         commands.append(Command("onecluster", ("create", wanted.cluster)))
     if row.grouped and row.datastore is not None:
-        commands += _datastore(row.datastore, wanted, registry, cluster)
+        commands += _datastore(row.datastore, wanted, existing, cluster)
     if row.named:
-        commands += _named_datastore(wanted, registry, cluster)
-    hosts = {host.name: host for host in registry.hosts}
+        commands += _named_datastore(wanted, existing, cluster)
+    hosts = {host.name: host for host in existing.hosts}
     for name in wanted.hosts:
         host = hosts.get(name)
         if host is None:
@@ -297,9 +297,9 @@ def plan_present(release: str, wanted: DesiredObjects, registry: ExistingObjects
 
 
 def _datastore(
-    system: Mapping[str, str], wanted: DesiredObjects, registry: ExistingObjects, cluster: Optional[Cluster]
+    system: Mapping[str, str], wanted: DesiredObjects, existing: ExistingObjects, cluster: Optional[Cluster]
 ) -> List[Command]:
-    found = _by_name(registry.datastores, wanted.datastore)
+    found = _by_name(existing.datastores, wanted.datastore)
     if found is None:
         attributes: Dict[str, str] = {"NAME": wanted.datastore, **system, "TM_MAD": wanted.transfer}
         template = "".join(f'{key} = "{value}"\n' for key, value in attributes.items())
@@ -315,19 +315,19 @@ def _datastore(
     return []
 
 
-def _named_datastore(wanted: DesiredObjects, registry: ExistingObjects, cluster: Optional[Cluster]) -> List[Command]:
+def _named_datastore(wanted: DesiredObjects, existing: ExistingObjects, cluster: Optional[Cluster]) -> List[Command]:
     """Name the datastore in the template of the cluster: without that the VMs of its hosts use datastore 0.
 
     Raises HostCommandError when VMs of somebody else's hosts would use it then.
     """
     group = cluster or Cluster("", wanted.cluster)
-    found = _by_name(registry.datastores, wanted.datastore)
+    found = _by_name(existing.datastores, wanted.datastore)
     named = group.system_datastore
     if found is not None and named == found.id:
         return []
-    elsewhere = next((one for one in registry.datastores if one.id == named != DEFAULT_DATASTORE), None)
-    ours = {host.id for host in our_hosts(wanted, registry)}
-    strangers = [host.name for host in registry.hosts if host.id in set(group.hosts) - ours]
+    elsewhere = next((one for one in existing.datastores if one.id == named != DEFAULT_DATASTORE), None)
+    ours = {host.id for host in our_hosts(wanted, existing)}
+    strangers = [host.name for host in existing.hosts if host.id in set(group.hosts) - ours]
     if elsewhere is not None or strangers:
         reason = f"has the system datastore {elsewhere.name}" if elsewhere else f"holds the host {strangers[0]}"
         raise HostCommandError(
@@ -342,14 +342,14 @@ def _update(cluster: Cluster, datastore: str) -> Command:
 
 
 def plan_absent(
-    release: str, wanted: DesiredObjects, registry: ExistingObjects, *, force: bool = False
+    release: str, wanted: DesiredObjects, existing: ExistingObjects, *, force: bool = False
 ) -> List[Command]:
     """The commands that take hosts, datastore and cluster out again; what somebody else uses stays.
 
     Raises HostCommandError when VMs run on the hosts; with ``force`` those hosts stay, and all that they need.
     """
     row = form(release)
-    ours = our_hosts(wanted, registry)
+    ours = our_hosts(wanted, existing)
     busy = [host for host in ours if host.vms]
     if busy and not force:
         raise HostCommandError(
@@ -359,12 +359,12 @@ def plan_absent(
     commands = [Command("onehost", ("delete", host.name)) for host in ours if not host.vms]
     if busy or not row.grouped:
         return commands
-    datastore = _by_name(registry.datastores, wanted.datastore)
-    cluster = _by_name(registry.clusters, wanted.cluster)
-    cluster_goes = cluster is not None and not others(wanted, registry)
+    datastore = _by_name(existing.datastores, wanted.datastore)
+    cluster = _by_name(existing.clusters, wanted.cluster)
+    cluster_goes = cluster is not None and not others(wanted, existing)
     if datastore is not None and _is_ours(datastore, wanted):
         # First, so that no cluster names a datastore that is gone, even if this is broken off.
-        stay = [group for group in registry.clusters if row.named and not (group is cluster and cluster_goes)]
+        stay = [group for group in existing.clusters if row.named and not (group is cluster and cluster_goes)]
         commands += [_update(group, "") for group in stay if group.system_datastore == datastore.id]
         commands.append(Command("onedatastore", ("delete", wanted.datastore)))
     if cluster_goes:
@@ -372,8 +372,8 @@ def plan_absent(
     return commands
 
 
-def our_hosts(wanted: DesiredObjects, registry: ExistingObjects) -> List[Host]:
-    return [host for host in registry.hosts if host.is_ours or (not host.drivers and host.name in wanted.hosts)]
+def our_hosts(wanted: DesiredObjects, existing: ExistingObjects) -> List[Host]:
+    return [host for host in existing.hosts if host.is_ours or (not host.drivers and host.name in wanted.hosts)]
 
 
 def counted(busy: Sequence[Host]) -> str:
@@ -381,15 +381,15 @@ def counted(busy: Sequence[Host]) -> str:
     return ", ".join(f"{host.name} ({host.vms})" for host in busy)
 
 
-def others(wanted: DesiredObjects, registry: ExistingObjects) -> List[str]:
+def others(wanted: DesiredObjects, existing: ExistingObjects) -> List[str]:
     """What the cluster holds beside our hosts and our datastore, each as words for a sentence."""
-    cluster = _by_name(registry.clusters, wanted.cluster)
+    cluster = _by_name(existing.clusters, wanted.cluster)
     if cluster is None:
         return []
-    ours = {host.id for host in our_hosts(wanted, registry)}
-    hosts = {host.id: host.name for host in registry.hosts}
-    stores = {store.id: store.name for store in registry.datastores}
-    own = {store.id for store in registry.datastores if _is_ours(store, wanted)}
+    ours = {host.id for host in our_hosts(wanted, existing)}
+    hosts = {host.id: host.name for host in existing.hosts}
+    stores = {store.id: store.name for store in existing.datastores}
+    own = {store.id for store in existing.datastores if _is_ours(store, wanted)}
     return [
         *(f"the host {hosts.get(member, member)}" for member in cluster.hosts if member not in ours),
         *(f"the datastore {stores.get(member, member)}" for member in cluster.datastores if member not in own),
