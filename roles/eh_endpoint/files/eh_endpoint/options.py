@@ -17,6 +17,8 @@ from .api.api_platform import PLATFORMS
 
 DESCRIPTION = "An ElasticHosts API server, with simulated guests or with real guests run by libvirt."
 EPILOG = """\
+backups: python -m eh_endpoint backup --state DIR --to DIR, and restore --state DIR --from DIR.
+
 status: a browser shows a page at /, with the same account. The page changes nothing.
 
 accounts: give at least one, by --auth, --auth-file, --accounts or the environment variable EH_ENDPOINT_AUTH. A command

@@ -59,7 +59,7 @@ class Endpoint:
         self._options = options
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
-        self._lock = _lock(options.state)
+        self._lock = lock(options.state)
         self._listening = _listen(*options.listen, secure=options.tls is not None)
         self._controlled = _control_socket(options)
         self._store = _open_store(options)
@@ -67,7 +67,9 @@ class Endpoint:
         state = State(self._store, clock, addresses)
         try:
             files = DriveFiles(options.state / "drives")
-            files.reconcile((drive.uuid, drive.size) for drive in state.drives)
+            sizes = {drive.uuid: drive.size for drive in state.drives}
+            for uuid in files.reconcile(sizes, self._store.removed()):
+                self._store.file_gone(uuid)
             standard = StandardDrives(options.state / "standard")
         except OSError as error:
             raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
@@ -244,25 +246,24 @@ def _control_socket(options: Options) -> socket.socket | None:
     return _listen(host, port)
 
 
-def _lock(state: Path) -> IO[Any]:
-    """Lock the state folder for this process."""
+def lock(state: Path) -> IO[Any]:
+    """Lock the state folder for this process. Raises CannotServe."""
     try:
         state.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("a+")
+        locked = (state / "lock").open("a+")
     except OSError as error:
         raise CannotServe(f"the state folder {state} cannot be written: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
+        locked.close()
         raise CannotServe(f"the state folder {state} is in use by another endpoint") from None
-    return lock
+    return locked
 
 
 def _open_store(options: Options) -> Store:
     path = options.state / "state.sqlite"
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         return Store(path, sync=options.sync)
     except StoreError as error:
         raise CannotServe(str(error)) from None

@@ -161,12 +161,14 @@ class Drives:
 
     async def _made(self, drive: Drive, check: Callable[[], None]) -> Drive:
         """Create the file, then the record. check: repeats checks whose result may have changed meanwhile."""
+        self._state.begin_file(drive)
         try:
             await self._files.work(lambda: self._files.create(drive.uuid, drive.size))
             check()
             self._state.commit(drive)
         except BaseException:
-            self._files.remove(drive.uuid)
+            if self._files.remove(drive.uuid):
+                self._state.file_gone(drive)
             raise
         return drive
 
@@ -207,7 +209,8 @@ class Drives:
         self._idle(drive)
         self._state.commit(remove=[drive])
         self._read.pop(drive.uuid, None)
-        await self._files.work(lambda: self._files.remove(drive.uuid))
+        if await self._files.work(lambda: self._files.remove(drive.uuid)):
+            self._state.file_gone(drive)
 
     # ---- images
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from ..errors import Full
-from .streams import PIECE, Piece, is_zero
+from .streams import PIECE, Piece, is_zero, seek
 
 
 @contextmanager
@@ -30,6 +31,7 @@ def room() -> Iterator[None]:
         raise
 
 
+LOG = logging.getLogger("eh_endpoint")
 THREADS = 16
 BATCH = 1 << 20
 T = TypeVar("T")
@@ -41,6 +43,7 @@ class DriveFiles:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._folder = folder
+        self._unknown = folder / "unknown"
         self._threads = ThreadPoolExecutor(THREADS, "drive-files")
 
     async def work(self, job: Callable[[], T]) -> T:
@@ -85,8 +88,14 @@ class DriveFiles:
         with room():
             os.truncate(self.path(uuid), size)
 
-    def remove(self, uuid: str) -> None:
-        self.path(uuid).unlink(missing_ok=True)
+    def remove(self, uuid: str) -> bool:
+        """Remove the file of a drive. Returns False, with a line in the log, if the disk does not allow that now."""
+        try:
+            self.path(uuid).unlink(missing_ok=True)
+        except OSError as error:
+            LOG.error("the file of drive %s cannot be removed now, but at the next start: %s", uuid, error.strerror)
+            return False
+        return True
 
     def read(self, uuid: str, offset: int, size: int) -> bytes:
         with self.path(uuid).open("rb", buffering=0) as file:
@@ -100,19 +109,57 @@ class DriveFiles:
         finally:
             os.close(descriptor)
 
-    def reconcile(self, sizes: Iterable[tuple[str, int]]) -> None:
-        """Repair the folder after a crash: create and resize files, remove files without a drive."""
-        known = set()
-        for uuid, size in sizes:
-            path = self.path(uuid)
-            known.add(path.name)
-            if not path.exists():
-                self.create(uuid, size)
-            elif path.stat().st_size != size:
-                self.resize(uuid, size)
+    def reconcile(self, sizes: Mapping[str, int], removed: Iterable[str]) -> list[str]:
+        """Make the folder agree with the state, after a crash or with another state than before; lose no data.
+
+        sizes: of all drives, by UUID. removed: UUIDs of drives whose files may be there still. Files of other drives
+        are set aside, and come back with a state that names them. Returns the UUIDs of removed files.
+        """
+        gone = [uuid for uuid in removed if uuid not in sizes and self.remove(uuid)]
+        for uuid, size in sizes.items():
+            self._find(uuid, size)
+            self._fit(uuid, size)
         for path in self._folder.glob("*.raw"):
-            if path.name not in known:
-                path.unlink()
+            if path.stem not in sizes and path.stem not in removed:
+                aside = self.set_aside(path)
+                LOG.warning("%s: the state names no drive %s, so its file was set aside", aside, path.stem)
+        return gone
+
+    def set_aside(self, path: Path) -> Path:
+        """Move a file of the folder to where no drive is served from; return its new path."""
+        self._unknown.mkdir(exist_ok=True)
+        aside, number = self._unknown / path.name, 0
+        while aside.exists():
+            number += 1
+            aside = self._unknown / f"{path.stem}.{number}.raw"
+        path.rename(aside)
+        return aside
+
+    def _find(self, uuid: str, size: int) -> None:
+        path = self.path(uuid)
+        if path.exists():
+            return
+        aside = self._unknown / path.name
+        if aside.exists():
+            aside.rename(path)
+            LOG.warning("drive %s: its file is back from %s", uuid, aside)
+        else:
+            self.create(uuid, size)
+            LOG.error("drive %s: its file was lost, and it is empty now: restore a backup of it", uuid)
+
+    def _fit(self, uuid: str, size: int) -> None:
+        """Give a file the size of its drive, unless bytes that were written would be cut off."""
+        found = self.path(uuid).stat().st_size
+        if found > size and not self._is_hole(uuid, size):
+            told = "drive %s: its file has %d bytes, and the state says %d: set its size to use them all"
+            LOG.warning(told, uuid, found, size)
+        elif found != size:
+            self.resize(uuid, size)
+
+    def _is_hole(self, uuid: str, offset: int) -> bool:
+        """Tell whether nothing was written to a drive from an offset on."""
+        with self.path(uuid).open("rb", buffering=0) as file:
+            return seek(file.fileno(), offset, os.SEEK_DATA, -1) == -1
 
 
 _ZEROS = bytes(PIECE)
@@ -153,9 +200,4 @@ class Writer:
                 self.position += os.pwrite(self._descriptor, _ZEROS[: hole - self.position], self.position)
 
     def _next(self, way: int, end: int) -> int:
-        try:
-            return min(os.lseek(self._descriptor, self.position, way), end)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # a hole up to the end of the file
-                return end
-            raise
+        return min(seek(self._descriptor, self.position, way, end), end)

@@ -117,10 +117,11 @@ class StandardDrives:
 
     def __init__(self, folder: Path) -> None:
         self._files = DriveFiles(folder)
-        for unfinished in folder.glob("*.*.raw"):
-            unfinished.unlink()
         self._images = {image.uuid: image for image in (*_LIBRARY, *_RETIRED)}
         self._listed = [image.uuid for image in _LIBRARY]
+        for unfinished in folder.glob("*.*.raw"):
+            if unfinished.name.partition(".")[0] in self._images:
+                unfinished.unlink()
 
     def uuids(self) -> list[str]:
         return list(self._listed)

@@ -72,16 +72,20 @@ class State:
     def commit(self, *put: StoredObject, remove: Iterable[StoredObject] = ()) -> None:
         """Store and remove objects in one transaction. Raises Full or SystemFault, and then nothing has changed."""
         remove = tuple(remove)
-        try:
-            self._store.commit([_row(item) for item in put], [item.uuid for item in remove])
-        except sqlite3.Error as error:
-            if "full" in str(error):
-                raise Full("The state folder of the endpoint has no space left") from error
-            raise SystemFault("The state of the endpoint cannot be written, see its log") from error
+        drives = [item.uuid for item in remove if isinstance(item, Drive)]
+        self._write([_row(item) for item in put], [item.uuid for item in remove], drives)
         for item in remove:
             self._leave(item)
         for item in put:
             self._enter(item)
+
+    def begin_file(self, drive: Drive) -> None:
+        """Note that the file of a drive is to be removed unless the drive is committed. Raises Full or SystemFault."""
+        self._write(note=[drive.uuid])
+
+    def file_gone(self, drive: Drive) -> None:
+        """Note that the file of a drive that is no longer there is removed too."""
+        self._store.file_gone(drive.uuid)
 
     def claims(self, uuid: str) -> tuple[str, ...]:
         """Return the UUIDs of active servers that use a drive or folder, and of the other drive of a copy.
@@ -89,6 +93,14 @@ class State:
         A stopped server claims nothing (elastichosts-api 7.4).
         """
         return tuple(self._claims.get(uuid, ()))
+
+    def _write(self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[str] = ()) -> None:
+        try:
+            self._store.commit(put, remove, note)
+        except sqlite3.Error as error:
+            if "full" in str(error):
+                raise Full("The state folder of the endpoint has no space left") from error
+            raise SystemFault("The state of the endpoint cannot be written, see its log") from error
 
     def _enter(self, item: StoredObject) -> None:
         index = self._indexes[type(item)]
