@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from .errors import Full
+from .errors import DiskFull
 from .libvirt.file_copy import reflinked
 from .serving import CannotServe, lock
 from .state.drive_files import DriveFiles
@@ -50,7 +50,7 @@ def main(command: str, arguments: Sequence[str]) -> int:
     os.umask(0o077)  # the state contains passwords
     try:
         return copy(given.state, given.folder)
-    except (CannotCopy, CannotServe, StoreError, Full, OSError, sqlite3.Error) as error:
+    except (CannotCopy, CannotServe, StoreError, DiskFull, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"eh_endpoint {command}: {error}\n")
         return 2
 

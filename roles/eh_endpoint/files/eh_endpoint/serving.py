@@ -38,6 +38,7 @@ from .request_log import RequestLog, RequestMemory
 from .state.addresses import AddressPool
 from .state.drive_files import DriveFiles
 from .state.imaging import Imaging
+from .state.reserve import Reserve
 from .state.standard_images import StandardDrives
 from .state.state import State
 from .state.store import Store, StoreError
@@ -62,15 +63,18 @@ class Endpoint:
         self._lock = lock(options.state)
         self._listening = _listen(*options.listen, secure=options.tls is not None)
         self._controlled = _control_socket(options)
-        self._store = _open_store(options)
+        reserve = _reserve(options)
+        self._store = _open_store(options, reserve)
+        if not reserve.fill():
+            sys.stderr.write("the disk has no space for --reserve: drives take no data until it has\n")
         addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
         state = State(self._store, clock, addresses)
         try:
-            files = DriveFiles(options.state / "drives")
+            files = DriveFiles(options.state / "drives", reserve)
             sizes = {drive.uuid: drive.size for drive in state.drives}
             for uuid in files.reconcile(sizes, self._store.removed()):
                 self._store.file_gone(uuid)
-            standard = StandardDrives(options.state / "standard")
+            standard = StandardDrives(options.state / "standard", reserve)
         except OSError as error:
             raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
         platform = PLATFORMS[options.platform]
@@ -261,10 +265,17 @@ def lock(state: Path) -> IO[Any]:
     return locked
 
 
-def _open_store(options: Options) -> Store:
+def _reserve(options: Options) -> Reserve:
+    try:
+        return Reserve(options.state / "reserve", options.reserve)
+    except OSError as error:
+        raise CannotServe(f"the state folder {options.state} cannot be written: {error.strerror}") from error
+
+
+def _open_store(options: Options, reserve: Reserve) -> Store:
     path = options.state / "state.sqlite"
     try:
-        return Store(path, sync=options.sync)
+        return Store(path, reserve, sync=options.sync)
     except StoreError as error:
         raise CannotServe(str(error)) from None
     except (OSError, sqlite3.Error) as error:

@@ -5,31 +5,19 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
-from ..errors import Full
+from ..errors import DiskFull
+from .reserve import NO_SPACE, Reserve
 from .streams import PIECE, Piece, is_zero, seek
-
-
-@contextmanager
-def room() -> Iterator[None]:
-    """Turn the OSError of a full disk into the API's error Full."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise Full(f"The disk under the drives has no space left: {error.strerror}") from error
-        raise
-
 
 LOG = logging.getLogger("eh_endpoint")
 THREADS = 16
@@ -38,9 +26,13 @@ T = TypeVar("T")
 
 
 class DriveFiles:
-    """A folder of files `UUID.raw`. Offsets and sizes in bytes; ranges that were never written read as zeros."""
+    """A folder of files `UUID.raw`. Offsets and sizes in bytes; ranges that were never written read as zeros.
 
-    def __init__(self, folder: Path) -> None:
+    reserve: space on the disk that data of drives does not use.
+    """
+
+    def __init__(self, folder: Path, reserve: Reserve | None = None) -> None:
+        self._reserve = reserve
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._unknown = folder / "unknown"
@@ -72,20 +64,28 @@ class DriveFiles:
             if under_way is not None and not under_way.done():
                 await asyncio.wait([under_way])
 
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """Check that the disk has space for data, and turn the OSError of a full disk into the API's error DiskFull."""
+        if self._reserve is not None:
+            self._reserve.check()
+        with _full_disk():
+            yield
+
     def scratch(self) -> IO[bytes]:
         """Return a temporary file without a name."""
-        with room():
+        with self.room():
             return tempfile.TemporaryFile(dir=self._folder, buffering=0)
 
     def path(self, uuid: str) -> Path:
         return self._folder / f"{uuid}.raw"
 
     def create(self, uuid: str, size: int) -> None:
-        with room(), self.path(uuid).open("wb") as file:
+        with _full_disk(), self.path(uuid).open("wb") as file:
             file.truncate(size)
 
     def resize(self, uuid: str, size: int) -> None:
-        with room():
+        with _full_disk():
             os.truncate(self.path(uuid), size)
 
     def remove(self, uuid: str) -> bool:
@@ -95,6 +95,8 @@ class DriveFiles:
         except OSError as error:
             LOG.error("the file of drive %s cannot be removed now, but at the next start: %s", uuid, error.strerror)
             return False
+        if self._reserve is not None:
+            self._reserve.fill()
         return True
 
     def read(self, uuid: str, offset: int, size: int) -> bytes:
@@ -105,7 +107,7 @@ class DriveFiles:
     def writer(self, uuid: str, offset: int) -> Iterator[Writer]:
         descriptor = os.open(self.path(uuid), os.O_WRONLY)
         try:
-            yield Writer(descriptor, offset)
+            yield Writer(descriptor, offset, self.room)
         finally:
             os.close(descriptor)
 
@@ -162,19 +164,30 @@ class DriveFiles:
             return seek(file.fileno(), offset, os.SEEK_DATA, -1) == -1
 
 
+@contextmanager
+def _full_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise DiskFull(f"The disk under the drives has no space left: {error.strerror}") from error
+
+
 _ZEROS = bytes(PIECE)
 
 
 class Writer:
-    """Writes to a range of a drive. Zeros take no space where nothing was written before."""
+    """Writes to a range of a drive. Zeros take no space where nothing was written before. room: see DriveFiles."""
 
-    def __init__(self, descriptor: int, offset: int) -> None:
+    def __init__(self, descriptor: int, offset: int, room: Callable[[], AbstractContextManager[None]]) -> None:
         self._descriptor = descriptor
+        self._room = room
         self.position = offset
 
     def write(self, *pieces: Piece) -> None:
-        """Write pieces one after the other. Raises Full when the disk has no space."""
-        with room():
+        """Write pieces one after the other. Raises DiskFull when the disk has no space."""
+        with self._room():
             for piece in pieces:
                 if isinstance(piece, int):
                     self._zeros(piece)

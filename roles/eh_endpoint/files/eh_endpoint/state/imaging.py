@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -184,10 +185,8 @@ class Imaging:
                 raise _Closing
             job.done = int(job.total * part)
 
-        try:
+        with suppress(_Closing), self._files.room():
             copier(self.path(job.source.uuid), self._files.path(job.target.uuid), progress)
-        except _Closing:
-            return
 
     def _pieces(self, job: Job) -> Iterator[Piece]:
         if job.conversion == "gunzip" and self._standard.rawsize(job.source.uuid) is not None:

@@ -4,17 +4,20 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar, Union
 
-from ..errors import Full, SystemFault
+from ..errors import DiskFull, SystemFault
 from ..testing.clock import Clock
 from .addresses import AddressPool
 from .objects import Drive, Folder, Resource, Server
+from .reserve import NoSpace
 from .store import Row, Store
 
+LOG = logging.getLogger("eh_endpoint")
 StoredObject = Union[Drive, Folder, Server, Resource]
 KINDS: dict[str, type[StoredObject]] = {"drive": Drive, "folder": Folder, "server": Server, "resource": Resource}
 T = TypeVar("T", Drive, Folder, Server, Resource)
@@ -70,7 +73,7 @@ class State:
             self._enter(KINDS[row.kind](**row.document))
 
     def commit(self, *put: StoredObject, remove: Iterable[StoredObject] = ()) -> None:
-        """Store and remove objects in one transaction. Raises Full or SystemFault, and then nothing has changed."""
+        """Store and remove objects in one transaction. Raises DiskFull or SystemFault, and then nothing has changed."""
         remove = tuple(remove)
         drives = [item.uuid for item in remove if isinstance(item, Drive)]
         self._write([_row(item) for item in put], [item.uuid for item in remove], drives)
@@ -80,7 +83,7 @@ class State:
             self._enter(item)
 
     def begin_file(self, drive: Drive) -> None:
-        """Note that the file of a drive is to be removed unless the drive is committed. Raises Full or SystemFault."""
+        """Note that the file of a drive is to be removed unless the drive is committed. Raises what commit raises."""
         self._write(note=[drive.uuid])
 
     def file_gone(self, drive: Drive) -> None:
@@ -97,9 +100,10 @@ class State:
     def _write(self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[str] = ()) -> None:
         try:
             self._store.commit(put, remove, note)
-        except sqlite3.Error as error:
-            if "full" in str(error):
-                raise Full("The state folder of the endpoint has no space left") from error
+        except NoSpace as error:
+            raise DiskFull("The state folder of the endpoint has no space left") from error
+        except (OSError, sqlite3.Error) as error:
+            LOG.error("the state cannot be written: %s", error)
             raise SystemFault("The state of the endpoint cannot be written, see its log") from error
 
     def _enter(self, item: StoredObject) -> None:

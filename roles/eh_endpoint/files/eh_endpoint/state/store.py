@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from .reserve import Reserve
+
 _CREATE = """
 CREATE TABLE objects (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -57,19 +59,24 @@ class Store:
     file that cannot be used, and then nothing has changed.
     """
 
-    def __init__(self, path: Path, *, sync: bool = False) -> None:
-        self._rows = read(path)
+    def __init__(self, path: Path, reserve: Reserve, *, sync: bool = False) -> None:
+        self._reserve = reserve
+        self._rows = reserve.run(lambda: read(path))
         self._gone: list[str] = []
+        self._connection = reserve.run(lambda: self._open(path, sync))
+
+    def _open(self, path: Path, sync: bool) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite would give it the mode of the umask
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.create_function("checksum", 3, _checksum)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
-        for version in range(_version(self._connection), _VERSION):
-            with self._transaction():
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection.create_function("checksum", 3, _checksum)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        for version in range(_version(connection), _VERSION):
+            with _transaction(connection):
                 for statement in _UPGRADES[version]:
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {version + 1}")
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {version + 1}")
+        return connection
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows as they were when the file was opened, once."""
@@ -77,18 +84,24 @@ class Store:
         yield from rows
 
     def commit(self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[str] = ()) -> None:
-        """Write and remove rows in one transaction. Raises sqlite3.Error, and then nothing has changed.
+        """Write and remove rows in one transaction. Raises NoSpace or sqlite3.Error, and then nothing has changed.
 
         note: UUIDs of drives whose files are to be removed, at the next start at the latest: those of removed drives,
         and of drives whose rows are not there yet. The note ends when a row is put, or with `file_gone`.
         """
         rows = [_values(row) for row in put]
-        ended = [*(row[0] for row in rows), *self._gone]
-        with self._transaction():
-            self._connection.executemany(_PUT, rows)
-            self._connection.executemany("DELETE FROM objects WHERE uuid = ?", ((uuid,) for uuid in remove))
-            self._connection.executemany("DELETE FROM removed WHERE uuid = ?", ((uuid,) for uuid in ended))
-            self._connection.executemany("INSERT OR IGNORE INTO removed VALUES (?)", ((uuid,) for uuid in note))
+        removed = [(uuid,) for uuid in remove]
+        ended = [(uuid,) for uuid in (*(row[0] for row in rows), *self._gone)]
+        noted = [(uuid,) for uuid in note]
+
+        def write() -> None:
+            with _transaction(self._connection):
+                self._connection.executemany(_PUT, rows)
+                self._connection.executemany("DELETE FROM objects WHERE uuid = ?", removed)
+                self._connection.executemany("DELETE FROM removed WHERE uuid = ?", ended)
+                self._connection.executemany("INSERT OR IGNORE INTO removed VALUES (?)", noted)
+
+        self._reserve.run(write)
         self._gone.clear()
 
     def removed(self) -> list[str]:
@@ -102,16 +115,17 @@ class Store:
     def close(self) -> None:
         self._connection.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:  # SQLite itself rolls back after some errors
-                self._connection.execute("ROLLBACK")
-            raise
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself rolls back after some errors
+            connection.execute("ROLLBACK")
+        raise
 
 
 def read(path: Path) -> list[Row]:
