@@ -37,9 +37,11 @@ class Endpoint:
         key: str = KEY,
         start: bool = True,
         before: Sequence[str] = (),
+        stderr: int | None = None,
     ) -> None:
-        """Before: a command that becomes the endpoint."""
+        """Before: a command that becomes the endpoint. stderr: a descriptor in place of the file `log`."""
         self.before = before
+        self.stderr = stderr
         self.state = state
         self.user = user
         self.key = key
@@ -74,7 +76,7 @@ class Endpoint:
             self._process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log if self.stderr is None else self.stderr,
                 stdin=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": str(SOURCES)},
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 
 from . import options
+from .log_file import replace_standard_streams
 
 
 def main() -> int:
@@ -15,6 +16,7 @@ def main() -> int:
 
         return backup.main(sys.argv[1], sys.argv[2:])
     given = options.parse()
+    replace_standard_streams()
     from .serving import CannotServe, serve  # after the options: --help and mistakes need no server
 
     try:
