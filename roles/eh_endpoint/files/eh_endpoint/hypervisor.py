@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .testing.clock import Clock
+from .testing.clock import Clock, monotonic_of
 
 
 class Disk(NamedTuple):
@@ -107,7 +107,7 @@ class Hypervisor(Protocol):
 class SimulatedHypervisor:
     """Simulates guests: their counters grow with the clock, and a shutdown takes effect after a delay.
 
-    acpi_delay: in seconds; None for guests that ignore a shutdown.
+    acpi_delay: in seconds; None for guests that ignore a shutdown. Times in this class are by the monotonic clock.
     """
 
     def __init__(self, clock: Clock, acpi_delay: float | None) -> None:
@@ -117,19 +117,19 @@ class SimulatedHypervisor:
         self._going_off: list[tuple[float, str, float]] = []
 
     async def start(self, guest: Guest) -> None:
-        self._running[guest.uuid] = guest, self._clock.now()
+        self._running[guest.uuid] = guest, self._clock.monotonic()
 
     async def adopt(self, running: Iterable[Adopted]) -> None:
         for guest, started, asked_off in running:
-            self._running[guest.uuid] = guest, started
+            self._running[guest.uuid] = guest, monotonic_of(self._clock, started)
             if asked_off is not None:
-                self._go_off(guest.uuid, asked_off)
+                self._go_off(guest.uuid, monotonic_of(self._clock, asked_off))
 
     async def stop(self, uuid: str) -> None:
         self._running.pop(uuid, None)
 
     async def shutdown(self, uuid: str) -> None:
-        self._go_off(uuid, self._clock.now())
+        self._go_off(uuid, self._clock.monotonic())
 
     def _go_off(self, uuid: str, asked: float) -> None:
         if self._acpi_delay is not None:
@@ -146,12 +146,12 @@ class SimulatedHypervisor:
         self._running[guest.uuid] = guest, self._running[guest.uuid][1]
 
     async def stats(self, uuids: Iterable[str]) -> Mapping[str, Counters]:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         return {uuid: _counters(*self._running[uuid], now) for uuid in uuids if uuid in self._running}
 
     def powered_off(self) -> Iterable[str]:
         gone = []
-        now = self._clock.now()
+        now = self._clock.monotonic()
         while self._going_off and self._going_off[0][0] <= now:
             _unused, uuid, started = heapq.heappop(self._going_off)
             if uuid in self._running and self._running[uuid][1] == started:

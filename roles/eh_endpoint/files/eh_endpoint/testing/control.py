@@ -8,7 +8,7 @@ DELETE /_control/faults      remove the rules
 GET    /_control/requests    the requests since the start; ?since=N: from number N
 DELETE /_control/requests    forget the requests
 GET    /_control/clock       epoch seconds and the offset of the clock
-POST   /_control/clock       {"advance": seconds} or {"now": epoch seconds}
+POST   /_control/clock       {"advance": seconds} or {"now": epoch seconds}; back: as when the machine's clock is set
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Control:
         return {"now": self._clock.now(), "offset": self._clock.offset}
 
     def _move(self, document: object, request: Request) -> Any:
-        self._clock.offset += _seconds(document, self._clock.now())
+        self._clock.move(_seconds(document, self._clock.now()))
         self._advance()
         return self._time(None, request)
 
