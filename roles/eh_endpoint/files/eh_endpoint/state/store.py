@@ -140,7 +140,7 @@ def read(path: Path) -> list[Row]:
         with closing(connect_to_read(path)) as connection:
             version = _version(connection)
             if not 0 < version <= _VERSION:
-                raise StoreError(f"the state file {path} was written by another version of this program (format {version})")
+                raise StoreError(f"the state file {path} was written by another version of the endpoint ({version})")
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             if problem != "ok":
                 raise _damaged(path, problem)
