@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.endpoint import Endpoint
+from tests.support.endpoint import SOURCES, Endpoint
 from tests.unit.endpoint.conftest import Wire
 from tests.unit.endpoint.state.test_lost_state import content, damage, files, filled, listed, log, zone
 from tests.unit.endpoint.test_endpoint_process import run
@@ -131,6 +133,33 @@ def test_a_restore_keeps_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in (state / "drives").iterdir() if path.name.startswith("restoring")] == []
 
 
+@pytest.mark.parametrize("seen", ["drives/restoring.*", "state.1.sqlite", "drives/unknown/*", "drives/*.raw"])
+def test_a_restore_that_was_killed_is_run_again(tmp_path: Path, seen: str) -> None:
+    state = tmp_path / "zone"
+    with zone(state) as wire:
+        kept = [filled(wire, b"older") for _number in range(10)]
+        assert backup(state, tmp_path / "backup").returncode == 0
+        later = [filled(wire, b"later") for _number in range(10)]
+    (state / "drives").rename(tmp_path / "before")
+    (state / "drives").mkdir()
+    for drive in later:
+        (tmp_path / "before" / f"{drive}.raw").rename(state / "drives" / f"{drive}.raw")
+    found = set(state.glob(seen))
+    arguments = ("restore", "--state", str(state), "--from", str(tmp_path / "backup"))
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES)}
+    with subprocess.Popen([sys.executable, "-m", "eh_endpoint", *arguments], env=environment) as running:
+        while running.poll() is None and set(state.glob(seen)) <= found:
+            pass
+        running.kill()
+    assert restore(state, tmp_path / "backup").returncode == 0
+    with zone(state) as wire:
+        assert listed(wire) == set(kept)
+        assert {content(wire, drive) for drive in kept} == {b"older"}
+    aside = {path.stem: path.read_bytes()[:5] for path in (state / "drives" / "unknown").iterdir()}
+    assert aside.items() >= dict.fromkeys(later, b"later").items()
+    assert list((state / "drives").glob("restoring.*")) == []
+
+
 def test_a_copy_that_was_under_way_is_begun_again(tmp_path: Path) -> None:
     state = tmp_path / "zone"
     with Endpoint(state, "--imaging-seconds", "600") as endpoint, Wire(endpoint) as wire:
@@ -142,6 +171,19 @@ def test_a_copy_that_was_under_way_is_begun_again(tmp_path: Path) -> None:
         while "imaging" in wire.json(f"/drives/{target}/info").json:
             pass
         assert content(wire, target) == b"bytes"
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State folders: one that is sound, one with a damaged state, one that lacks the file of a drive."""
+    made = tmp_path_factory.mktemp("folders")
+    with zone(made / "zone") as wire:
+        drive = filled(wire, b"bytes")
+    for name in ("damaged", "without"):
+        shutil.copytree(made / "zone", made / name)
+    damage(made / "damaged" / "state.sqlite", 0, 4096, "random")
+    (made / "without" / "drives" / f"{drive}.raw").unlink()
+    return made
 
 
 @pytest.mark.parametrize(
@@ -159,21 +201,16 @@ def test_a_copy_that_was_under_way_is_begun_again(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_copied_is_one_sentence_and_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, arguments: tuple[str, ...], words: str
+    folders: Path, monkeypatch: pytest.MonkeyPatch, command: str, arguments: tuple[str, ...], words: str
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("zone", "damaged", "without"):
-        with zone(tmp_path / name) as wire:
-            drive = filled(wire, b"bytes")
-    damage(tmp_path / "damaged" / "state.sqlite", 0, 4096, "random")
-    (tmp_path / "without" / "drives" / f"{drive}.raw").unlink()
-    before = files(tmp_path)
+    monkeypatch.chdir(folders)
+    before = files(folders)
     ended = run(command, *arguments)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert words in ended.stderr
     assert ended.stderr.splitlines()[-1].startswith(f"eh_endpoint {command}: ")
     assert "Traceback" not in ended.stderr
-    assert files(tmp_path) == before
+    assert files(folders) == before
 
 
 def test_a_full_disk_under_a_backup_leaves_nothing_half_done(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def backup(state: Path, folder: Path) -> int:
     making = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.absolute().parent))
     try:
         written = _copy_state(state, making)
-        os.sync()
+        _flush(making)
         making.rename(folder)
     except BaseException:
         shutil.rmtree(making)
@@ -91,11 +91,14 @@ def restore(state: Path, folder: Path) -> int:
         raise CannotCopy(f"--from {folder} lacks the files of drives {' '.join(lost)}: nothing was changed")
     with lock(state):
         files = DriveFiles(state / "drives")
+        for left in (state / "drives").glob("restoring.*"):  # copies of a restore that was killed
+            shutil.rmtree(left)
         restoring = Path(tempfile.mkdtemp(prefix="restoring.", dir=state / "drives"))
         try:
             for uuid in drives:
                 _copied(folder / "drives" / f"{uuid}.raw", DriveFiles(restoring), uuid)
             shutil.copyfile(folder / "state.sqlite", restoring / "state.sqlite")
+            _flush(restoring)
             _set_state_aside(state)
             for path in (state / "drives").glob("*.raw"):
                 files.set_aside(path)
@@ -105,7 +108,6 @@ def restore(state: Path, folder: Path) -> int:
         finally:
             shutil.rmtree(restoring)
         _give_to_owner(state)
-        os.sync()
     return 0
 
 
@@ -182,6 +184,16 @@ def _set_state_aside(state: Path) -> None:
         path = state / f"state.sqlite{suffix}"
         if path.exists():
             path.rename(state / f"state.{number}.sqlite{suffix}")
+
+
+def _flush(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk."""
+    for path in folder.rglob("*"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _give_to_owner(state: Path) -> None:
