@@ -127,6 +127,23 @@ def test_a_removal_that_a_killed_process_noted_is_done_at_the_next_start(tmp_pat
     assert not (state / "drives" / "unknown").exists()
 
 
+@pytest.mark.parametrize("written", [b"", b"bytes"])
+def test_an_older_state_of_the_moment_in_which_a_drive_was_made_removes_no_byte(tmp_path: Path, written: bytes) -> None:
+    state = tmp_path / "zone"
+    with zone(state):
+        pass
+    uuid = "22222222-2222-4333-8444-555555555555"
+    with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as database, database:
+        database.execute("INSERT INTO removed VALUES (?, 1)", (uuid,))
+    file = state / "drives" / f"{uuid}.raw"
+    file.write_bytes(written)
+    os.truncate(file, 4 * MIB)
+    with zone(state) as wire:
+        assert listed(wire) == set()
+    assert not file.exists()
+    assert (state / "drives" / "unknown" / file.name).exists() == bool(written)
+
+
 def test_a_state_of_the_older_format_is_taken_over(tmp_path: Path) -> None:
     state = tmp_path / "zone"
     with zone(state) as wire:

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -111,21 +111,22 @@ class DriveFiles:
         finally:
             os.close(descriptor)
 
-    def reconcile(self, sizes: Mapping[str, int], removed: Iterable[str]) -> list[str]:
+    def reconcile(self, sizes: Mapping[str, int], removed: Mapping[str, bool]) -> list[str]:
         """Make the folder agree with the state, after a crash or with another state than before; lose no data.
 
-        sizes: of all drives, by UUID. removed: UUIDs of drives whose files may be there still. Files of other drives
-        are set aside, and come back with a state that names them. Returns the UUIDs of removed files.
+        sizes: of all drives, by UUID. removed: UUIDs of drives whose files are to be removed, and whether only if
+        nothing was written to them. Files of other drives are set aside, and come back with a state that names them.
+        Returns the UUIDs of removed files.
         """
-        gone = [uuid for uuid in removed if uuid not in sizes and self.remove(uuid)]
+        doomed = [uuid for uuid, empty in removed.items() if uuid not in sizes and not (empty and self._is_used(uuid))]
         for uuid, size in sizes.items():
             self._find(uuid, size)
             self._fit(uuid, size)
         for path in self._folder.glob("*.raw"):
-            if path.stem not in sizes and path.stem not in removed:
+            if path.stem not in sizes and path.stem not in doomed:
                 aside = self.set_aside(path)
                 LOG.warning("%s: the state names no drive %s, so its file was set aside", aside, path.stem)
-        return gone
+        return [uuid for uuid in doomed if self.remove(uuid)]
 
     def set_aside(self, path: Path) -> Path:
         """Move a file of the folder to where no drive is served from; return its new path."""
@@ -157,6 +158,9 @@ class DriveFiles:
             LOG.warning(told, uuid, found, size)
         elif found != size:
             self.resize(uuid, size)
+
+    def _is_used(self, uuid: str) -> bool:
+        return self.path(uuid).exists() and not self._is_hole(uuid, 0)
 
     def _is_hole(self, uuid: str, offset: int) -> bool:
         """Tell whether nothing was written to a drive from an offset on."""

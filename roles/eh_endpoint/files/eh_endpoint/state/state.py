@@ -75,7 +75,7 @@ class State:
     def commit(self, *put: StoredObject, remove: Iterable[StoredObject] = ()) -> None:
         """Store and remove objects in one transaction. Raises DiskFull or SystemFault, and then nothing has changed."""
         remove = tuple(remove)
-        drives = [item.uuid for item in remove if isinstance(item, Drive)]
+        drives = [(item.uuid, False) for item in remove if isinstance(item, Drive)]
         self._write([_row(item) for item in put], [item.uuid for item in remove], drives)
         for item in remove:
             self._leave(item)
@@ -84,7 +84,7 @@ class State:
 
     def begin_file(self, drive: Drive) -> None:
         """Note that the file of a drive is to be removed unless the drive is committed. Raises what commit raises."""
-        self._write(note=[drive.uuid])
+        self._write(note=[(drive.uuid, True)])
 
     def file_gone(self, drive: Drive) -> None:
         """Note that the file of a drive that is no longer there is removed too."""
@@ -97,7 +97,9 @@ class State:
         """
         return tuple(self._claims.get(uuid, ()))
 
-    def _write(self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[str] = ()) -> None:
+    def _write(
+        self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[tuple[str, bool]] = ()
+    ) -> None:
         try:
             self._store.commit(put, remove, note)
         except NoSpace as error:

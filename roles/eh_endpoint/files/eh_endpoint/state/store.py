@@ -27,7 +27,7 @@ _UPGRADES = {
     1: (
         "ALTER TABLE objects ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0",
         "UPDATE objects SET checksum = checksum(uuid, kind, document)",
-        "CREATE TABLE removed (uuid TEXT PRIMARY KEY)",
+        "CREATE TABLE removed (uuid TEXT PRIMARY KEY, empty INTEGER NOT NULL)",
     ),
 }
 """Statements that make the next format of a format. Format 0 is an empty file."""
@@ -83,30 +83,33 @@ class Store:
         rows, self._rows = self._rows, []
         yield from rows
 
-    def commit(self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[str] = ()) -> None:
+    def commit(
+        self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[tuple[str, bool]] = ()
+    ) -> None:
         """Write and remove rows in one transaction. Raises NoSpace or sqlite3.Error, and then nothing has changed.
 
-        note: UUIDs of drives whose files are to be removed, at the next start at the latest: those of removed drives,
-        and of drives whose rows are not there yet. The note ends when a row is put, or with `file_gone`.
+        note: UUIDs of drives whose files are to be removed, at the next start at the latest, and whether only if
+        nothing was written to the file: that of a drive whose row is not there yet. The note ends when a row is put,
+        or with `file_gone`.
         """
         rows = [_values(row) for row in put]
         removed = [(uuid,) for uuid in remove]
         ended = [(uuid,) for uuid in (*(row[0] for row in rows), *self._gone)]
-        noted = [(uuid,) for uuid in note]
+        noted = list(note)
 
         def write() -> None:
             with _transaction(self._connection):
                 self._connection.executemany(_PUT, rows)
                 self._connection.executemany("DELETE FROM objects WHERE uuid = ?", removed)
                 self._connection.executemany("DELETE FROM removed WHERE uuid = ?", ended)
-                self._connection.executemany("INSERT OR IGNORE INTO removed VALUES (?)", noted)
+                self._connection.executemany("INSERT OR REPLACE INTO removed VALUES (?, ?)", noted)
 
         self._reserve.run(write)
         self._gone.clear()
 
-    def removed(self) -> list[str]:
-        """Return the UUIDs of drives whose files are to be removed."""
-        return [uuid for (uuid,) in self._connection.execute("SELECT uuid FROM removed")]
+    def removed(self) -> dict[str, bool]:
+        """Return the UUIDs of drives whose files are to be removed, and whether only if nothing was written to them."""
+        return {uuid: bool(empty) for uuid, empty in self._connection.execute("SELECT uuid, empty FROM removed")}
 
     def file_gone(self, uuid: str) -> None:
         """End the note about the file of a drive with the next commit."""
