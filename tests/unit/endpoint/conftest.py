@@ -66,6 +66,12 @@ class Wire:
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read())
 
+    @property
+    def socket_address(self) -> tuple[str, int]:
+        """The address of this end: the same as long as the connection is the same."""
+        address: tuple[str, int] = self._connection.sock.getsockname()
+        return address
+
     def timeout(self, seconds: float) -> None:
         """For answers that are not expected."""
         self._connection.timeout = seconds

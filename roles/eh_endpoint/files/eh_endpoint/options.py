@@ -54,6 +54,7 @@ class Options(argparse.Namespace):
     acpi_delay: float | None
     address_delay: float
     imaging_seconds: float
+    auth_timeout: float
     body_timeout: float
     faults: Path | None
     control: tuple[str, int] | None
@@ -236,6 +237,8 @@ _VALUES: tuple[tuple[str, str, Callable[[str], object], object, str], ...] = (
      "time from a shutdown call until a simulated guest is off; `never` for guests that ignore the call"),
     ("--address-delay", "SECONDS", _seconds(), "0", "time from the start of a server until info shows its address"),
     ("--imaging-seconds", "SECONDS", _seconds(), "0", "minimum duration of a copy onto a drive or folder"),
+    ("--auth-timeout", "SECONDS", _seconds(least=0.1), "30",
+     "time from a connection to its first request with a valid key before the connection is closed"),
     ("--body-timeout", "SECONDS", _seconds(least=0.1), "60",
      "time to wait for the next byte of a request body before the connection is closed"),
     ("--faults", "FILE", Path, None, "fault rules in JSON"),

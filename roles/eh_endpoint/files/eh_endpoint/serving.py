@@ -29,6 +29,7 @@ from .api.folders import Folders
 from .api.quotas import Quotas
 from .api.resources import Resources
 from .api.servers import Servers
+from .connections import Listener, UnauthenticatedConnections
 from .hypervisor import Hypervisor, SimulatedHypervisor
 from .libvirt import file_copy
 from .libvirt.connection import CannotUse
@@ -60,7 +61,9 @@ class Endpoint:
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = _lock(options.state)
-        self._listening = _listen(*options.listen, secure=options.tls is not None)
+        unauthenticated = UnauthenticatedConnections(options.auth_timeout)
+        listening = _listen(*options.listen, secure=options.tls is not None)
+        self._listening = Listener(listening, unauthenticated)
         self._controlled = _control_socket(options)
         self._store = _open_store(options)
         addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
@@ -83,7 +86,7 @@ class Endpoint:
         self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
-        accounts = Accounts(options.accounts)
+        accounts = Accounts(options.accounts, unauthenticated)
         routes = [
             *calls.routes(
                 calls.calls(drives, folders, self._servers, resources, platform),
@@ -164,6 +167,7 @@ class Endpoint:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # limits by source need the address of the connection
             timeout_keep_alive=75,
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=64 << 10,

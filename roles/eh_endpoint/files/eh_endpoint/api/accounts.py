@@ -12,6 +12,10 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from starlette.requests import HTTPConnection
+from starlette.types import Receive
+
+from ..connections import UnauthenticatedConnections
 from ..errors import Unauthorised
 from ..state.objects import UUID_FORM
 from .quotas import MEASURES, Quota
@@ -78,11 +82,19 @@ def _account(number: int, row: object) -> Account:
 class Accounts:
     """The users, with digests of their keys; the keys themselves are not kept."""
 
-    def __init__(self, accounts: Iterable[Account]) -> None:
+    def __init__(self, accounts: Iterable[Account], unauthenticated: UnauthenticatedConnections) -> None:
+        self._unauthenticated = unauthenticated
         self._digests = {account.user: hashlib.sha256(account.key.encode()).digest() for account in accounts}
 
     def __len__(self) -> int:
         return len(self._digests)
+
+    async def admit(self, connection: HTTPConnection, _receive: Receive) -> str:
+        """Return the user of a request or WebSocket, whose connection has no limit from now on. Raises Unauthorised."""
+        user = self.authenticate(connection.headers.get("authorization"))
+        if connection.client is not None:
+            self._unauthenticated.remove((connection.client.host, connection.client.port))
+        return user
 
     def authenticate(self, authorization: str | None) -> str:
         """Return the user of an Authorization header. Raises Unauthorised.

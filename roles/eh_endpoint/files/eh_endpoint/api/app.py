@@ -51,7 +51,7 @@ class Application:
         # Recorded, because the log and the fault rules come before the first byte of the reply.
         response = RecordedResponse()
         try:
-            user = self._accounts.authenticate(request.headers.get("authorization"))
+            user = await self._accounts.admit(request, receive)
             verdict = self._fault_rules.judge(request.method, scope["path"], user)
             if verdict.delay:
                 await asyncio.sleep(verdict.delay)

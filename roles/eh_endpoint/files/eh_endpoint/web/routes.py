@@ -109,7 +109,7 @@ class Pages:
     async def _screen(self, browser: WebSocket) -> None:
         """Pass the bytes of a guest's VNC server through a WebSocket, both ways."""
         try:
-            where = self._vnc_server(browser)
+            where = await self._vnc_server(browser)
             reader, writer = await asyncio.open_connection(*where)
         except (ApiError, OSError):
             await browser.close(code=1008)
@@ -127,8 +127,8 @@ class Pages:
             with contextlib.suppress(RuntimeError):  # the browser has closed it already
                 await browser.close()
 
-    def _vnc_server(self, browser: WebSocket) -> tuple[str, int]:
-        user = self._accounts.authenticate(browser.headers.get("authorization"))
+    async def _vnc_server(self, browser: WebSocket) -> tuple[str, int]:
+        user = await self._accounts.admit(browser, browser.receive)
         # The page of another site could use the credentials that the browser remembers for this one.
         if urlsplit(browser.headers.get("origin", "")).netloc != browser.headers.get("host"):
             raise Unauthorised("A console is opened from the endpoint's own page")
