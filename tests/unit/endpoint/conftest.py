@@ -40,11 +40,13 @@ class Answer:
 
 
 class Wire:
-    """One keep-alive connection of one account."""
+    """One keep-alive connection of one account. source: the address that it comes from."""
 
-    def __init__(self, endpoint: Endpoint, auth: str | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, auth: str | None = None, source: str = "127.0.0.1") -> None:
         self.endpoint = endpoint
-        self._connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        self._connection = http.client.HTTPConnection(
+            "127.0.0.1", endpoint.port, timeout=20, source_address=(source, 0)
+        )
         self.headers = basic(auth or endpoint.auth)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from tests.support.endpoint import KEY, USER, Endpoint
 from tests.unit.endpoint.conftest import Wire, basic, eventually
 
+SOURCES = (f"127.0.1.{number}" for number in itertools.count(1))
+"""Addresses for connections with a wrong key: the answers to many from one address wait."""
 OTHER = "99999999-2222-4333-8444-555555555555"
 
 
@@ -46,9 +49,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     ("method", "path"),
     [("GET", "/drives/list"), ("GET", "/no/such/call"), ("DELETE", "/drives/list"), ("POST", "/drives/create")],
 )
-def test_without_the_right_key_everything_is_401(wire: Wire, headers: dict[str, str], method: str, path: str) -> None:
-    wire.headers = headers
-    answer = wire.send(method, path, b"\xff" * 10)
+def test_without_the_right_key_everything_is_401(
+    endpoint: Endpoint, headers: dict[str, str], method: str, path: str
+) -> None:
+    with Wire(endpoint, source=next(SOURCES)) as wire:
+        wire.headers = headers
+        answer = wire.send(method, path, b"\xff" * 10)
     assert answer.error == (401, "auth")
     assert answer.headers["www-authenticate"] == 'Basic realm="ElasticHosts API"'
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"

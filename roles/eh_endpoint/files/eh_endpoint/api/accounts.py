@@ -4,21 +4,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from starlette.requests import HTTPConnection
 from starlette.types import Receive
 
-from ..connections import UnauthenticatedConnections
+from ..connections import UnauthenticatedConnections, source_of
 from ..errors import Unauthorised
 from ..state.objects import UUID_FORM
 from .quotas import MEASURES, Quota
+from .wrong_keys import WrongKeys
 
 _NOBODY = hashlib.sha256(b"").digest()
 
@@ -84,19 +88,29 @@ class Accounts:
 
     def __init__(self, accounts: Iterable[Account], unauthenticated: UnauthenticatedConnections) -> None:
         self._unauthenticated = unauthenticated
+        self._wrong_keys = WrongKeys()
         self._digests = {account.user: hashlib.sha256(account.key.encode()).digest() for account in accounts}
 
     def __len__(self) -> int:
         return len(self._digests)
 
-    async def admit(self, connection: HTTPConnection, _receive: Receive) -> str:
-        """Return the user of a request or WebSocket, whose connection has no limit from now on. Raises Unauthorised."""
-        user = self.authenticate(connection.headers.get("authorization"))
-        if connection.client is not None:
-            self._unauthenticated.remove((connection.client.host, connection.client.port))
+    async def admit(self, connection: HTTPConnection, receive: Receive) -> str:
+        """Return the user of a request or WebSocket, whose connection has no limit from now on.
+
+        Raises Unauthorised; after a wrong key not at once, if the source has sent many.
+        """
+        host, port = connection.client or ("0.0.0.0", 0)  # noqa: S104 (of no connection)
+        authorization = connection.headers.get("authorization")
+        try:
+            user = self._authenticate(authorization)
+        except Unauthorised:
+            if authorization is not None:
+                await _pause(self._wrong_keys.delay(source_of(host), time.monotonic()), receive)
+            raise
+        self._unauthenticated.remove((host, port))
         return user
 
-    def authenticate(self, authorization: str | None) -> str:
+    def _authenticate(self, authorization: str | None) -> str:
         """Return the user of an Authorization header. Raises Unauthorised.
 
         An unknown user and a wrong key take the same time.
@@ -107,6 +121,14 @@ class Accounts:
         if not (same and user in self._digests):
             raise Unauthorised("Authentication failed: send the user UUID and the secret API key as HTTP Basic")
         return user
+
+
+async def _pause(seconds: float, receive: Receive) -> None:
+    """Wait, but no longer than the client stays."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not (await receive())["type"].endswith(".disconnect"):
+                pass
 
 
 def _credentials(authorization: str | None) -> tuple[str, bytes]:
