@@ -81,7 +81,7 @@ class Endpoint:
         copy = file_copy.copy if options.hypervisor else None
         self._imaging = Imaging(state, files, standard, options.imaging_seconds, copy)
         drives = Drives(state, files, standard, self._imaging, quotas, platform)
-        folders = Folders(state, options.imaging_seconds)
+        folders = Folders(state, quotas, options.imaging_seconds)
         resources = Resources(state, quotas)
         self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)

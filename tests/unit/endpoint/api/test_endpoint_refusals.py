@@ -225,6 +225,19 @@ def test_an_object_cannot_grow_without_end(wire: Wire) -> None:
     assert len(wire.json(f"/drives/{drive}/info").json) < 450
 
 
+@pytest.mark.parametrize(
+    "body", [{"user:a": "x" * 65_536}, {"user:a": "\U0001f600" * 10_000}, {"readers": f"{OTHER} " * 3400}]
+)
+def test_the_keys_and_values_of_an_object_have_a_size(wire: Wire, body: dict[str, str]) -> None:
+    drive = wire.drive(**{"user:b": "x" * 65_536})
+    before = wire.json(f"/drives/{drive}/info").json
+    answer = wire.json(f"/drives/{drive}/set", body)
+    assert answer.error == (400, "usage")
+    assert "131072 bytes" in answer.text
+    assert wire.json(f"/drives/{drive}/info").json == before
+    assert wire.json("/drives/create", {"size": "4M", **body, "user:b": "x" * 65_536}).error == (400, "usage")
+
+
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read(wire: Wire) -> None:
     assert wire.send("POST", "/drives/create", b"x" * (2 << 20)).error == (400, "usage")
     assert wire.send("GET", "/drives/list").status == 200

@@ -71,7 +71,7 @@ def test_servers_and_drives_are_shown_with_what_uses_them(limited: Endpoint, con
     assert used[3:] == ["active", f'<a href="#{server}">&lt;i&gt;web&lt;/i&gt; &amp; &#39;db&#39;</a>']
     assert copying[1] == f"{2052 / 1024:g} GiB"
     assert re.fullmatch(r'<progress max="100" value="[4-9]\d" aria-label="copying"></progress> [4-9]\d %', copying[3])
-    assert page.text.count("<meter") == 3
+    assert page.text.count("<meter") == 4
     assert re.search(r"<b>2</b> of 5\s*<meter[^>]*max=\"5\" value=\"2\"[^>]*>2 of 5</meter>", page.text)
     assert "geheim" not in page.text
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
@@ -39,6 +40,7 @@ class Application:
         self._router = Router(routes, redirect_slashes=False)
         self._fault_rules = fault_rules
         self._log = log
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # these routes authenticate on their own: a WebSocket has no error replies
@@ -52,6 +54,7 @@ class Application:
         response = RecordedResponse()
         try:
             user = await self._accounts.admit(request, receive)
+            await self._turn(user)
             verdict = self._fault_rules.judge(request.method, scope["path"], user)
             if verdict.delay:
                 await asyncio.sleep(verdict.delay)
@@ -82,6 +85,11 @@ class Application:
             await _replace(instead, scope, receive, response)
         self._note(request, response.status, user, verdict, began)
         await broken_responses.send(response, verdict.answer, receive, send)
+
+    async def _turn(self, user: str) -> None:
+        """Begin one call of a user in a pass of the event loop, so that those of other users come between them."""
+        async with self._turns[user]:
+            await asyncio.sleep(0)
 
     def _routed(self, scope: Scope, user: str, verdict: Verdict) -> Scope:
         """Return what routes see: the path without doubled and trailing slashes, the user, what the rules do."""

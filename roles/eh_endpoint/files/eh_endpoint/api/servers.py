@@ -19,7 +19,7 @@ from .api_platform import Platform
 from .drives import Drives
 from .folders import Folders
 from .formats import Given, Properties, Value
-from .properties import DEVICE_COUNTERS, SERVER_KEYS, changes, merged
+from .properties import DEVICE_COUNTERS, SERVER_KEYS, changes
 from .quotas import Quotas
 from .resources import Resources
 
@@ -122,7 +122,7 @@ class Servers:
 
     def _configured(self, user: str, given: Given) -> Server:
         wanted = changes(SERVER_KEYS, given, None, live=False, absent=self._platform.absent)
-        config = {**_DEFAULTS, **merged({}, wanted)}
+        config = {**_DEFAULTS, **self._quotas.config(user, {}, wanted)}
         server = Server(str(uuid4()), user, config)
         _check(config)
         self._find_named(user, config)
@@ -134,7 +134,7 @@ class Servers:
         self._unchanging(server)
         with about(f"Server {server.uuid}"):
             wanted = changes(SERVER_KEYS, given, server.config, live=server.active, absent=self._platform.absent)
-            after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
+            after = replace(server, config=_without_orphans(self._quotas.config(user, server.config, wanted), wanted))
             _check(after.config)
         self._find_named(user, wanted)
         if wanted:

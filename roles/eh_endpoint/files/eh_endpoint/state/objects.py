@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,11 @@ DEVICES = (
 MOUNTS = tuple(f"fs:{number}" for number in range(8))
 Config = Mapping[str, Union[str, int]]
 _MHZ_PER_CORE = 2500
+
+
+def config_size(config: Mapping[str, Union[str, int, None]]) -> int:
+    """Return the size of keys and values in bytes, as a listing in JSON has them."""
+    return len(json.dumps(config))
 
 
 class ImagingRequest(TypedDict):

@@ -42,6 +42,7 @@ _MEASURES = {
     "gb": "Disk, GiB",
     "ips": "IP addresses",
     "vlans": "VLANs",
+    "keys": "Keys and values, KiB",
 }
 _CHUNK = 64 << 10
 mimetypes.add_type("text/javascript", ".js")  # Python 3.11 has an older name for it
