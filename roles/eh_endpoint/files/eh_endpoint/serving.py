@@ -36,6 +36,7 @@ from .libvirt.connection import CannotUse
 from .libvirt.driver import LibvirtHypervisor
 from .options import Options
 from .request_log import RequestLog, RequestMemory
+from .request_target import origin_form
 from .state.addresses import AddressPool
 from .state.drive_files import DriveFiles
 from .state.imaging import Imaging
@@ -125,6 +126,7 @@ class Endpoint:
         self._imaging.advance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = origin_form(scope)
         if self._control is not None and scope["type"] == "http" and scope["server"][1] == self._control_port:
             await self._control(scope, receive, send)
         else:

@@ -83,6 +83,9 @@ class Application:
         if instead is not None:
             response = RecordedResponse()
             await _replace(instead, scope, receive, response)
+        if response.start and {"content-length", "transfer-encoding"} <= set(request.headers):
+            # Something before the endpoint may see another end of the body, and so another next request (RFC 9112 6.1).
+            response.start["headers"] = [*response.start["headers"], (b"connection", b"close")]
         self._note(request, response.status, user, verdict, began)
         await broken_responses.send(response, verdict.answer, receive, send)
 
