@@ -13,11 +13,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.support.endpoint import KEY, SOURCES, USER, Endpoint
-from tests.unit.endpoint.conftest import Wire, eventually
+from tests.unit.endpoint.conftest import Control, Wire, eventually
 
 AUTH = f"{USER}:{KEY}"
 
@@ -190,6 +191,17 @@ def test_the_request_log_has_a_json_line_per_answer_and_no_secret(tmp_path: Path
     assert "'/drives/\\n/info' 404 " in shown
     for text in (shown, log.read_text()):
         assert not [word for word in ("geheim", "wrong-key", KEY, "Basic") if word in text]
+
+
+def test_what_a_stranger_can_write_to_the_logs_is_short(tmp_path: Path, connect: Callable[..., Wire]) -> None:
+    log = tmp_path / "requests"
+    with Endpoint(tmp_path / "state", "--control", "127.0.0.1:0", "--request-log", str(log)) as running:
+        for method, path in (("GET", "/" + "\x7f" * 60_000), ("G" * 60_000, "/servers/list")):
+            assert connect(running, f"{USER}:wrong").send(method, quote(path)[:60_000]).status == 401
+        with Control(running) as control:
+            assert [max(len(one["method"]), len(one["path"])) for one in control.requests()] == [1000, 1000]
+    assert len(running.log.read_text()) < 10_000
+    assert len(log.read_text()) < 10_000
 
 
 def test_the_state_can_be_read_by_its_owner_only(endpoint: Endpoint, wire: Wire) -> None:

@@ -27,6 +27,8 @@ from .formats import TEXT
 
 CLIENT_LEFT = 499
 """The status in the log when the client closed the connection, or fell silent, while it sent its request."""
+LOGGED = 1000
+"""Characters of a path that the log shows: strangers can send 64 KiB."""
 LOG = logging.getLogger("eh_endpoint")
 
 
@@ -102,8 +104,8 @@ class Application:
 
     def _note(self, request: Request, status: int, user: str | None, verdict: Verdict, began: float) -> None:
         record = RequestRecord(
-            method=request.method,
-            path=request.scope["path"],
+            method=request.method[:LOGGED],
+            path=request.scope["path"][:LOGGED],
             status=status,
             account=user,
             seconds=time.monotonic() - began,
