@@ -24,7 +24,7 @@ ROOMS := $(addprefix tests/unit/,core drivers elastichosts endpoint modules open
 PYTEST := $(BIN)/pytest -q -n auto --dist loadfile --no-loadscope-reorder
 # Three at a time: most parts are one process that waits now and then. "unit" comes first and ends last: it has as many
 # workers as processors can use, where one part alone at the end would leave processors idle.
-PARTS := unit sanity integration lint package docs types
+PARTS := unit sanity lint package docs types
 PACKAGES := $(addprefix plugins/module_utils/,elastichosts opennebula drivers)
 
 .PHONY: help setup demo quick test test-all molecule test-kvm bench fuzz format lint types unit rooms sanity sanity-tests integration docs package tarball clean
@@ -43,9 +43,8 @@ test: setup ## everything that must hold
 	@echo "Three at a time, 7 to 8 minutes on 2 cores; each shows what it did when it ends: $(PARTS)"
 	@$(MAKE) --no-print-directory -j3 --output-sync=target $(PARTS)
 
-test-all: export EH_INTERLEAVINGS ?= 500
-test-all: export EH_HISTORIES ?= 100
-test-all: test ## the same, with the whole of what "make test" takes samples of: crashes, histories of leftovers
+test-all: export EH_TESTS := all
+test-all: test integration ## as CI: also the modules by ansible-test, and all of what "make test" takes samples of
 
 molecule: setup ## the molecule scenario of the role one_eh_driver
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes --upgrade \
