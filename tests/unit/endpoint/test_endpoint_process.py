@@ -53,6 +53,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--auth", AUTH, "--body-timeout", "0"], "--body-timeout: '0' is not a number of seconds from 0.1 on"),
         (["--auth", AUTH, "--faults", "/no/such/file"], "--faults /no/such/file cannot be read"),
         (["--auth", AUTH, "--faults", "/dev/null"], "--faults /dev/null is not JSON"),
+        (
+            ["--auth", AUTH, "--origin", "zone.example.org"],
+            "--origin: 'zone.example.org' is not of the form https://HOST",
+        ),
+        (["--auth", AUTH, "--origin", "https://zone.example.org/"], "without a path"),
+        (["--auth", AUTH, "--origin", "http://[::1"], "is not of the form https://HOST"),
         (["--auth", AUTH, "--control", "8099"], "--control: '8099' is not of the form HOST:PORT"),
         (["--auth", AUTH, "--control", "0.0.0.0:0"], "add --control-open"),
         (["--auth", AUTH, "--exit-on-eof"], "--exit-on-eof: standard input is neither a pipe"),

@@ -11,7 +11,6 @@ import os
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,9 +22,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..api.accounts import Accounts
 from ..api.drives import Drives
+from ..api.origins import OwnOrigin
 from ..api.quotas import Quotas
 from ..api.servers import Servers
-from ..errors import ApiError, Missing, Unauthorised
+from ..errors import ApiError, ForeignOrigin, Missing
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; "
@@ -59,8 +59,15 @@ class Pages:
     """The status page and the consoles. novnc: the folder of the package @novnc/novnc; without it no consoles."""
 
     def __init__(
-        self, accounts: Accounts, drives: Drives, servers: Servers, quotas: Quotas, novnc: Path | None
+        self,
+        own_origin: OwnOrigin,
+        accounts: Accounts,
+        drives: Drives,
+        servers: Servers,
+        quotas: Quotas,
+        novnc: Path | None,
     ) -> None:
+        self._own_origin = own_origin
         self._accounts = accounts
         self._drives = drives
         self._servers = servers
@@ -128,10 +135,10 @@ class Pages:
                 await browser.close()
 
     def _vnc_server(self, browser: WebSocket) -> tuple[str, int]:
+        # Browsers send Origin with every WebSocket.
+        if not self._own_origin.is_of(browser, browser.headers.get("origin", "")):
+            raise ForeignOrigin("A console is opened from the endpoint's own page")
         user = self._accounts.authenticate(browser.headers.get("authorization"))
-        # The page of another site could use the credentials that the browser remembers for this one.
-        if urlsplit(browser.headers.get("origin", "")).netloc != browser.headers.get("host"):
-            raise Unauthorised("A console is opened from the endpoint's own page")
         where = self._servers.console(user, str(browser.path_params["server"]))
         if where is None:
             raise Missing("The guest has no console")
