@@ -76,6 +76,19 @@ def test_servers_and_drives_are_shown_with_what_uses_them(limited: Endpoint, con
     assert "geheim" not in page.text
 
 
+def test_drives_of_stopped_servers_do_not_look_spare(fresh_endpoint: Endpoint) -> None:
+    with Wire(fresh_endpoint) as wire:
+        system, data, shared, spare = wire.drive(), wire.drive(), wire.drive(claim__type="shared"), wire.drive()
+        mail = wire.server("create/stopped", name="<mail>", ide__0__0=system, block__7=data, ide__0__1=shared)
+        web = wire.server(name="web", persistent="true", ide__0__0=shared)
+        page = wire.send("GET", "/")
+        claims = {found["drive"]: found.get("claimed") for found in wire.json("/drives/info").json}
+    stopped, running = f'<a href="#{mail}">&lt;mail&gt;</a> (stopped)', f'<a href="#{web}">web</a>'
+    used = [row[4] for row in rows(page, "drives")]
+    assert used == [stopped, stopped, f"{running}, {stopped}", ""]
+    assert claims == {system: None, data: None, shared: web, spare: None}, "the API's own answer stays"
+
+
 @pytest.mark.parametrize(
     ("path", "kind", "words"),
     [("/status.css", "text/css", "color-scheme: light dark"), ("/live.js", "text/javascript", "setInterval(look")],
