@@ -215,7 +215,7 @@ class Servers:
     def _active(self, user: str, uuid: str, verb: str) -> Server:
         server = self._own(user, uuid)
         if not server.active:
-            raise Failed(f"Server {server.uuid}: {verb} failed: it is {server.status}")
+            raise Busy(f"Server {server.uuid}: {verb} is not possible, it is {server.status}")
         return server
 
     @contextmanager
