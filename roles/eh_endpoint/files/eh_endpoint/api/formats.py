@@ -172,6 +172,9 @@ def _lines(found: Properties) -> str:
 
 
 def _flat(value: Value) -> str:
-    if isinstance(value, str):
-        return escape(value)
-    return escape(" ".join(value)) if isinstance(value, list) else str(value)
+    return str(value) if isinstance(value, int) else escape(words(value))
+
+
+def words(value: Value) -> str:
+    """Return a value of an info object as a request has it: several words are separated by spaces."""
+    return " ".join(value) if isinstance(value, list) else str(value)

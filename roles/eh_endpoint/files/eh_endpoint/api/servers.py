@@ -13,12 +13,12 @@ from weakref import WeakKeyDictionary
 
 from ..errors import Busy, Failed, Missing, Usage, about
 from ..hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
-from ..state.objects import DEVICES, MOUNTS, Server
+from ..state.objects import ADDRESSES_KEPT, DEVICES, MOUNTS, Server
 from ..state.state import State
 from .api_platform import Platform
 from .drives import Drives
 from .folders import Folders
-from .formats import Given, Properties, Value
+from .formats import Given, Properties, Value, words
 from .properties import DEVICE_COUNTERS, SERVER_KEYS, changes, merged
 from .quotas import Quotas
 from .resources import Resources
@@ -133,6 +133,7 @@ class Servers:
         server = self._own(user, uuid)
         self._unchanging(server)
         with about(f"Server {server.uuid}"):
+            given = self._without_echoes(server, given)
             wanted = changes(SERVER_KEYS, given, server.config, live=server.active, absent=self._platform.absent)
             after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
             _check(after.config)
@@ -146,6 +147,24 @@ class Servers:
                 after = replace(self._own(user, uuid), config=after.config)  # it may have powered off meanwhile
             self._state.commit(after)
         return await self._shown(after)
+
+    def _without_echoes(self, server: Server, given: Given) -> Given:
+        """Return a body without what a client only sends back, as it stands in info (elastichosts-api 3).
+
+        The address that the server itself has, or had at an earlier start, becomes `auto`: old clients send it back as
+        `nic:0:dhcp`.
+        """
+        shown: dict[str, Value] = {**self._describe(server, {})}
+        for nic in server.nics[1:]:
+            shown.setdefault(f"nic:{nic.number}:dhcp", "auto")  # jclouds adds it to each NIC without an address
+        if server.active:  # what is in use, where info shows the configuration or nothing: jclouds sends it too
+            shown |= {"smp": server.cores, **{f"nic:{nic.number}:model": nic.model for nic in server.nics}}
+            shown = {**{f"{device}:media": "disk" for device in server.drives}, **shown}
+        changed = {key: text for key, text in given.items() if key not in shown or text != words(shown[key])}
+        address = changed.get("nic:0:dhcp")
+        if address in server.had and self._state.resources.get(str(address)) is None:
+            changed["nic:0:dhcp"] = "auto"
+        return changed
 
     def _find_named(self, user: str, config: Mapping[str, object]) -> None:
         """Check that the drives, folders, VLANs and the address in a configuration exist. Raises Missing."""
@@ -247,8 +266,11 @@ class Servers:
             claims = self._state.claims(drive_uuid)
             if claims and not drive.shared:
                 raise Busy(f"Drive {drive_uuid} is claimed by {' '.join(claims)}")
-        address = self._address(server)
-        return replace(server, status="active", started=self._state.clock.now(), address=address, asked_off=None)
+        address, had = self._address(server), server.had
+        if address and server.config["nic:0:dhcp"] == "auto":
+            had = (*[one for one in had if one != address], address)[-ADDRESSES_KEPT:]
+        now = self._state.clock.now()
+        return replace(server, status="active", started=now, address=address, had=had, asked_off=None)
 
     def _address(self, server: Server) -> str | None:
         wanted = server.config.get("nic:0:dhcp")
