@@ -83,6 +83,18 @@ def test_a_drive_of_160_gib_takes_no_room(wire: Wire) -> None:
     assert file.stat().st_blocks == 0
 
 
+@pytest.mark.parametrize("size", ["0", "0G", 0, "00"])
+def test_a_size_of_0_keeps_the_size(wire: Wire, size: object) -> None:
+    """jclouds sends it with each change that names no size."""
+    drive = wire.drive(size="8M")
+    found = wire.json(f"/drives/{drive}/set", {"name": "other", "size": size})
+    assert (found.status, found.json["size"], found.json["name"]) == (200, 8 << 20, "other")
+    wire.server(ide__0__0=drive)
+    assert wire.text(f"/drives/{drive}/set", f"name used\nsize {size}").status == 200
+    for call in ("create", f"{wire.drive(size='4M')}/read/0/0"):
+        assert wire.json(f"/drives/{call}", {"size": size}).error == (400, "usage")
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [("1", 4 << 20), ("4194304", 4 << 20), ("4194305", 8 << 20), ("5m", 8 << 20), ("4096k", 4 << 20), ("1G", 1 << 30)],
