@@ -363,8 +363,8 @@ class Servers:
             found["vnc:ip"] = "auto"
         if server.active:
             found |= self._running(server)
-        if self._platform.password_key != "password" and "password" in found:  # noqa: S105 (the name of a key)
-            found[self._platform.password_key] = found.pop("password")
+        if "password" in found:
+            found |= dict.fromkeys(self._platform.password_keys, found["password"])
         return InfoFrame(self._platform.shown(found), counters)
 
     def _running(self, server: Server) -> dict[str, Value]:
