@@ -160,7 +160,7 @@ class Endpoint:
             self,
             loop="asyncio",
             http="h11",
-            ws="wsproto" if self._options.novnc else "none",
+            ws="eh_endpoint.web.sockets:WebSocketProtocol" if self._options.novnc else "none",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -301,6 +301,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise CannotServe(f"cannot listen on {host}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise CannotServe(f"cannot listen on {host}: it is no name of a host") from error
 
 
 def _url(scheme: str, listening: socket.socket) -> str:

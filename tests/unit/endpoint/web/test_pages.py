@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -108,6 +110,28 @@ def test_style_and_script_are_files(wire: Wire, path: str, kind: str, words: str
 def test_nothing_else_is_served(wire: Wire, path: str) -> None:
     assert wire.send("GET", path).error == (404, "missing")
     assert wire.send("GET", "/console/11111111-2222-4333-8444-555555555555").error == (404, "missing")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Host: \xff", b"Host: xn--\xff", b"Sec-WebSocket-Protocol: \xff", b"Sec-WebSocket-Extensions: \xff",
+     b"Origin: http://[::1", b"Origin: http://\xff", b"X: y"],
+)  # fmt: skip
+def test_a_malformed_handshake_of_a_console_is_refused_without_a_traceback(tmp_path: Path, header: bytes) -> None:
+    pytest.importorskip("wsproto", reason="consoles need roles/eh_endpoint/files/requirements.txt")
+    (tmp_path / "novnc" / "core").mkdir(parents=True)
+    (tmp_path / "novnc" / "core" / "rfb.js").touch()
+    given = [b"Host: x", b"Origin: http://x", b"Connection: Upgrade", b"Upgrade: websocket", header,
+             b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]  # fmt: skip
+    lines = {line.partition(b":")[0]: line for line in given}
+    path = f"/console/{USER}/socket".encode()
+    with Endpoint(tmp_path / "state", "--novnc", str(tmp_path / "novnc")) as endpoint:
+        with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as connection:
+            connection.sendall(b"\r\n".join([b"GET %s HTTP/1.1" % path, *lines.values(), b"", b""]))
+            assert connection.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 403")
+        with Wire(endpoint) as wire:
+            assert wire.send("GET", "/").status == 200
+        assert "Traceback" not in endpoint.log.read_text()
 
 
 def test_a_page_needs_the_account_and_changes_nothing(endpoint: Endpoint, connect: Callable[..., Wire]) -> None:

@@ -22,7 +22,7 @@ from ..testing.broken_responses import RecordedResponse
 from ..testing.fault_rules import NO_FAULTS, FaultRule, FaultRules, Verdict
 from .accounts import Accounts
 from .bodies import BodyTimeout
-from .formats import TEXT
+from .formats import TEXT, printable
 from .origins import OwnOrigin
 
 CLIENT_LEFT = 499
@@ -116,7 +116,7 @@ def _error(error: ApiError) -> Response:
 
 
 def _line(status: int, word: str, message: str, headers: dict[str, str]) -> Response:
-    content = f"{' '.join(message.split())}\n".encode("utf-8", "backslashreplace")
+    content = f"{printable(' '.join(message.split()))}\n".encode()
     return Response(content, status, {"X-Elastic-Error": word, "Content-Type": TEXT, **headers})
 
 
