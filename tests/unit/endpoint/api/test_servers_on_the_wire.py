@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -391,6 +393,18 @@ def test_an_address_that_the_server_has_or_had_is_read_as_auto(either: Endpoint,
         if active:
             assert wire.send("POST", f"/servers/{server}/stop").status == 204
     assert wire.json(f"/servers/{server}/info").json["nic:0:dhcp"] == "auto"
+
+
+def test_a_server_of_an_older_state_takes_its_own_address_back(tmp_path: Path, connect: Callable[..., Wire]) -> None:
+    with Endpoint(tmp_path / "state") as older:
+        server = connect(older).server(nic__0__dhcp="auto")
+        older.stop()
+        with contextlib.closing(sqlite3.connect(tmp_path / "state" / "state.sqlite")) as state, state:
+            state.execute("UPDATE objects SET document = json_remove(document, '$.past_addresses')")
+        older.start()
+        wire = connect(older)
+        found = wire.json(f"/servers/{server}/info").json
+        assert wire.json(f"/servers/{server}/set", {"nic:0:dhcp": found["nic:0:ip"]}).status == 200
 
 
 def test_a_static_address_of_the_account_is_never_read_as_auto(wire: Wire) -> None:

@@ -133,7 +133,7 @@ class Servers:
         server = self._own(user, uuid)
         self._unchanging(server)
         with about(f"Server {server.uuid}"):
-            given = self._without_echoes(server, given)
+            given = self._changed(server, given)
             wanted = changes(SERVER_KEYS, given, server.config, live=server.active, absent=self._platform.absent)
             after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
             _check(after.config)
@@ -148,11 +148,10 @@ class Servers:
             self._state.commit(after)
         return await self._shown(after)
 
-    def _without_echoes(self, server: Server, given: Given) -> Given:
-        """Return a body without what a client only sends back, as it stands in info (elastichosts-api 3).
+    def _changed(self, server: Server, given: Given) -> Given:
+        """Return the keys of a body that differ from info: clients send whole objects back (elastichosts-api 3).
 
-        The address that the server itself has, or had at an earlier start, becomes `auto`: old clients send it back as
-        `nic:0:dhcp`.
+        In `nic:0:dhcp`, where old clients send it back, the address of this or an earlier start becomes `auto`.
         """
         shown: dict[str, Value] = {**self._describe(server, {})}
         for nic in server.nics[1:]:
@@ -162,7 +161,9 @@ class Servers:
             shown = {**{f"{device}:media": "disk" for device in server.drives}, **shown}
         changed = {key: text for key, text in given.items() if key not in shown or text != words(shown[key])}
         address = changed.get("nic:0:dhcp")
-        if address in server.had and self._state.resources.get(str(address)) is None:
+        static = self._state.resources.get(address or "")
+        own = static is not None and static.user == server.user
+        if address and address in (server.address, *server.past_addresses) and not own:
             changed["nic:0:dhcp"] = "auto"
         return changed
 
@@ -266,11 +267,11 @@ class Servers:
             claims = self._state.claims(drive_uuid)
             if claims and not drive.shared:
                 raise Busy(f"Drive {drive_uuid} is claimed by {' '.join(claims)}")
-        address, had = self._address(server), server.had
+        address, past = self._address(server), server.past_addresses
         if address and server.config["nic:0:dhcp"] == "auto":
-            had = (*[one for one in had if one != address], address)[-ADDRESSES_KEPT:]
+            past = (*[one for one in past if one != address], address)[-ADDRESSES_KEPT:]
         now = self._state.clock.now()
-        return replace(server, status="active", started=now, address=address, had=had, asked_off=None)
+        return replace(server, status="active", started=now, address=address, past_addresses=past, asked_off=None)
 
     def _address(self, server: Server) -> str | None:
         wanted = server.config.get("nic:0:dhcp")

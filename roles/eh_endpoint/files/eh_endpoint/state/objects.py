@@ -70,7 +70,7 @@ class Folder:
 class Server:
     """A server of a user. started and asked_off (the shutdown call) in epoch seconds.
 
-    had: its last addresses from the pool, ADDRESSES_KEPT at most, the newest last.
+    past_addresses: its addresses from the pool, of this and earlier starts, the newest last, at most ADDRESSES_KEPT.
     """
 
     uuid: str
@@ -80,7 +80,7 @@ class Server:
     started: float | None = None
     address: str | None = None
     asked_off: float | None = None
-    had: Sequence[str] = ()
+    past_addresses: Sequence[str] = ()
 
     @property
     def active(self) -> bool:
