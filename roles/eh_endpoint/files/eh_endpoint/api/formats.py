@@ -33,7 +33,7 @@ _UNESCAPE = {escaped: plain for plain, escaped in _ESCAPE.items()}
 def refuse_multipart(content_type: str | None) -> None:
     """Raise Usage for a body in parts: its envelope is neither properties nor bytes of a drive."""
     if _media(content_type).startswith("multipart/"):
-        raise Usage("invalid Content-Type: a multipart body has parts, send what it is about as the whole body")
+        raise Usage("invalid Content-Type: multipart is not possible, send properties or bytes as the whole body")
 
 
 def _media(content_type: str | None) -> str:
