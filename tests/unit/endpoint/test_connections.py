@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import resource
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.endpoint import SOURCES, Endpoint
-from tests.unit.endpoint.conftest import Wire, eventually, peak_memory
+from tests.unit.elastichosts.scripted import Authority
+from tests.unit.endpoint.conftest import Wire, basic, eventually, peak_memory
 
 HALF_A_HEAD = b"GET /servers/list HTTP/1.1\r\nHost: x\r\n"
 
@@ -78,6 +81,25 @@ def test_connections_of_strangers_keep_nobody_out(
         assert "Traceback" not in log
         assert len([line for line in log.splitlines() if "without a valid key" in line]) == 1
         assert len(log) < 10_000
+
+
+def test_connections_that_do_not_finish_the_tls_handshake_keep_nobody_out(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]]
+) -> None:
+    authority = Authority(tmp_path)
+    files = ("--tls-cert", str(authority.certificate), "--tls-key", str(tmp_path / "key.pem"))
+    with descriptors(256):
+        running = Endpoint(tmp_path / "state", *files)
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    with running:
+        attack(running, 600)
+        for _number in range(5):
+            connection = http.client.HTTPSConnection("127.0.0.1", running.port, timeout=60, context=trusting)
+            connection.request("GET", "/servers/list", headers=basic(running.auth))
+            assert connection.getresponse().status == 200
+            connection.close()
+        assert len(list(Path(f"/proc/{running.pid}/fd").iterdir())) < 200
+        assert "Traceback" not in running.log.read_text()
 
 
 def test_256_connections_of_one_address_may_wait_with_their_first_request(

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +68,35 @@ def test_a_wait_ends_with_its_connection(fresh_endpoint: Endpoint, ask: Callable
     waited = [float(line.split()[3]) / 1000 for line in fresh_endpoint.log.read_text().splitlines() if " 401 " in line]
     counted = wrong_keys.WrongKeys()
     assert sum(waited) < sum(counted.delay("", 0) for _number in range(201)) / 2
+
+
+def test_a_wrong_key_for_a_console_waits_too(tmp_path: Path) -> None:
+    pytest.importorskip("wsproto", reason="consoles need roles/eh_endpoint/files/requirements.txt")
+    (tmp_path / "core").mkdir()
+    (tmp_path / "core" / "rfb.js").touch()
+    with Endpoint(tmp_path / "state", "--novnc", str(tmp_path)) as running, contextlib.ExitStack() as opened:
+
+        def console(key: str) -> socket.socket:
+            connection = socket.create_connection(("127.0.0.1", running.port), timeout=60)
+            head = [f"GET /console/{USER}/socket HTTP/1.1", "Host: x", "Origin: http://x", "Upgrade: websocket"]
+            head += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
+            head += [f"Authorization: {basic(f'{USER}:{key}')['Authorization']}", "", ""]
+            connection.sendall("\r\n".join(head).encode())
+            return opened.enter_context(connection)
+
+        for _number in range(wrong_keys.FREE):
+            assert console("wrong").recv(12) == b"HTTP/1.1 403"
+        tried = [console("wrong") for _number in range(150)]
+        late = console("wrong")
+        assert console(running.key).recv(12) == b"HTTP/1.1 403"  # there is no such server
+        late.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            late.recv(12)
+        for one in tried:
+            one.close()
+        late.settimeout(60)
+        assert late.recv(12) == b"HTTP/1.1 403"
+        assert "Traceback" not in running.log.read_text()
 
 
 def test_the_delay_grows_to_a_limit_and_is_forgotten() -> None:
