@@ -21,7 +21,8 @@ extends_documentation_fragment:
   - opennebula.elastichosts.attributes.changes
 attributes:
   idempotent:
-    support: full
+    support: partial
+    details: A block device at O(dest) is written to by each run. Everything else is done once.
 options:
   name:
     description:
@@ -107,9 +108,12 @@ options:
     type: str
   dest:
     description:
-      - File, on the machine that runs the module, to which the whole drive is downloaded, after everything else.
-      - A download that was cut off goes on where it stopped. The drive is not read again as long as nothing was written
-        to it or to the file. Beside the file, one with C(.elastichosts) at its end notes that.
+      - File or block device, on the machine that runs the module, to which the whole drive is downloaded, after
+        everything else. A symbolic link is followed. A pipe, another kind of device or a socket is refused.
+      - A download to a file that was cut off goes on where it stopped. The drive is not read again as long as nothing
+        was written to it or to the file. Beside the file, one with C(.elastichosts) at its end notes that.
+      - A block device has to be as large as the drive at least, and must not be mounted. Each run reads the drive from
+        its beginning and writes it over what the device holds; what the device has behind it stays.
     type: path
   wait_timeout:
     description:

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.block_device import block_device
 from tests.unit.modules.cloud import Cloud
 
 MIB = 2**20
@@ -193,3 +195,27 @@ def test_a_source_or_a_place_that_cannot_be_changes_nothing(cloud: Cloud, tmp_pa
         assert words in cloud.drive(check=check, **task)["msg"]
     assert cloud.changes == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drive_is_restored_to_a_volume_each_time_and_never_in_check_mode(
+    cloud: Cloud, image: Path, tmp_path: Path
+) -> None:
+    drive = cloud.drive(name="root", src=str(image))["drive"]
+    with block_device(tmp_path, 12 * MIB) as volume:
+        checked = cloud.drive(name="root", dest=str(volume), check=True)
+        assert (checked["changed"], checked["received"]) == (True, 0)
+        assert volume.read_bytes() == bytes(12 * MIB)
+        for _ in range(2):
+            assert cloud.drive(name="root", dest=str(volume))["received"] == drive["size"]
+            assert volume.read_bytes() == image.read_bytes() + bytes(7 * MIB)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_place_that_is_no_file_is_refused_and_stays(cloud: Cloud, tmp_path: Path, check: bool) -> None:
+    cloud.drive(name="golden", size="4M")
+    os.mkfifo(tmp_path / "pipe")
+    before = cloud.changes
+    result = cloud.drive(name="golden", tags=["new"], dest=str(tmp_path / "pipe"), check=check)
+    assert "is a named pipe: give the path of a file or of a block device" in result["msg"]
+    assert (tmp_path / "pipe").is_fifo()
+    assert cloud.changes == before
