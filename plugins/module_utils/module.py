@@ -82,12 +82,16 @@ class Task:
         self.tell = tell
         self.wrote = False
         self.clock = Clock()
-        seconds = params.get("wait_timeout", WAIT_TIMEOUT)
-        if seconds <= 0:
-            raise InvalidOption("wait_timeout", f"{seconds} is out of range, give seconds above 0")
-        self.deadline = Deadline(float(seconds), self.clock)
+        self.deadline = self.deadline_of("wait_timeout")
         self.client = client_for({name: params.get(name) for name in CONNECTION})
         self._effects_before = self.client.transport.effects
+
+    def deadline_of(self, option: str) -> Deadline:
+        """Return a deadline that is so many seconds away as the option says. Raises InvalidOption below 1 second."""
+        seconds = self.params.get(option, WAIT_TIMEOUT)
+        if seconds <= 0:
+            raise InvalidOption(option, f"{seconds} is out of range, give seconds above 0")
+        return Deadline(float(seconds), self.clock)
 
     @property
     def touched(self) -> bool:

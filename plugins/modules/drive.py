@@ -94,7 +94,8 @@ options:
   src:
     description:
       - Raw disk image on the machine that runs the module, to be written to the drive. A new drive gets its size unless
-        O(size) says more.
+        O(size) says more. It is a file or a block device; nothing else must write to a device meanwhile, so unmount it,
+        or take a snapshot of it. A pipe, another kind of device or a socket is refused.
       - The checksum of the image is kept in the drive's key C(user:sha256). The same image is not sent again. An upload
         that was cut off goes on where it stopped. What a server writes to the drive later is not looked at.
       - It travels in chunks side by side, compressed where that makes it faster.
@@ -118,9 +119,16 @@ options:
   wait_timeout:
     description:
       - Seconds that the task may wait for a copy onto the drive to end. When they are over the task fails and names the
-        state that was seen last. Uploads and downloads have no limit.
+        state that was seen last.
     type: int
     default: 3600
+  transfer_timeout:
+    description:
+      - Seconds that an upload of O(src), and then a download to O(dest), may take together. When they are over the task
+        fails and says how many bytes are there; the next run goes on from there.
+    type: int
+    default: 86400
+    version_added: 1.0.0
 seealso:
   - module: opennebula.elastichosts.drive_info
   - module: opennebula.elastichosts.server
@@ -282,6 +290,7 @@ ARGUMENTS: Dict[str, Any] = {
     "source": {"type": "str"},
     "dest": {"type": "path"},
     "wait_timeout": {"type": "int", "default": 3600},
+    "transfer_timeout": {"type": "int", "default": 86400},
 }
 
 
@@ -303,6 +312,7 @@ class Content(NamedTuple):
 
 def perform(task: Task) -> Outcome:
     params = task.params
+    task.deadline_of("transfer_timeout")  # a wrong value is refused before the first call
     desired = drive_desired(params, task.given) if params["state"] == "present" else {}
     current = task.client.drives.find(wanted(params))
     if params["state"] == "absent":
@@ -376,16 +386,23 @@ def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content
     tell = teller(task, drive)
     if content.source is not None:
         drive = copied(task, drive, content.source)
+    deadline = task.deadline_of("transfer_timeout")
     if content.image is not None:
         if SOURCE_KEY in drive.properties or COPYING_KEY in drive.properties:
             drive = task.client.drives.set(drive.uuid, {SOURCE_KEY: None, COPYING_KEY: None})
         uploaded = upload(
-            task.client, content.image, drive, fresh=current is None, anew=True, progress=tell("uploaded")
+            task.client,
+            content.image,
+            drive,
+            fresh=current is None,
+            anew=True,
+            progress=tell("uploaded"),
+            deadline=deadline,
         )
         drive, moved["sent"] = uploaded.drive, uploaded.sent
     if content.dest:
         task.wrote = True
-        fetched = download.download(task.client, drive, content.dest, progress=tell("downloaded"))
+        fetched = download.download(task.client, drive, content.dest, progress=tell("downloaded"), deadline=deadline)
         moved["received"] = fetched.received
     return drive, moved
 

@@ -20,12 +20,13 @@ import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Deque, Dict, NamedTuple, Optional, Tuple, Union
+from typing import Any, BinaryIO, Deque, Dict, NamedTuple, Optional, Tuple, Union
 
 from .client import ElasticHosts
+from .clock import Deadline
 from .drives import Drive
-from .errors import Refused
-from .local_files import device_size, is_block_device
+from .errors import ElasticHostsError, Refused
+from .local_files import RESUMED, Progress, device_size, is_block_device, time_over
 
 CHUNK = 4 * 1024 * 1024
 """Bytes of one read call: more the API does not give (elastichosts-api 2.1)."""
@@ -33,9 +34,6 @@ WORKERS = 4
 NOTE = ".elastichosts"
 PART = ".part"
 _CONTENT_KEYS = ("size", "write:bytes", "write:requests", "user:sha256", "user:upload", "user:image", "user:copying")
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all."""
 
 
 class Downloaded(NamedTuple):
@@ -100,11 +98,13 @@ def download(
     chunk: int = CHUNK,
     workers: int = WORKERS,
     progress: Optional[Progress] = None,
+    deadline: Optional[Deadline] = None,
 ) -> Downloaded:
     """Read a whole drive into a file or onto a block device; nothing when the file is a current copy of it.
 
     A cut download to a file is resumed by calling again, and reads at most `workers` chunks anew. The file appears,
-    with mode 0600, when its last byte is there. Raises Refused and the errors of the calls.
+    with mode 0600, when its last byte is there. Raises Refused, WaitTimeout after `deadline`, and the errors of the
+    calls.
     """
     target = _followed(path)
     if is_current(target, drive):
@@ -116,7 +116,7 @@ def download(
             digest, begin = _resumed(part, file, drive) if part else (hashlib.sha256(), 0)
             if part:
                 file.truncate(begin)
-            _receive(_Receiving(client, drive, part, file, digest, chunk, workers, progress), begin)
+            _receive(_Receiving(client, drive, part, file, digest, chunk, workers, progress, deadline), begin)
             file.flush()
             os.fsync(file.fileno())
         if part:
@@ -140,18 +140,36 @@ class _Receiving(NamedTuple):
     chunk: int
     workers: int
     progress: Optional[Progress]
+    deadline: Optional[Deadline]
+
+    def read(self, offset: int, size: int) -> bytes:
+        with self.client.transport.within(self.deadline):
+            return self.client.drives.read(self.drive.uuid, offset, size)
+
+    def check_time(self, done: int) -> None:
+        """Raise WaitTimeout when the time is over; `done`: bytes that are in the file."""
+        if self.deadline is not None and not self.deadline.left():
+            what = f"the download of drive {self.drive.name or self.drive.uuid!r} ({self.drive.uuid})"
+            advice = RESUMED if self.part is not None else "a block device is begun anew by the next run"
+            raise time_over(what, done, self.drive.size, self.deadline, advice)
 
 
 def _receive(job: _Receiving, begin: int) -> None:
+    """Read the drive from byte `begin` to its end into the file. Raises WaitTimeout and the errors of the calls."""
     flights: Deque[Future[bytes]] = deque()
     asked = done = begin
     with ThreadPoolExecutor(job.workers) as pool:
         while done < job.drive.size:
+            job.check_time(done)
             while asked < job.drive.size and len(flights) < job.workers:
                 size = min(job.chunk, job.drive.size - asked)
-                flights.append(pool.submit(job.client.drives.read, job.drive.uuid, asked, size))
+                flights.append(pool.submit(job.read, asked, size))
                 asked += size
-            data = flights.popleft().result()
+            try:
+                data = flights.popleft().result()
+            except ElasticHostsError:
+                job.check_time(done)  # a call that was cut short for want of time
+                raise
             expected = min(job.chunk, job.drive.size - done)
             if len(data) != expected:
                 raise Refused(

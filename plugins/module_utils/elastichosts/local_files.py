@@ -8,9 +8,14 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Callable
 
-from .errors import Refused
+from .clock import Deadline
+from .errors import Refused, WaitTimeout
+
+Progress = Callable[[int, int], None]
+"""called with the bytes done and the bytes in all"""
+RESUMED = "run the task again, it goes on from there"
 
 _OTHERS = {
     stat.S_IFDIR: "a folder",
@@ -44,3 +49,12 @@ def device_size(device: BinaryIO) -> int:
     size = device.seek(0, os.SEEK_END)
     device.seek(0)
     return size
+
+
+def time_over(what: str, done: int, total: int, deadline: Deadline, advice: str) -> WaitTimeout:
+    """Return the error of a transfer whose time is over. `what`: "the upload to drive 'root'"."""
+    return WaitTimeout(
+        f"{what} did not end within {deadline.seconds:g} s, {done} of {total} bytes are there: {advice}, or allow more "
+        "time (transfer_timeout)",
+        last=f"{done} of {total} bytes",
+    )

@@ -10,15 +10,18 @@ import os
 import re
 import socket
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import download, errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
 from tests.support.block_device import block_device
-from tests.unit.elastichosts.scripted import Relay, says
+from tests.support.endpoint import Endpoint
+from tests.unit.elastichosts.scripted import FakeClock, Relay, hang, says
 
 CHUNK = 512 * 1024
 SIZE = 8 * CHUNK
@@ -124,6 +127,35 @@ def test_a_drive_that_shrinks_meanwhile_is_noticed(client: ElasticHosts, scripte
     with pytest.raises(errors.Refused, match="gave 5 bytes where 4194304 were asked for"):
         download.download(client, Drive({"drive": "d", "size": "4194304"}), tmp_path / "disk.img")
     assert not (tmp_path / "disk.img").exists()
+
+
+def test_a_download_whose_time_is_over_says_how_far_it_is_and_goes_on_from_there(
+    relayed: ElasticHosts, clock: FakeClock, tmp_path: Path
+) -> None:
+    drive, data = filled(relayed)
+    path = tmp_path / "disk.img"
+
+    def slow(*_state: int) -> None:
+        clock.sleep(4)
+
+    with pytest.raises(errors.WaitTimeout, match=f"within 10 s.* {3 * CHUNK} of {SIZE} bytes .*transfer_timeout"):
+        download.download(relayed, drive, path, chunk=CHUNK, deadline=Deadline(10, clock), progress=slow)
+    assert not path.exists()
+    assert download.download(relayed, drive, path, chunk=CHUNK).received == SIZE - 3 * CHUNK
+    assert path.read_bytes() == data
+
+
+def test_a_download_does_not_wait_longer_for_an_answer_than_it_has_time(
+    relay: Relay, endpoint: Endpoint, cloud: ElasticHosts, tmp_path: Path
+) -> None:
+    drive, _data = filled(cloud)
+    release = threading.Event()
+    relay.on(f"GET /drives/.*/read/{CHUNK}/.*", hang(release))
+    try:
+        with ElasticHosts(relay.url, endpoint.auth) as client, pytest.raises(errors.WaitTimeout, match="within 1 s"):
+            download.download(client, drive, tmp_path / "disk.img", chunk=CHUNK, deadline=Deadline(1, Clock()))
+    finally:
+        release.set()
 
 
 # --- what is at the place

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.block_device import block_device
+from tests.support.endpoint import Endpoint
 from tests.unit.modules.cloud import Cloud
 
 MIB = 2**20
@@ -219,3 +222,46 @@ def test_a_place_that_is_no_file_is_refused_and_stays(cloud: Cloud, tmp_path: Pa
     assert "is a named pipe: give the path of a file or of a block device" in result["msg"]
     assert (tmp_path / "pipe").is_fifo()
     assert cloud.changes == before
+
+
+def test_a_volume_is_the_source_of_an_upload_like_a_file(cloud: Cloud, image: Path, tmp_path: Path) -> None:
+    with block_device(tmp_path, 5 * MIB) as volume:
+        volume.write_bytes(image.read_bytes())
+        result = cloud.thrice("drive", name="root", src=str(volume))
+    assert (result["sent"], result["drive"]["size"]) == (5 * MIB, 8 * MIB)
+    assert content(cloud, result["drive"]["uuid"], 5 * MIB) == image.read_bytes()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_image_that_is_a_pipe_and_a_time_of_0_change_nothing(cloud: Cloud, tmp_path: Path, check: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = cloud.changes
+    result = cloud.drive(name="new", src=str(tmp_path / "pipe"), check=check)
+    assert "is a named pipe: give the path of a file or of a block device" in result["msg"]
+    result = cloud.drive(name="new", size="4M", transfer_timeout=0, check=check)
+    assert result["msg"] == "transfer_timeout: 0 is out of range, give seconds above 0"
+    assert cloud.changes == before
+
+
+def test_transfers_end_with_their_time_and_the_next_run_goes_on(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults, log, target = tmp_path / "faults.json", tmp_path / "requests.jsonl", tmp_path / "back.raw"
+    rules = [{"path": f"/drives/*/{verb}/**", "delay": 3, "count": 1} for verb in ("write", "read")]
+    faults.write_text(json.dumps(rules))
+    log.touch()
+    with Endpoint(tmp_path / "state", "--request-log", str(log), "--faults", str(faults)) as endpoint:
+        cloud = Cloud(endpoint, log, capsys)
+        cloud.drive(name="root", size="8M")
+        sentence = r"did not end within 1 s, (\d+) of \d+ bytes are there: run the task again, it goes on from there"
+        late = cloud.drive(name="root", src=str(image), transfer_timeout=1)
+        there = re.search(sentence, late["msg"])
+        assert there, late["msg"]
+        assert (late["failure"]["code"], late["changed"]) == ("timeout", True)
+        assert cloud.drive(name="root", src=str(image))["sent"] == 5 * MIB - int(there[1])
+        late = cloud.drive(name="root", dest=str(target), transfer_timeout=1)
+        there = re.search(sentence, late["msg"])
+        assert there, late["msg"]
+        assert not target.exists()
+        assert cloud.drive(name="root", dest=str(target))["received"] == 8 * MIB - int(there[1])
+        assert target.read_bytes() == image.read_bytes() + bytes(3 * MIB)
