@@ -9,7 +9,7 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tup
 
 from .drive_options import drive_desired
 from .elastichosts.client import ElasticHosts
-from .elastichosts.drive_copy import find_source
+from .elastichosts.drive_copy import check_unused, find_source
 from .elastichosts.drives import Drive
 from .elastichosts.group_apply import Recipe
 from .elastichosts.group_plan import Group, GroupPlan, marks, member_name, number_of
@@ -103,7 +103,9 @@ def group_recipe(
     if params["image"] is not None:
         properties["boot"] = params["device"]
         if plan.make:
-            source = find_source(client, params["image"], list(own_drives))
+            may_be_in_use = params["source_in_use"] == "allow"
+            source = find_source(client, params["image"], list(own_drives), may_be_in_use=may_be_in_use)
+            check_unused(client, source)
             if int(drive.get("size") or source.size) < source.size:
                 raise InvalidOption("size", f"{drive['size']} bytes are less than the {source.size} of the image")
     return Recipe(params["name"], properties, source, params["device"], drive, params["address"] == "static")

@@ -51,6 +51,17 @@ options:
         have no drive of their own.
       - It makes new members only. Existing ones are not compared with it.
     type: str
+  source_in_use:
+    description:
+      - What to do when a running server uses the drive that is to be copied. V(refuse) fails before anything is
+        changed, since the copy may hold one half of what the server writes meanwhile, and its file system be damaged.
+        V(allow) copies it all the same.
+      - Drives of stopped servers and standard drives are copied in any case. A drive of another account counts as used
+        while anything holds it.
+    type: str
+    choices: [refuse, allow]
+    default: refuse
+    version_added: 1.0.0
   device:
     description:
       - Where the copy is attached. The member boots from it.
@@ -225,6 +236,7 @@ ARGUMENTS: Dict[str, Any] = {
     "exact_count": {"type": "int"},
     "count": {"type": "int"},
     "image": {"type": "str"},
+    "source_in_use": {"type": "str", "choices": ["refuse", "allow"], "default": "refuse"},
     "device": {"type": "str", "default": "ide:0:0"},
     "size": _OF_DRIVE["size"],
     "tier": _OF_DRIVE["tier"],

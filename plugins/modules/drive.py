@@ -107,6 +107,17 @@ options:
       - What the drive is a copy of is kept in its key C(user:image). The same source is not copied again, even if its
         content is another by now.
     type: str
+  source_in_use:
+    description:
+      - What to do when a running server uses the drive that is to be copied. V(refuse) fails before anything is
+        changed, since the copy may hold one half of what the server writes meanwhile, and its file system be damaged.
+        V(allow) copies it all the same.
+      - Drives of stopped servers and standard drives are copied in any case. A drive of another account counts as used
+        while anything holds it.
+    type: str
+    choices: [refuse, allow]
+    default: refuse
+    version_added: 1.0.0
   dest:
     description:
       - File or block device, on the machine that runs the module, to which the whole drive is downloaded, after
@@ -269,7 +280,15 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
 from ..module_utils.drive_options import drive_desired, drive_view
 from ..module_utils.elastichosts import download
 from ..module_utils.elastichosts.apply import apply_drive, wait_imaged
-from ..module_utils.elastichosts.drive_copy import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
+from ..module_utils.elastichosts.drive_copy import (
+    COPYING_KEY,
+    SOURCE_KEY,
+    Source,
+    check_unused,
+    copy_onto,
+    find_source,
+    is_copy_of,
+)
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import Refused
 from ..module_utils.elastichosts.plan import Plan, plan_drive
@@ -288,6 +307,7 @@ ARGUMENTS: Dict[str, Any] = {
     "extra": {"type": "dict"},
     "src": {"type": "path"},
     "source": {"type": "str"},
+    "source_in_use": {"type": "str", "choices": ["refuse", "allow"], "default": "refuse"},
     "dest": {"type": "path"},
     "wait_timeout": {"type": "int", "default": 3600},
     "transfer_timeout": {"type": "int", "default": 86400},
@@ -320,13 +340,17 @@ def perform(task: Task) -> Outcome:
     must_exist(params, current, "drive")
     asked = Content(
         inspect(params["src"]) if params["src"] else None,
-        find_source(task.client, params["source"]) if params["source"] else None,
+        source_for(task, params["source"]) if params["source"] else None,
         params["dest"],
     )
     if current is None and asked.size:
         desired.setdefault("size", str(rounded(asked.size)))
     plan = plan_drive(desired, "present", current, allow_shrink=params["allow_shrink"])
     return finish(task, plan, current, what_is_left(asked, current))
+
+
+def source_for(task: Task, wanted: str) -> Source:
+    return find_source(task.client, wanted, may_be_in_use=task.params["source_in_use"] == "allow")
 
 
 def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
@@ -343,6 +367,8 @@ def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -
     """Execute `plan` and fill the drive; in check mode only report what that would do."""
     expected = Drive(predicted(plan, current.properties if current else {}))
     must_take(expected, content)
+    if content.source is not None:
+        check_unused(task.client, content.source)
     if task.check_mode:
         marks = content_marks(content)
         drive: Optional[Drive] = Drive({**expected.properties, **marks}) if expected.properties else None

@@ -45,7 +45,7 @@ SECTIONS = {
     "drivers": ("drivers/", "opennebula/xml", "opennebula/driver_requests", "opennebula/driver_replies"),
     "cloud": ("elastichosts/errors", "elastichosts/formats", "elastichosts/http_client"),
     "account": ("elastichosts/address", "elastichosts/identifiers", "client_from", "inventory_acc"),
-    "images": ("elastichosts/upload", "elastichosts/drive_copy", "elastichosts/download"),
+    "images": ("elastichosts/local_files", "elastichosts/upload", "elastichosts/drive_copy", "elastichosts/download"),
     "changes": ("elastichosts/",),
     "inventory": ("inventory/", "lookup/", "plugin_utils/"),
     "role": ("front_end", "program_files", "atomic_", "modules/mad", "opennebula/conf", "host_commands", "roles/"),

@@ -172,3 +172,31 @@ def test_what_cannot_be_gives_one_sentence_and_no_member(
     assert words in result["msg"]
     assert "\n" not in result["msg"]
     assert cloud.changes == []
+
+
+def test_an_image_that_a_running_server_uses_makes_no_members_unless_that_is_allowed(cloud: Cloud) -> None:
+    cloud.drive(name="golden", size="4M")
+    cloud.server(name="source", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "golden"}])
+    before = cloud.changes
+    for check in (True, False):
+        result = cloud.run("burst", **WEB, exact_count=2, image="golden", check=check)
+        assert "stop that server first, or allow it with source_in_use: allow" in result["msg"]
+    assert cloud.changes == before
+    assert len(cloud.thrice("burst", **WEB, exact_count=2, image="golden", source_in_use="allow")["members"]) == 2
+    again = cloud.run("burst", **WEB, exact_count=2, image="golden")
+    assert (again.get("failed", False), again["changed"]) == (False, False), "no member is made, so nothing is copied"
+
+
+def test_another_copy_of_the_image_does_not_count_as_a_server_that_uses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    log.touch()
+    with Endpoint(tmp_path / "state", "--request-log", str(log), "--imaging-seconds", "3600") as endpoint:
+        cloud = Cloud(endpoint, log, capsys)
+        image, other = (cloud.drive(name=name, size="4M")["drive"]["uuid"] for name in ("golden", "other"))
+        endpoint.call(f"/drives/{other}/image/{image}")
+        assert cloud.run("drive_info", name="golden")["drives"][0]["claimed"] == [other]
+        for module, task in (("burst", {**WEB, "exact_count": 2, "image": "golden"}), ("drive", {"source": image})):
+            result = cloud.run(module, **{"name": "copy", **task}, check=True)
+            assert (result.get("failed", False), result["changed"]) == (False, True)

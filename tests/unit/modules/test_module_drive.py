@@ -265,3 +265,27 @@ def test_transfers_end_with_their_time_and_the_next_run_goes_on(
         assert not target.exists()
         assert cloud.drive(name="root", dest=str(target))["received"] == 8 * MIB - int(there[1])
         assert target.read_bytes() == image.read_bytes() + bytes(3 * MIB)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_source_that_a_running_server_uses_is_refused_before_anything_is_changed(cloud: Cloud, check: bool) -> None:
+    cloud.drive(name="golden", size="8M")
+    server = cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "golden"}])["server"]
+    before = cloud.changes
+    result = cloud.drive(name="copy", source="golden", check=check)
+    assert result["msg"].endswith(
+        f"is in use by {server['uuid']}, and may change while it is copied: "
+        "stop that server first, or allow it with source_in_use: allow"
+    )
+    assert (result["failure"]["code"], result["changed"]) == ("refused", False)
+    assert cloud.changes == before
+
+
+def test_a_source_in_use_is_copied_where_that_is_allowed_and_no_matter_where_the_copy_is_there(cloud: Cloud) -> None:
+    cloud.drive(name="golden", size="8M")
+    cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "golden"}])
+    cloud.thrice("drive", name="copy", source="golden", source_in_use="allow")
+    again = cloud.drive(name="copy", source="golden")
+    assert (again.get("failed", False), again["changed"]) == (False, False)
+    cloud.server(name="web", state="stopped")
+    cloud.thrice("drive", name="another", source="golden")
