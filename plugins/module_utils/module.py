@@ -18,7 +18,6 @@ from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
 from .elastichosts.http_client import HAS_REQUESTS
-from .elastichosts.plan import Plan
 from .options import InvalidOption
 
 try:
@@ -148,14 +147,6 @@ def run(definition: Definition) -> None:
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)
-
-
-def predicted(plan: Plan, properties: Mapping[str, str]) -> Dict[str, str]:
-    """Return the properties that the object would have after `plan`, for check mode; {} if it would be gone."""
-    if any(step.verb == "destroy" for step in plan.steps):
-        return {}
-    kept = {key: value for key, value in properties.items() if key not in plan.before}
-    return {**kept, **plan.after}
 
 
 def exit_values(outcome: Outcome) -> Dict[str, Any]:

@@ -137,7 +137,7 @@ RETURN = r"""
 members:
   description:
     - The members after the task, sorted by number, each with the keys that M(opennebula.elastichosts.server) returns
-      and its C(number). In check mode as they would be.
+      and its C(number). In check mode as they would be; a new one then has a placeholder as its C(uuid).
   returned: success, and failure after a change
   type: list
   elements: dict
@@ -223,6 +223,7 @@ from ..module_utils.burst_options import (
     members_after,
     wanted_count,
 )
+from ..module_utils.check_mode import warn_of_placeholders
 from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look
 from ..module_utils.elastichosts.group_plan import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.properties import DRIVE
@@ -261,7 +262,8 @@ def perform(task: Task) -> Outcome:
             exact=exact,
             restart=params["restart"],
         )
-        recipe = group_recipe(task.client, params, task.given, common, drive, plan, listing.drives)
+        recipe = group_recipe(task, common, drive, plan, listing.drives)
+    warn_of_placeholders(task, recipe.properties)
     before, after = group_differences(name, plan, recipe)
     if task.check_mode:
         views = members_after(group, plan, recipe)

@@ -189,7 +189,9 @@ drive:
   type: dict
   contains:
     uuid:
-      description: UUID, empty for a drive that would be created in check mode.
+      description:
+        - UUID. For a drive that would be created in check mode, a placeholder that begins with C(00000000-0000), which
+          later tasks can be given in check mode.
       type: str
       sample: 0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34
     name:
@@ -273,11 +275,11 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     Definition,
     Outcome,
     Task,
-    predicted,
     run,
 )
 
-from ..module_utils.drive_options import drive_desired, drive_view
+from ..module_utils.check_mode import placeholder, predicted, stand_in
+from ..module_utils.drive_options import drive_desired, drive_view, source_for
 from ..module_utils.elastichosts import download
 from ..module_utils.elastichosts.apply import apply_drive, wait_imaged
 from ..module_utils.elastichosts.drive_copy import (
@@ -286,7 +288,6 @@ from ..module_utils.elastichosts.drive_copy import (
     Source,
     check_unused,
     copy_onto,
-    find_source,
     is_copy_of,
 )
 from ..module_utils.elastichosts.drives import Drive
@@ -335,6 +336,10 @@ def perform(task: Task) -> Outcome:
     task.deadline_of("transfer_timeout")  # a wrong value is refused before the first call
     desired = drive_desired(params, task.given) if params["state"] == "present" else {}
     current = task.client.drives.find(wanted(params))
+    new = placeholder("drive", params["name"])
+    stands_for = {"drive": params["uuid"] or new, "name": params["name"] or ""}
+    creatable = params["state"] == "absent" or any(params[option] for option in ("size", "src", "source"))
+    current = current or stand_in(task, params["uuid"], Drive(stands_for), creatable=creatable)
     if params["state"] == "absent":
         return finish(task, plan_drive({}, "absent", current), current, Content())
     must_exist(params, current, "drive")
@@ -349,10 +354,6 @@ def perform(task: Task) -> Outcome:
     return finish(task, plan, current, what_is_left(asked, current))
 
 
-def source_for(task: Task, wanted: str) -> Source:
-    return find_source(task.client, wanted, may_be_in_use=task.params["source_in_use"] == "allow")
-
-
 def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
     """Return `asked` without the content that the drive already has."""
     if current is None:
@@ -365,7 +366,8 @@ def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
 
 def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Outcome:
     """Execute `plan` and fill the drive; in check mode only report what that would do."""
-    expected = Drive(predicted(plan, current.properties if current else {}))
+    new = {"drive": placeholder("drive", task.params["name"])}
+    expected = Drive(predicted(plan, current.properties if current else {}, new))
     must_take(expected, content)
     if content.source is not None:
         check_unused(task.client, content.source)
@@ -458,7 +460,7 @@ def must_take(drive: Drive, content: Content) -> None:
     """Raise Refused, before any change, if the drive as planned cannot take the content, or be downloaded."""
     label = f"drive {drive.name or drive.uuid!r}"
     what = "src" if content.image else "source"
-    if content.size > drive.size:
+    if 0 < drive.size < content.size:  # of a drive that does not exist yet it is not known
         raise Refused(
             f"{what} has {content.size} bytes and {label} only {drive.size}: give a size of at least that of {what}"
         )

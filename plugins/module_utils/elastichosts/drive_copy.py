@@ -15,7 +15,7 @@ from .apply import wait_imaged
 from .client import ElasticHosts
 from .clock import Deadline
 from .drives import Drive
-from .errors import ADVICE, BusyError, ElasticHostsError, MissingError, NotUnique, Refused, SourceInUse
+from .errors import ADVICE, BusyError, ElasticHostsError, MissingError, NotUnique, SourceInUse, SourceMissing
 from .identifiers import is_uuid
 from .safe_retry import change_once
 
@@ -45,7 +45,7 @@ def find_source(
 ) -> Source:
     """The drive to copy, by UUID or unique name: an own one, then a standard one, then any that may be read.
 
-    `own` is the listing of own drives where the caller has it already. Raises Refused and NotUnique.
+    `own` is the listing of own drives where the caller has it already. Raises SourceMissing and NotUnique.
     """
     for room in (client.drives.info, client.standard_drives.info):
         listing = own if own is not None and room == client.drives.info else room()
@@ -64,7 +64,7 @@ def find_source(
             return source_of(client.drives.get(wanted.lower()), may_be_in_use)
         except MissingError:
             pass
-    raise Refused(
+    raise SourceMissing(
         f"no drive {wanted!r} to copy from, neither an own nor a standard one: correct it, or create that drive first"
     )
 

@@ -73,6 +73,10 @@ class Refused(ElasticHostsError):
     code = "refused"
 
 
+class SourceMissing(Refused):
+    """No drive has the name or UUID of the one that is to be copied."""
+
+
 class SourceInUse(Refused):
     """A running server uses the drive that is to be copied."""
 

@@ -13,6 +13,8 @@ import pytest
 from tests.support.endpoint import KEY, USER, Endpoint
 from tests.unit.modules.cloud import Cloud
 
+NOWHERE = "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34"
+"""UUID of nothing; no earlier task can choose one"""
 WEB: dict[str, Any] = {"name": "web", "cpu": 500, "mem": 256}
 
 
@@ -156,7 +158,7 @@ def test_a_password_is_given_and_not_shown(cloud: Cloud) -> None:
         ({"exact_count": 1, "name": "x" * 71}, "name: 71 characters given"),
         ({"exact_count": 1, "device": "sda"}, "device: 'sda' is not a device"),
         ({"exact_count": 1, "concurrency": 65}, "concurrency: 65 is out of range, give 1 to 64"),
-        ({"exact_count": 1, "image": "none"}, "no drive 'none' to copy from"),
+        ({"exact_count": 1, "image": NOWHERE}, f"no drive '{NOWHERE}' to copy from"),
         ({"exact_count": 1, "user_keys": {"burst": "x"}}, "user_keys: 'burst' is reserved"),
         ({"exact_count": 1, "extra": {"nic:0:dhcp": "auto"}}, "has an option of its own, use address"),
         ({"exact_count": 1, "wait_timeout": 0}, "wait_timeout: 0 is out of range"),
@@ -200,3 +202,28 @@ def test_another_copy_of_the_image_does_not_count_as_a_server_that_uses_it(
         for module, task in (("burst", {**WEB, "exact_count": 2, "image": "golden"}), ("drive", {"source": image})):
             result = cloud.run(module, **{"name": "copy", **task}, check=True)
             assert (result.get("failed", False), result["changed"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("module", "task"), [("burst", {**WEB, "exact_count": 1, "image": "gold"}), ("drive", {"source": "silver"})]
+)
+def test_a_source_that_is_not_there_yet_stops_the_run_but_not_check_mode(
+    cloud: Cloud, module: str, task: dict[str, Any]
+) -> None:
+    task = {"name": "copy", **task}
+    source = task.get("image") or task["source"]  # two names, since Ansible gives the same warning only once
+    assert f"no drive '{source}' to copy from, neither an own nor a standard one" in cloud.run(module, **task)["msg"]
+    checked = cloud.run(module, **task, check=True)
+    assert checked["changed"]
+    assert f"no drive '{source}' to copy from yet, the real run needs it" in json.dumps(checked["warnings"])
+    assert cloud.changes == []
+
+
+def test_a_placeholder_means_something_in_check_mode_only(cloud: Cloud) -> None:
+    uuid = cloud.drive(name="data", size="4M", check=True)["drive"]["uuid"]
+    for task in ({"uuid": uuid, "tags": ["a"]}, {"name": "copy", "source": uuid}, {"name": "data", "tags": ["a"]}):
+        assert not cloud.drive(**task, check=True).get("failed")
+        assert cloud.drive(**task)["failed"]
+    assert cloud.drive(uuid=NOWHERE, tags=["a"], check=True)["failed"]
+    assert not cloud.drive(name="data", state="absent", check=True)["changed"], "what is not there is gone"
+    assert cloud.changes == []

@@ -18,6 +18,8 @@ from tests.support.endpoint import Endpoint
 from tests.unit.modules.cloud import Cloud
 
 MIB = 2**20
+NOWHERE = "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34"
+"""UUID of nothing; no earlier task can choose one"""
 
 
 @pytest.fixture
@@ -187,7 +189,7 @@ def test_a_source_or_a_place_that_cannot_be_changes_nothing(cloud: Cloud, tmp_pa
     cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "used"}])
     before = cloud.changes
     for task, words in (
-        ({"name": "new", "source": "nothing"}, "no drive 'nothing' to copy from"),
+        ({"name": "new", "source": NOWHERE}, f"no drive '{NOWHERE}' to copy from"),
         ({"name": "small", "source": "golden"}, "source has 8388608 bytes and drive 'small' only 4194304"),
         ({"name": "used", "source": "golden"}, "stop that server before it is copied to"),
         ({"name": "used", "dest": str(tmp_path / "x")}, "stop that server before it is downloaded"),
