@@ -23,6 +23,7 @@ from .options import Desired, encode_extra, encode_fields, encode_user_keys, fie
 _UPLOAD = "the upload of src keeps its checksum and progress there"
 _COPY = "a copy of source keeps there what it is a copy of"
 RESERVED = {"sha256": _UPLOAD, "upload": _UPLOAD, "image": _COPY, "copying": _COPY}
+SOURCE_IN_USE = {"source_in_use": {"type": "str", "choices": ["refuse", "allow"], "default": "refuse"}}
 DRIVE_FIELDS = fields_of(DRIVE)
 _OWN_OPTION = {field.key: field.option for field in DRIVE_FIELDS}
 

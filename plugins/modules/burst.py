@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.server_options
   - opennebula.elastichosts.options.user_keys
+  - opennebula.elastichosts.options.source_in_use
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -51,17 +52,6 @@ options:
         have no drive of their own.
       - It makes new members only. Existing ones are not compared with it.
     type: str
-  source_in_use:
-    description:
-      - What to do when a running server uses the drive that is to be copied. V(refuse) fails before anything is
-        changed, since the copy may hold one half of what the server writes meanwhile, and its file system be damaged.
-        V(allow) copies it all the same.
-      - Drives of stopped servers and standard drives are copied in any case. A drive of another account counts as used
-        while anything holds it.
-    type: str
-    choices: [refuse, allow]
-    default: refuse
-    version_added: 1.0.0
   device:
     description:
       - Where the copy is attached. The member boots from it.
@@ -224,6 +214,7 @@ from ..module_utils.burst_options import (
     wanted_count,
 )
 from ..module_utils.check_mode import warn_of_placeholders
+from ..module_utils.drive_options import SOURCE_IN_USE
 from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look
 from ..module_utils.elastichosts.group_plan import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.properties import DRIVE
@@ -237,7 +228,7 @@ ARGUMENTS: Dict[str, Any] = {
     "exact_count": {"type": "int"},
     "count": {"type": "int"},
     "image": {"type": "str"},
-    "source_in_use": {"type": "str", "choices": ["refuse", "allow"], "default": "refuse"},
+    **SOURCE_IN_USE,
     "device": {"type": "str", "default": "ide:0:0"},
     "size": _OF_DRIVE["size"],
     "tier": _OF_DRIVE["tier"],

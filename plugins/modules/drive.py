@@ -16,6 +16,7 @@ description:
     list.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
+  - opennebula.elastichosts.options.source_in_use
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -107,17 +108,6 @@ options:
       - What the drive is a copy of is kept in its key C(user:image). The same source is not copied again, even if its
         content is another by now.
     type: str
-  source_in_use:
-    description:
-      - What to do when a running server uses the drive that is to be copied. V(refuse) fails before anything is
-        changed, since the copy may hold one half of what the server writes meanwhile, and its file system be damaged.
-        V(allow) copies it all the same.
-      - Drives of stopped servers and standard drives are copied in any case. A drive of another account counts as used
-        while anything holds it.
-    type: str
-    choices: [refuse, allow]
-    default: refuse
-    version_added: 1.0.0
   dest:
     description:
       - File or block device, on the machine that runs the module, to which the whole drive is downloaded, after
@@ -279,7 +269,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
 )
 
 from ..module_utils.check_mode import placeholder, predicted, stand_in
-from ..module_utils.drive_options import drive_desired, drive_view, source_for
+from ..module_utils.drive_options import SOURCE_IN_USE, drive_desired, drive_view, source_for
 from ..module_utils.elastichosts import download
 from ..module_utils.elastichosts.apply import apply_drive, wait_imaged
 from ..module_utils.elastichosts.drive_copy import (
@@ -308,7 +298,7 @@ ARGUMENTS: Dict[str, Any] = {
     "extra": {"type": "dict"},
     "src": {"type": "path"},
     "source": {"type": "str"},
-    "source_in_use": {"type": "str", "choices": ["refuse", "allow"], "default": "refuse"},
+    **SOURCE_IN_USE,
     "dest": {"type": "path"},
     "wait_timeout": {"type": "int", "default": 3600},
     "transfer_timeout": {"type": "int", "default": 86400},
