@@ -98,7 +98,7 @@ class Endpoint:
         return self._process.pid
 
     def call(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> requests.Response:
-        """One raw API call in JSON, for arranging and for looking behind the client's back."""
+        """One raw API call in JSON, for preparing a test, and for checking the result without the client."""
         return requests.request(
             method,
             self.url + path,

@@ -22,7 +22,7 @@ _OTHERS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a character device",
     stat.S_IFSOCK: "a socket",
-    stat.S_IFLNK: "a symbolic link that leads nowhere",
+    stat.S_IFLNK: "a broken link",
 }
 
 
@@ -40,7 +40,7 @@ def is_block_device(path: Path, option: str) -> bool:
         mode = stat.S_IFLNK
     if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
         return stat.S_ISBLK(mode)
-    kind = _OTHERS.get(stat.S_IFMT(mode), "of an unknown kind")
+    kind = _OTHERS.get(stat.S_IFMT(mode), "something else")
     raise Refused(f"{option} {str(path)!r} is {kind}: give the path of a file or of a block device")
 
 

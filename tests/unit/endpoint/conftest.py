@@ -78,7 +78,8 @@ class Wire:
         return self.send("POST", path, body, content_type="text/plain")
 
     def drive(self, **properties: Any) -> str:
-        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **properties})
+        keys = {key.replace("__", ":"): value for key, value in properties.items()}
+        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **keys})
         assert answer.status == 200, answer.text
         return str(answer.json["drive"])
 

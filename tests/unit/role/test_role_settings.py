@@ -75,6 +75,7 @@ def wheel_of_requests(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.whole  # four plays, two of which run pip
 def test_a_virtual_environment_is_made_or_leaves_nothing(
     tmp_path: Path, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,7 @@ from .api.api_platform import PLATFORMS
 from .api.app import Application
 from .api.drives import Drives
 from .api.folders import Folders
+from .api.origins import OwnOrigin
 from .api.quotas import Quotas
 from .api.resources import Resources
 from .api.servers import Servers
@@ -83,7 +84,7 @@ class Endpoint:
         self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
-        accounts = Accounts(options.accounts)
+        accounts, own_origin = Accounts(options.accounts), OwnOrigin(options.origin)
         routes = [
             *calls.routes(
                 calls.calls(drives, folders, self._servers, resources, platform),
@@ -91,9 +92,9 @@ class Endpoint:
                 self._servers.hide_address,
                 options.body_timeout,
             ),
-            *Pages(accounts, drives, self._servers, quotas, options.novnc).routes(),
+            *Pages(own_origin, accounts, drives, self._servers, quotas, options.novnc).routes(),
         ]
-        self._application = Application(accounts, routes, faults, _request_log(options, requests))
+        self._application = Application(own_origin, accounts, routes, faults, _request_log(options, requests))
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
@@ -159,7 +160,7 @@ class Endpoint:
             self,
             loop="asyncio",
             http="h11",
-            ws="wsproto" if self._options.novnc else "none",
+            ws="eh_endpoint.web.sockets:WebSocketProtocol" if self._options.novnc else "none",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -300,6 +301,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise CannotServe(f"cannot listen on {host}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise CannotServe(f"cannot listen on {host}: it is no name of a host") from error
 
 
 def _url(scheme: str, listening: socket.socket) -> str:

@@ -120,6 +120,7 @@ def test_an_account_without_limits_beside_it_has_none(limited: Wire) -> None:
         ('{"accounts": [5]}', "account 1: an object"),
         ('{"accounts": [{"user": "me", "key": "geheim"}]}', "account 1: its user is not a UUID"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": ""}}]}}', "account 1: its key"),
+        (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim\\ud800"}}]}}', "account 1: its key is not a text"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim", "quota": 5}}]}}', "quota is not an object"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim", "quota": {{"cows": 5}}}}]}}', "'cows' is none of"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim", "quota": {{"mb": -1}}}}]}}', "quota mb"),

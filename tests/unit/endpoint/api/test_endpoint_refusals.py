@@ -162,6 +162,48 @@ def test_what_does_not_exist_is_404(wire: Wire, path: str) -> None:
     assert len(answer.content) < 300
 
 
+@pytest.mark.parametrize(
+    "path", ["drives/X/info", "servers/X/info", "folders/X/info", "resources/ip/X/info", "resources/X/list", "X"]
+)
+def test_a_404_holds_no_control_characters(wire: Wire, path: str) -> None:
+    """A terminal would obey them."""
+    answer = wire.send("POST", "/" + path.replace("X", "%1b%5b31m%07%00%7f%c2%9b%e2%80%ae%0d%0a%ff"))
+    assert answer.error == (404, "missing")
+    assert answer.text.endswith("\n") and answer.text[:-1].isprintable()
+    assert "\\x1b[31m\\x07\\x00\\x7f\\x9b\\u202e" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/drives/create", "/drives/D/set", "/drives/D/write/0", "/servers/create"])
+def test_a_multipart_body_is_refused(wire: Wire, things: tuple[str, str], path: str) -> None:
+    """Its envelope is neither properties nor bytes of a drive."""
+    part = "--b\r\nContent-Disposition: form-data; name=size\r\n\r\n4M\r\n--b--\r\n"
+    answer = wire.send("POST", path.replace("D", things[0]), part, Content_Type="Multipart/Form-Data; boundary=b")
+    assert answer.error == (400, "usage")
+    assert "invalid Content-Type" in answer.text and "multipart" in answer.text
+    assert wire.send("GET", f"/drives/{things[0]}/read/0/2").content == b"\0\0"
+
+
+def test_the_case_of_headers_matters_in_no_request_and_is_the_documented_one_in_answers(wire: Wire) -> None:
+    """Scripts look for `X-Elastic-Error:` as it is documented (elastichosts-api 1.6)."""
+    body = json.dumps({"size": "4M"}).encode()
+    names = b"POST /drives/create HTTP/1.1\r\nhOST: x\r\naUTHORIZATION: bASIC %s\r\ncONTENT-tYPE: APPLICATION/JSON\r\n"
+    given = names % wire.headers["Authorization"].split()[1].encode()
+    given += b"aCCEPT: Application/JSON\r\ncONNECTION: close\r\ncONTENT-lENGTH: %d\r\n\r\n" % len(body)
+    made = raw(wire.endpoint, given + body)
+    assert made.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nX-Elastic-Output: properties\r\n" in made and b"\r\nContent-Type: application/json\r\n" in made
+    stranger = raw(wire.endpoint, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    for line in (b"X-Elastic-Error: auth", b"WWW-Authenticate: Basic", b"Content-Length: "):
+        assert b"\r\n" + line in stranger
+
+
+def raw(endpoint: Endpoint, request: bytes) -> bytes:
+    """Send bytes, and return all that comes until the endpoint closes the connection."""
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
 def test_uuids_are_known_in_either_case(wire: Wire) -> None:
     drive = wire.drive()
     assert wire.json(f"/drives/{drive.upper()}/info").json["drive"] == drive

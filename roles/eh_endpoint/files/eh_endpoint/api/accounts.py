@@ -30,6 +30,8 @@ def parse_account(text: str) -> tuple[str, str]:
         raise BadAccount("an account has the form UUID:KEY, and what stands before the first colon is not a UUID")
     if not key:
         raise BadAccount(f"the account of user {user} has no key: write it as UUID:KEY")
+    if not _is_utf8(key):
+        raise BadAccount(f"the key of user {user} is not UTF-8")
     return user.lower(), key
 
 
@@ -63,7 +65,7 @@ def _account(number: int, row: object) -> Account:
     user, key, quota = row["user"], row["key"], row.get("quota", {})
     if not isinstance(user, str) or not UUID_FORM.fullmatch(user.lower()):
         raise BadAccount(f"{where}: its user is not a UUID")
-    if not isinstance(key, str) or not key:
+    if not isinstance(key, str) or not key or not _is_utf8(key):
         raise BadAccount(f"{where}: its key is not a text")
     if not isinstance(quota, dict):
         raise BadAccount(f"{where}: its quota is not an object")
@@ -73,6 +75,15 @@ def _account(number: int, row: object) -> Account:
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise BadAccount(f"{where}: quota {name} is not a whole number from 0")
     return Account(user.lower(), key, quota)
+
+
+def _is_utf8(text: str) -> bool:
+    """Tell whether a text can be encoded; foreign bytes of a command line and half a surrogate pair of JSON cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Accounts:

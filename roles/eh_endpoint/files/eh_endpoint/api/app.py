@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ASGI application: authentication, fault rules, routing, error replies and the log of requests."""
+"""The ASGI application: origin, authentication, fault rules, routing, error replies and the log of requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from ..testing.broken_responses import RecordedResponse
 from ..testing.fault_rules import NO_FAULTS, FaultRule, FaultRules, Verdict
 from .accounts import Accounts
 from .bodies import BodyTimeout
-from .formats import TEXT
+from .formats import TEXT, printable
+from .origins import OwnOrigin
 
 CLIENT_LEFT = 499
 """The status in the log when the client closed the connection, or fell silent, while it sent its request."""
@@ -30,18 +31,24 @@ LOG = logging.getLogger("eh_endpoint")
 
 
 class Application:
-    """Authenticates a request, applies the fault rules, routes it, logs it and sends the reply, in this order."""
+    """Checks origin and key of a request, applies the fault rules, routes it, logs it and replies, in this order."""
 
     def __init__(
-        self, accounts: Accounts, routes: Sequence[BaseRoute], fault_rules: FaultRules, log: RequestLog
+        self,
+        own_origin: OwnOrigin,
+        accounts: Accounts,
+        routes: Sequence[BaseRoute],
+        fault_rules: FaultRules,
+        log: RequestLog,
     ) -> None:
+        self._own_origin = own_origin
         self._accounts = accounts
         self._router = Router(routes, redirect_slashes=False)
         self._fault_rules = fault_rules
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # these routes authenticate on their own: a WebSocket has no error replies
+        if scope["type"] == "websocket":  # its route checks origin and key on its own: a WebSocket has no error replies
             await self._router({**scope, "app": self}, receive, send)
         if scope["type"] != "http":
             return
@@ -51,6 +58,7 @@ class Application:
         # Recorded, because the log and the fault rules come before the first byte of the reply.
         response = RecordedResponse()
         try:
+            self._own_origin.check(request)
             user = self._accounts.authenticate(request.headers.get("authorization"))
             verdict = self._fault_rules.judge(request.method, scope["path"], user)
             if verdict.delay:
@@ -108,7 +116,7 @@ def _error(error: ApiError) -> Response:
 
 
 def _line(status: int, word: str, message: str, headers: dict[str, str]) -> Response:
-    content = f"{' '.join(message.split())}\n".encode("utf-8", "backslashreplace")
+    content = f"{printable(' '.join(message.split()))}\n".encode()
     return Response(content, status, {"X-Elastic-Error": word, "Content-Type": TEXT, **headers})
 
 

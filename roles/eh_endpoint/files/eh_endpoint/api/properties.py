@@ -110,7 +110,7 @@ SERVER_KEYS: Mapping[str, Key] = {
 
 DRIVE_KEYS: Mapping[str, Key] = {
     "name": _NAME,
-    "size": Key(values.size(DRIVE_LIMIT, DRIVE_MULTIPLE), live=True),
+    "size": Key(values.size(DRIVE_LIMIT, DRIVE_MULTIPLE, ignore_zero=True), live=True),
     "claim:type": Key(values.choice("exclusive", "shared"), live=True),
     "readers": Key(values.uuids, live=True),
     "tags": _TAGS,
