@@ -10,6 +10,7 @@ from ansible.plugins.loader import init_plugin_loader
 from hypothesis import HealthCheck, settings
 
 from tests.support.collection import COLLECTIONS, make_importable
+from tests.support.extent import WHOLE
 
 make_importable()
 # Before the first import of the collection: Ansible's loader refuses collections that Python found on its own, and
@@ -28,8 +29,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files go to the workers in this order: a long one that comes last would keep the other workers waiting."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is for `make test-all`, and sort the rest.
+
+    Files go to the workers in this order: a long one that comes last would keep the other workers waiting.
+    """
+    left_out = [] if WHOLE else [item for item in items if item.get_closest_marker("whole")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
     def rank(item: pytest.Item) -> int:
         return next((at for at, room in enumerate(LONGEST_FIRST) if item.nodeid.startswith(room)), len(LONGEST_FIRST))

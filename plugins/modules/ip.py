@@ -78,7 +78,9 @@ ip:
       type: str
       sample: ip
     resource:
-      description: The address, empty for one that would be created in check mode.
+      description:
+        - The address. For one that would be created in check mode the placeholder V(0.0.0.0), which later tasks can be
+          given in check mode.
       type: str
       sample: 192.0.2.77
     name:

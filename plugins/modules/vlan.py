@@ -79,7 +79,9 @@ vlan:
       type: str
       sample: vlan
     resource:
-      description: The UUID, empty for one that would be created in check mode.
+      description:
+        - The UUID. For a VLAN that would be created in check mode, a placeholder that begins with C(00000000-0000),
+          which later tasks can be given in check mode.
       type: str
       sample: 5f0e1d2c-3b4a-4958-8776-655443322110
     name:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the administrator asks of the core: each wish has a line, and a state in which the VM waits for the answer."""
+"""Actions of the administrator: the line that each sends, and the state in which the VM waits for the answer."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ EXPIRY = 300.0
 
 
 class Administrator(ABC):
-    """The wishes; :class:`~tests.core.oned.Core` carries the lines."""
+    """Actions of an administrator; :class:`~tests.core.oned.Core` sends their lines to the drivers."""
 
     release: Release
     model: Model
@@ -76,14 +76,14 @@ class Administrator(ABC):
 
     @abstractmethod
     def ask(self, role: str, action: str, number: int, line: bytes) -> None:
-        """Sends a request and books that an answer is owed."""
+        """Send a request, and record that an answer is due."""
 
     @abstractmethod
     def has_im(self) -> bool:
-        """An IM driver was started."""
+        """Return whether an information driver was started."""
 
     def create_host(self, name: str, vm_mad: str = "vmm_eh") -> Host:
-        """A new host; it is monitored at once if the IM driver runs. One with another VM driver is nobody's here."""
+        """Create a host. It is monitored at once if the IM driver runs; a host with another VM driver never is."""
         with self.changed:
             host = Host(len(self.model.hosts) + len(self.deleted), name, vm_mad)
             self.model.hosts[host.id] = host
@@ -92,7 +92,7 @@ class Administrator(ABC):
         return host
 
     def monitor(self, host: Host) -> None:
-        """One round of the timer: MONITOR (I1 to I3); I4 sends START_MONITOR, see :meth:`is_overdue`."""
+        """Run the timer once: MONITOR up to 5.10; later releases send START_MONITOR, see :meth:`is_overdue`."""
         if self.release.im == "5.12-7.4" and not self.is_overdue(host):
             raise CoreFailure(
                 f"START_MONITOR for host {host.name} is not sent yet: the core waits until it has heard nothing of it "
@@ -101,7 +101,7 @@ class Administrator(ABC):
         self.start_monitor(host)
 
     def is_overdue(self, host: Host) -> bool:
-        """I4: nothing was heard of the host for MONITORING_INTERVAL_HOST, and START_MONITOR is not under way.
+        """Return whether START_MONITOR is due: a host of 5.12 or later was silent for MONITORING_INTERVAL_HOST.
 
         What counts as heard are messages of the driver, and everything that changes the host in the core: every action
         on its VMs, and the start of the core itself.
@@ -112,11 +112,11 @@ class Administrator(ABC):
         return silent >= (EXPIRY if self.is_starting(host) else self.interval)
 
     def is_starting(self, _host: Host) -> bool:
-        """START_MONITOR was sent and has no answer."""
+        """Return whether START_MONITOR was sent and has no answer."""
         return False
 
     def start_monitor(self, host: Host) -> None:
-        """Ask about the host at once: it is new, or was enabled again (I4)."""
+        """Send START_MONITOR for a host that is new or was enabled again (5.12 and later)."""
         line = im_line(self.release, "MONITOR", host, self.var, self.periods, self.interval, first=host.heard is None)
         action = "START_MONITOR" if self.release.im == "5.12-7.4" else "MONITOR"
         with self.changed:
@@ -125,7 +125,7 @@ class Administrator(ABC):
         self.ask("im", action, host.id, line)
 
     def offline(self, host: Host) -> None:
-        """``onehost offline`` (I4): the driver is told to stop; the VMs stay on the host."""
+        """``onehost offline`` (5.12 and later): send STOP_MONITOR; the VMs stay on the host."""
         with self.changed:
             host.state = "OFFLINE"
         line = im_line(self.release, "STOPMONITOR", host, self.var, self.periods, self.interval, first=False)
@@ -138,7 +138,7 @@ class Administrator(ABC):
         self.start_monitor(host)
 
     def schedule(self, vm: Vm, host: Host, datastore: SystemDatastore, disk: int = 0) -> None:
-        """Deploy as the scheduler does, if it finds that the host and its system datastore do.
+        """Deploy the VM if the scheduler of the release accepts the host and its system datastore.
 
         :param disk: MB that the VM needs in the system datastore
         :raises CoreFailure: the scheduler leaves the VM pending; with its reason
@@ -154,7 +154,7 @@ class Administrator(ABC):
         self.deploy(vm, host)
 
     def delete_host(self, host: Host) -> None:
-        """Host delete; 4.4+ tells the IM driver."""
+        """Delete a host; 4.4 and later send STOPMONITOR to the information driver."""
         with self.changed:
             del self.model.hosts[host.id]
             self.deleted[host.id] = time.monotonic()
@@ -212,7 +212,7 @@ class Administrator(ABC):
         return self._transfer(vm, "prolog", [making(self.var, vm, disk) for disk in disks], "PROLOG_FAILURE")
 
     def _transfer(self, vm: Vm, what: str, lines: list[str], failed: str) -> bool:
-        """Run the lines of a transfer file; whether all went well.
+        """Run the lines of a transfer file, and return whether all of them succeeded.
 
         :param failed: the VM's state after a failure
         """
@@ -335,11 +335,11 @@ class Administrator(ABC):
         self._operate(vm, "stop")
 
     def reboot(self, vm: Vm, *, hard: bool = False) -> None:
-        """Changes no state; :meth:`answered` waits for the answer."""
+        """Reboot the VM, which changes no state; :meth:`answered` waits for the answer."""
         self._operate(vm, "reboot hard" if hard else "reboot")
 
     def poll(self, vm: Vm) -> None:
-        """One POLL, as the timer sends it up to 5.10."""
+        """Send one POLL, as the timer does up to 5.10."""
         if not self.release.poll:
             raise CoreFailure(f"OpenNebula {self.release.name} sends no POLL")
         self._vmm("POLL", vm)
@@ -372,7 +372,7 @@ class Administrator(ABC):
         self._vmm("CLEANUP" if self.release.cleanup else "CANCEL", vm)
 
     def request(self, action: str, vm: Vm, extra: Mapping[str, str] | None = None) -> None:
-        """Any other action, in the VM's state as it is: UPDATESG, SNAPSHOTCREATE, MIGRATE ..."""
+        """Send any other action, which does not change the VM's state: UPDATESG, SNAPSHOTCREATE, MIGRATE ..."""
         self._vmm(action, vm, extra)
 
     # --- disks, interfaces and size of a VM
@@ -457,7 +457,7 @@ class Administrator(ABC):
         return self.vm_mad.get(attribute, "").lower() == "yes"
 
     def _changed(self, vm: Vm, template: tuple[Item, ...]) -> None:
-        """The VM has another template, and is off."""
+        """Give the VM, which is off, another template."""
         with self.changed:
             vm.template = template
             self.model.turn(vm, "POWEROFF", time.monotonic())
@@ -474,7 +474,7 @@ class Administrator(ABC):
 
 
 def _attached(item: Item) -> Item:
-    """The vector that an action is about."""
+    """Return the disk or interface that an action is about."""
     name, value = item
     return name, {**value, "ATTACH": "YES"} if isinstance(value, dict) else value
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verdict on each line of a driver: would the core of that release accept it, and as what was meant?"""
+"""Judges each line of a driver: whether the core of that release accepts it and reads what was meant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .releases import Release
 
 
 class Verdict(AssertionError):
-    """A line that the real core would refuse or misread: what, and what would come of it."""
+    """Raised for a line that the real core would refuse or misread; says what is wrong and what would follow."""
 
     def __init__(self, line: bytes, why: str) -> None:
         shown = line if len(line) <= 300 else line[:300] + b"..."
@@ -29,7 +29,7 @@ class Answer:
     """An accepted line."""
 
     kind: str
-    """reply, log, or message (I4)"""
+    """reply, log, or message (5.12-7.4)"""
     action: str
     ok: bool
     id: int
@@ -63,7 +63,7 @@ _BAD_SIGN = re.compile("[^\t\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f
 
 
 def judge_vmm(release: Release, line: bytes) -> Answer:
-    """A line (without newline) of the VMM driver.
+    """Judge a line (without newline) of the VM driver.
 
     :raises Verdict: when the core would not take it as meant
     """
@@ -159,7 +159,7 @@ _ON_SUCCESS: dict[str, Callable[[Release, bytes, Answer], Answer]] = {
 
 
 def poll_items(release: Release, line: bytes, text: str) -> list[Item]:
-    """The tokens of POLL (opennebula-drivers 3.2, 8.12): one bad token discards the whole answer in 3.8."""
+    """Return the tokens of a POLL answer (opennebula-drivers 3.2, 8.12); in 3.8 one bad token discards all of it."""
     items: list[Item] = []
     cpu, memory = ("CPU", "MEMORY") if release.plain_words else ("USEDCPU", "USEDMEMORY")
     numbers = {cpu: _DECIMAL, memory: _WHOLE, "NETRX": _WHOLE, "NETTX": _WHOLE}
@@ -201,7 +201,7 @@ def _log(release: Release, line: bytes, text: str) -> Answer:
 
 
 def judge_im(release: Release, line: bytes) -> Answer:
-    """A line (without newline) of the IM driver.
+    """Judge a line (without newline) of the information driver.
 
     :raises Verdict: when the core would not take it as meant
     """
@@ -263,7 +263,7 @@ def _host_items(release: Release, line: bytes, body: str) -> list[Item]:
 
 
 def _disk(release: Release, line: bytes, facts: dict[str, str]) -> None:
-    """DS_LOCATION_* where a scheduler wants them of a host without disks, and nowhere else."""
+    """Check that a host has DS_LOCATION_* where the scheduler of its release needs them, and nowhere else."""
     given = [name for name in DISK if name in facts]
     if not given:
         return
@@ -324,7 +324,7 @@ def _utf8(line: bytes, data: bytes) -> str:
 
 
 def _im_stream(release: Release, line: bytes, text: str) -> Answer:
-    """I4: ``TYPE STATUS id timestamp base64(zlib(text))`` (opennebula-drivers 3.4)."""
+    """Judge a line of 5.12 to 7.4: ``TYPE STATUS id timestamp base64(zlib(text))`` (opennebula-drivers 3.4)."""
     words = text.split(" ")
     if words[0] == "LOG":
         if len(words) != 5 or words[1] not in "EWID" or not _WHOLE.match(words[2]) or not _WHOLE.match(words[3]):
@@ -400,5 +400,5 @@ _STREAM_TEXT: dict[str, Callable[[bytes, list[Item]], None]] = {
 
 
 def monitor_facts(vm: Vector) -> dict[str, str]:
-    """What MONITOR_VM says about one VM, from a line that was judged."""
+    """Return what a MONITOR_VM line that was judged says about one VM."""
     return single(parse_template(base64.b64decode(vm["MONITOR"]).decode("utf-8")))

@@ -77,13 +77,13 @@ class Host:
     """deploy ids of servers that are not OpenNebula's"""
     zombies: tuple[str, ...] = ()
     marks: dict[str, int] = field(default_factory=dict, repr=False)
-    """I4: the newest timestamp by message type"""
+    """5.12-7.4: the newest timestamp by message type"""
     im_mad: str = "im_eh"
     """NAME of its information driver"""
 
     @property
     def number(self) -> int:
-        """Its STATE, as documents have it."""
+        """Return the number of the VM's STATE, as documents have it."""
         return HOST_STATES[self.state]
 
 
@@ -117,14 +117,14 @@ class Vm:
     ignored: int = 0
     """lines "Ignoring VM state update" in its log"""
     missing: int = 0
-    """I2, I3: in how many host messages it was missing"""
+    """4.0-5.10: in how many host messages it was missing"""
     active_reports: int = 0
-    """I2, I3: how often it was reported active since its state changed last: one never seen is not missed
+    """4.0-5.10: how often it was reported active since its state changed last: one never seen is not missed
     (opennebula-drivers 8.14)"""
 
     @property
     def address(self) -> str:
-        """The address OpenNebula shows for it."""
+        """Return the address that OpenNebula shows for the VM."""
         return self.monitoring.get("GUEST_IP") or self.monitoring.get("IP", "")
 
 
@@ -173,7 +173,7 @@ _BOOTS = frozenset({"BOOT", "BOOT_POWEROFF", "BOOT_UNKNOWN", "BOOT_SUSPENDED", "
 
 
 class Model:
-    """The core's belief. Feed it what the core does and every accepted line; ask it for states.
+    """The state of hosts and VMs in the core. Feed it what the core does and every accepted line; ask it for states.
 
     :param grace: seconds for which a reported state is ignored after the VM began or ended running: 30 from 7.0.1 on
     """
@@ -195,7 +195,7 @@ class Model:
         vm.state = state
 
     def outcome(self, action: str, state: str, ok: bool) -> str | None:
-        """The state that an answer to ``action`` leads to from ``state``; None: none, it is only logged."""
+        """Return the state to which an answer to ``action`` leads from ``state``; None if the answer is only logged."""
         if state in _HOTPLUG:
             return _HOTPLUG[state]
         after = _AFTER.get((action, state))
@@ -206,7 +206,7 @@ class Model:
         return after[0] if ok else after[1]
 
     def vmm(self, answer: Answer, now: float) -> None:
-        """An accepted line of the VMM driver."""
+        """Apply an accepted line of the VM driver."""
         vm = self.vms.get(answer.id)
         if vm is None or answer.kind != "reply" or vm.state == "DONE":
             return
@@ -229,7 +229,7 @@ class Model:
 
     @staticmethod
     def changed_template(vm: Vm, *, ok: bool) -> None:
-        """A change of the template that was under way is done, or taken back."""
+        """Keep or take back the change of the template that was under way."""
         after = vm.if_done if ok else vm.if_failed
         vm.template = vm.template if after is None else after
         vm.if_done = vm.if_failed = None
@@ -275,7 +275,7 @@ class Model:
             self.turn(vm, state, now)
 
     def im(self, answer: Answer, now: float) -> None:
-        """An accepted line of the IM driver."""
+        """Apply an accepted line of the information driver."""
         host = self.hosts.get(answer.id)
         if host is None or host.state == "OFFLINE" or answer.kind == "log":
             return
@@ -309,7 +309,7 @@ class Model:
         return [vm for vm in self.vms.values() if vm.host is host and vm.state in states]
 
     def _listed(self, host: Host, vectors: list[Vector], now: float) -> None:
-        """VM lines of a host message of I2 and I3 (opennebula-drivers 3.3)."""
+        """Apply the VM lines of a host message of 4.0 to 5.10 (opennebula-drivers 3.3)."""
         seen: set[int] = set()
         strangers = []
         for vector in vectors:
@@ -331,7 +331,7 @@ class Model:
                     self._gone(vm, "POWEROFF" if self.release.boot_failure else "UNKNOWN", now)
 
     def _streamed(self, host: Host, answer: Answer, now: float) -> None:
-        """A message of I4 (opennebula-drivers 9.4)."""
+        """Apply a message of the monitoring protocol of 5.12 to 7.4 (opennebula-drivers 9.4)."""
         kind = answer.action
         if kind in ("MONITOR_HOST", "START_MONITOR") or (kind == "SYSTEM_HOST" and answer.ok):
             host.heard = now

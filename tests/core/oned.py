@@ -56,10 +56,10 @@ class Core(Administrator):
     :param name: the release, for example ``2.0.1`` or ``7.4.0``
     :param one_location: $ONE_LOCATION: drivers in ``lib/mads``, working directory ``var``
     :param env: what oned's environment has beside this process's own and ONE_LOCATION
-    :param periods: I4: PROBES_PERIOD, seconds; what is not given has short defaults
-    :param interval: I4: MONITORING_INTERVAL_HOST, seconds
-    :param grace: I4: seconds for which reported states are ignored after a VM began or ended running; None: as the
-        release does it (30 from 7.0.1)
+    :param periods: 5.12-7.4: PROBES_PERIOD, seconds; what is not given has short defaults
+    :param interval: 5.12-7.4: MONITORING_INTERVAL_HOST, seconds
+    :param grace: 5.12-7.4: seconds for which reported states are ignored after a VM began or ended running; None: as
+        the release does it (30 from 7.0.1)
     :param vm_mad: attributes of the VM_MAD section that decide what the core asks the driver; None: those of the role
     """
 
@@ -82,7 +82,7 @@ class Core(Administrator):
         self._leave_traces()
         self.model = Model(self.release, grace)
         self.problems: list[str] = []
-        """what the real core would not have borne, in order"""
+        """rules that a driver broke, in order"""
         self.answers: list[Answer] = []
         """every accepted line, in order"""
         self.asked: Counter[tuple[str, str, int]] = Counter()
@@ -90,7 +90,7 @@ class Core(Administrator):
         self.follows = False
         """another front-end leads: no START_MONITOR is sent"""
         self.ignored: list[str] = []
-        """I4: what the core has put aside with a warning, in order"""
+        """5.12-7.4: messages that the core has ignored with a warning, in order"""
         self.deleted = {}
         self._timer_ends = threading.Event()
         self.vmm: DriverProcess | None = None
@@ -103,7 +103,7 @@ class Core(Administrator):
         self._judges: dict[str, Callable[[Release, bytes], Answer]] = {"vmm": judge_vmm, "im": judge_im}
 
     def _leave_traces(self) -> None:
-        """What oned writes at its start, and what its installation brings: the only things that tell releases.
+        """Write the files by which a driver can tell the release: those of the installation, and those of a start.
 
         See opennebula-drivers 1.7.
         """
@@ -116,7 +116,7 @@ class Core(Administrator):
             (remotes / "VERSION").write_text(self.release.name)
 
     def listen(self) -> XmlRpc:
-        """Open the XML-RPC interface; drivers that are started from now on know of it as of any core's."""
+        """Open the XML-RPC interface, and give its address to the drivers that are started from now on."""
         self.rpc = XmlRpc(self, self.one_location / "home")
         self._environment["HOME"] = str(self.rpc.home)
         for name in ("ONE_AUTH", "ONE_XMLRPC"):
@@ -131,7 +131,7 @@ class Core(Administrator):
         return seconds
 
     def start_im(self, executable: Path | str = "one_im_eh", arguments: str | None = None) -> float:
-        """Starts the IM driver. New hosts are monitored at once; in I4 the timer has the others, when they are due."""
+        """Start the IM driver. New hosts are monitored at once; from 5.12 on the timer asks about the others."""
         self.im, seconds = self._start("im", executable, arguments, self.release.old_im)
         for host in list(self.model.hosts.values()):
             if host.state == "INIT":
@@ -159,7 +159,7 @@ class Core(Administrator):
         return self.asked["im", "START_MONITOR", host.id] > 0
 
     def restart(self) -> None:
-        """The core ends and begins again, with the drivers that it had. Nothing that was asked is asked again.
+        """Restart the core and its drivers. Requests that were under way are not sent again.
 
         The start counts as news of every host (opennebula-drivers 9.4): only those in INIT are asked about at once.
         """
@@ -192,7 +192,7 @@ class Core(Administrator):
         return driver, driver.init()
 
     def kill(self, role: str) -> None:
-        """SIGKILL to the ``vmm`` or ``im`` driver, as an accident; nothing is repeated to its successor.
+        """Kill the ``vmm`` or ``im`` driver with SIGKILL, and forget its requests: its successor does not get them.
 
         See opennebula-drivers 1.6.
         """
@@ -216,7 +216,7 @@ class Core(Administrator):
         self._driver(role).write(line)
 
     def say(self, role: str, line: bytes, *, answer: tuple[str, int] | None = None) -> None:
-        """A raw line (no newline) to ``vmm`` or ``im``: for lines that a sound core would not write.
+        """Send a raw line (no newline) to ``vmm`` or ``im``: for lines that a correct core would not write.
 
         :param answer: (action, id) that the driver may answer, when something in the line could be read
         """
@@ -248,7 +248,7 @@ class Core(Administrator):
                 self._problem(str(failure))
 
     def _take(self, role: str, answer: Answer) -> Vm | None:
-        """Books an accepted line; returns the VM that the core polls because of it (opennebula-drivers 8.11)."""
+        """Record an accepted line; return the VM that the core polls because of it (opennebula-drivers 8.11)."""
         problem = self._unasked(role, answer)
         if problem:
             self.problems.append(f"{role} wrote {answer.action} for id {answer.id}: {problem}")
@@ -278,7 +278,7 @@ class Core(Administrator):
         return "nobody asked, or it was answered before"
 
     def _stream_problem(self, answer: Answer) -> str:
-        """I4: what the core believes to nobody's good, or what shows that the driver has gone astray."""
+        """Return what is wrong with an accepted message of 5.12 to 7.4; empty when nothing is."""
         host = self.model.hosts.get(answer.id)
         if host is None:
             return ""  # a warning in monitor.log, see ``ignored``
@@ -307,7 +307,7 @@ class Core(Administrator):
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def wait_for(self, seen: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
-        """The first true value of ``seen()``, which is called after each line.
+        """Call ``seen()`` after each line, and return its first true value.
 
         :raises CoreFailure: when it does not come true, or a driver breaks a rule meanwhile
         """

@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 GAP = 0.025
-"""seconds: the old reader's patience between two bytes of a line (opennebula-drivers 1.3)"""
+"""seconds that the old reader waits between two bytes of a line (opennebula-drivers 1.3)"""
 INIT_READ = 31
 """bytes: all that the new code reads as the answer to INIT (opennebula-drivers 1.4)"""
 FULL_PIPE = 10.0
-"""seconds that a full pipe to the driver is borne; the real core would wait for ever"""
+"""seconds until a full pipe to the driver is a failure; the real core would wait for ever"""
 
 
 class CoreFailure(AssertionError):
-    """The driver did what the real core would not have borne, or a state did not come."""
+    """Raised when a driver broke a rule of the core, or a state was not reached in time."""
 
 
 def _inherited() -> list[int]:
@@ -38,7 +38,7 @@ def _inherited() -> list[int]:
 
 
 class DriverProcess:
-    """A driver below the core.
+    """The process of a driver, with the pipes to it.
 
     :param arguments: ARGUMENTS of its section: one argv element; None when the section has none
     :param old: the code of VMM <= 5.12 and IM <= 5.10, else that of ``onemonitord`` and 6.0
@@ -180,7 +180,7 @@ class DriverProcess:
             self._lost(f"{self.name} {problem}")
 
     def _ready(self, seconds: float | None) -> bool:
-        """Something can be read; False after ``seconds`` or when the core closes."""
+        """Wait until something can be read; return False after ``seconds`` or when the core closes."""
         ready = select.select([self._from, self._wake_read], [], [], seconds)[0]
         return self._from in ready and not self._closing
 

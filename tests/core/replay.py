@@ -166,7 +166,7 @@ def recorded_states(text: str) -> tuple[int, str] | None:
 
 @dataclass
 class Report:
-    """What came of a recording."""
+    """The result of judging or replaying a recording."""
 
     lines: int = 0
     """driver lines that were judged"""
@@ -253,7 +253,7 @@ class _Replay:
         return text
 
     def line(self, text: str, vm: int) -> str:
-        """With substitutions inside base64 and zlib, too."""
+        """Return the line with its values replaced, inside base64 and zlib as well."""
         head, _blank, payload = text.rpartition(" ")
         if payload.startswith("PFZN"):
             return f"{head} {base64.b64encode(self.text(base64.b64decode(payload).decode(), vm).encode()).decode()}"
@@ -318,13 +318,13 @@ class _Replay:
 
 
 def _lists_vms(recorded: str) -> bool:
-    """A host message of I2 or I3 that speaks of VMs."""
+    """Return whether a line is a host message of 4.0 to 5.10 that lists VMs."""
     payload = recorded.rpartition(" ")[2]
     return bool(re.fullmatch(r"[A-Za-z0-9+/=]{40,}", payload)) and b"VM_POLL" in base64.b64decode(payload)
 
 
 def _letter(text: str) -> str:
-    """The state that an answer to POLL reports."""
+    """Return the state letter that an answer to POLL reports."""
     found = re.search(r"\bSTATE=(\S+)", text)
     return found[1] if found else ""
 
@@ -351,7 +351,7 @@ def replay(
     drives: Callable[[int], str],
     seconds: float = 15.0,
 ) -> Report:
-    """Says the recorded core's lines to the drivers that ``core`` has started, one after the other.
+    """Send the recorded core's lines to the drivers that ``core`` has started, one after the other.
 
     Every request must get exactly one acceptable answer; the states that follow are compared with the recorded ones as
     long as the driver's answers agree with the recorded driver's.

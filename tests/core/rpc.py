@@ -48,7 +48,7 @@ class XmlRpc:
         self.calls: list[tuple[Any, ...]] = []
         """method and arguments, in order; without the session"""
         self.raft = SOLO
-        """its part among several front-ends"""
+        """Raft state of this front-end"""
         self.answer: Callable[[str, list[Any]], Any] = lambda _method, answer: answer
         """changes what is answered to a session that is right; may raise"""
         (home / ".one").mkdir(parents=True)

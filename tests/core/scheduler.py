@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the scheduler of each release wants of a host and of its system datastore before it places a VM there.
+"""The checks by which the scheduler of each release accepts a host and its system datastore for a VM.
 
 Read in OpenNebula's sources (HostXML, DatastoreXML and Scheduler from 2.0 to 7.4), and seen on running cores.
 """
@@ -59,7 +59,7 @@ def _size(vm: Vm) -> tuple[float, float]:
 
 
 def refusal_of(release: Release, host: HostView, vm: Vm, datastore: SystemDatastore, disk: int) -> str:
-    """Why the VM is not placed; empty: it is.
+    """Return why the scheduler does not place the VM on the host; empty when it does.
 
     :param disk: MB that the VM needs in the system datastore
     """
@@ -78,7 +78,7 @@ def refusal_of(release: Release, host: HostView, vm: Vm, datastore: SystemDatast
 
 
 def _of_datastore(datastore: SystemDatastore, host: HostView, disk: int, *, monitors: bool) -> str:
-    """The checks of 4.4 and later.
+    """Return why the system datastore has no room, as 4.4 and later check it; empty when it has.
 
     :param monitors: 5.0 and later: a shared system datastore is measured by its own driver, and has to be
     """

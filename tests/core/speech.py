@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The very lines and files of the core, in the form of each release (opennebula-drivers 2, 3, 9)."""
+"""Writes the lines and files of the core exactly as each release does (opennebula-drivers 2, 3, 9)."""
 
 from __future__ import annotations
 

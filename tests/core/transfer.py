@@ -24,7 +24,7 @@ def folder(var: Path, vm: Vm) -> str:
 
 
 def making(var: Path, vm: Vm, disk: Vector) -> str:
-    """The line that is to bring a disk to the host, or to make it there."""
+    """Return the transfer line that brings a disk to the host, or makes it there."""
     place = f"{folder(var, vm)}/disk.{disk['DISK_ID']}"
     if disk.get("SOURCE"):
         verb = "LN" if disk.get("PERSISTENT") == "YES" else "CLONE"
@@ -35,7 +35,7 @@ def making(var: Path, vm: Vm, disk: Vector) -> str:
 
 
 def removing(var: Path, vm: Vm, disk: Vector) -> str:
-    """The line that takes a disk from the host."""
+    """Return the transfer line that removes a disk from the host."""
     place = f"{folder(var, vm)}/disk.{disk['DISK_ID']}"
     if disk.get("PERSISTENT") == "YES":
         return f"MVDS eh {place} {disk['SOURCE']} {vm.id} 100"

@@ -1,20 +1,23 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every sentence that a user can get from modules, plugins, drivers and roles, taken from the source.
+"""Compares docs/messages.rst with the sentences that modules, plugins, drivers and roles can show to a user.
 
-    python -m tests.docs.sentences            writes the lists of docs/messages.rst anew
+    python -m tests.docs.sentences            prints which sentences the page lacks, and which it has in vain
 
-A sentence is whatever text of four words or more stands in the code and is no docstring, however it is put together
-later; ``…`` stands for what is filled in. So a new one cannot be forgotten, and its fragments are found, too.
+A sentence of the source is every text of four words or more that is no docstring, however the code joins it with
+others; ``…`` stands for a value that the code fills in. So a new sentence cannot be forgotten, nor can its parts.
+
+A sentence of the page is a literal that stands alone on its line, in the first column of a table or in a list.
 """
 
 from __future__ import annotations
 
 import ast
+import difflib
 import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import yaml
@@ -29,34 +32,17 @@ WORD = re.compile(r"[('\"]?[A-Za-z][A-Za-z'-]*[,.:;)'\"]*")
 NOT_FOR_USERS = re.compile(
     r"\n|\\|\b(SELECT|INSERT|UPDATE|DELETE FROM|PRAGMA|WHERE|PRIMARY KEY|DROP)\b|^import |^\w+\(\w+=|^# |^%s %s|^<"
 )
-"""SQL, programs, patterns, forms of objects for the debugger, what is written into files"""
-SECTIONS = {
-    "template": ("drivers/translate", "opennebula/eh_template", "opennebula/vm", "opennebula/layout"),
-    "actions": (
-        "drivers/answers",
-        "drivers/image_drives",
-        "drivers/create_server",
-        "drivers/action_context",
-        "drivers/unsupported",
-        "drivers/transfer_driver",
-        "drivers/actions",
-        "drivers/vm_driver",
-    ),
-    "drivers": ("drivers/", "opennebula/xml", "opennebula/driver_requests", "opennebula/driver_replies"),
-    "cloud": ("elastichosts/errors", "elastichosts/formats", "elastichosts/http_client"),
-    "account": ("elastichosts/address", "elastichosts/identifiers", "client_from", "inventory_acc"),
-    "images": ("elastichosts/upload", "elastichosts/drive_copy", "elastichosts/download"),
-    "changes": ("elastichosts/",),
-    "inventory": ("inventory/", "lookup/", "plugin_utils/"),
-    "role": ("front_end", "program_files", "atomic_", "modules/mad", "opennebula/conf", "host_commands", "roles/"),
-    "options": ("module_utils/", "modules/", "action/"),
-}
-"""which part of the page has the sentences of a file: the first whose word is in the file's path"""
+"""SQL, programs, patterns, representations for a debugger, text that is written into files"""
+PLACEHOLDER = re.compile(r"%(?:\.\d)?[dfrs]|\{\w+(?::\w+)?\}")
+"""of ``str % values`` and ``str.format``"""
+EXPRESSION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+ROW, CELL, ITEM = "   * - ", "     - ", "* "
+"""beginnings of lines of the page: the first column of a table, another column, an item of a list"""
 
 
 class Sentence(NamedTuple):
-    section: str
     path: str
+    """file of the source"""
     text: str
 
 
@@ -72,14 +58,17 @@ def text_of(node: ast.AST) -> str | None:
     return None
 
 
-def _is_documentation(node: ast.AST) -> bool:
+def _is_not_for_users(node: ast.AST) -> bool:
+    """Whether the texts below ``node`` are documentation, or of an exception that only a fault of the code raises."""
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        return isinstance(node.exc.func, ast.Name) and node.exc.func.id == "AssertionError"
     if isinstance(node, ast.Assign):
         return any(isinstance(target, ast.Name) and target.id in DOCUMENTATION for target in node.targets)
     return isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call)
 
 
 def _of_python(node: ast.AST) -> Iterator[str]:
-    if _is_documentation(node):
+    if _is_not_for_users(node):
         return
     text = text_of(node)
     if text is not None:
@@ -90,7 +79,7 @@ def _of_python(node: ast.AST) -> Iterator[str]:
 
 
 def _of_yaml(value: Any, key: str = "") -> Iterator[str]:
-    """Texts of tasks and variables; of those that a template puts together, the quoted parts."""
+    """Texts of tasks and variables: what stands around expressions, and what is quoted in them."""
     if isinstance(value, dict):
         for name, inside in value.items():
             yield from _of_yaml(inside, str(name))
@@ -98,10 +87,9 @@ def _of_yaml(value: Any, key: str = "") -> Iterator[str]:
         for inside in value:
             yield from _of_yaml(inside, key)
     elif isinstance(value, str) and key not in ("name", "that", "when", "failed_when"):
-        if value.startswith("{{"):
-            yield from re.findall(r"'((?:[^'\\]|\\.)*)'", value)
-        else:
-            yield re.sub(r"\{\{.*?\}\}", FILLED, value, flags=re.DOTALL)
+        yield EXPRESSION.sub(FILLED, value)
+        for expression in EXPRESSION.findall(value):
+            yield from re.findall(r"'((?:[^'\\]|\\.)*)'", expression)
 
 
 def _is_sentence(text: str) -> bool:
@@ -109,51 +97,63 @@ def _is_sentence(text: str) -> bool:
     return len(words) >= LEAST_WORDS and not NOT_FOR_USERS.search(text)
 
 
-def section(path: str) -> str:
-    return next(name for name, words in SECTIONS.items() if any(word in path for word in words))
-
-
 @functools.cache
 def collect() -> list[Sentence]:
+    """Return all sentences of the source."""
     found: set[Sentence] = set()
     sources = [path for path in sorted((ROOT / "plugins").rglob("*.py")) if "doc_fragments" not in path.parts]
     tasks = [path for kind in ("tasks", "handlers") for path in sorted(ROOT.glob(f"roles/*/{kind}/*.yml"))]
     for path in [*sources, *tasks]:
-        python = path.suffix == ".py"
         text = path.read_text(encoding="utf-8")
-        texts = _of_python(ast.parse(text)) if python else _of_yaml(yaml.safe_load(text))
+        texts = _of_python(ast.parse(text)) if path.suffix == ".py" else _of_yaml(yaml.safe_load(text))
         name = str(path.relative_to(ROOT))
-        found.update(Sentence(section(name), name, shown(one)) for one in texts if _is_sentence(one.strip()))
+        found.update(Sentence(name, shown(one)) for one in texts if _is_sentence(one.strip()))
     return sorted(found)
 
 
 def shown(text: str) -> str:
-    """A sentence as the page has it: on one line, bounded."""
-    return re.sub(rf"{FILLED}+", FILLED, " ".join(text.split())).replace("`", "'")
+    """Return a sentence as the page has it: on one line, with ``…`` for each value."""
+    text = PLACEHOLDER.sub(FILLED, " ".join(text.split()))
+    return re.sub(rf"{FILLED}+", FILLED, text).replace("`", "'")
 
 
-def listing(name: str) -> str:
-    """The list of one section of the page."""
-    texts = sorted(
-        {one.text for one in collect() if one.section == name}, key=lambda text: (text.strip(f"{FILLED} :"), text)
-    )
-    return "".join(f"* ``{text}``\n" for text in texts)
+def listed(page: str) -> dict[str, int]:
+    """Return the sentences of the page, and on which line each stands."""
+    found: dict[str, int] = {}
+    first = False
+    for number, line in enumerate(page.splitlines(), 1):
+        if line.startswith((ROW, CELL)):
+            first = line.startswith(ROW)
+        alone = re.fullmatch(r" *(?:\* - )?``(.+)``" if first else r"\* ``(.+)``", line)
+        if alone:
+            found.setdefault(alone[1], number)
+    return found
 
 
-def written(page: str) -> str:
-    """The page with its lists as the source has them now."""
-    for name in SECTIONS:
-        begin = f".. sentences of {name}, from the source\n\n"
-        before, mark, rest = page.partition(begin)
-        assert mark, f"docs/messages.rst has no list for {name}"
-        after = re.sub(r"\A(\* .*\n)*\n*", "", rest)
-        page = f"{before}{begin}{listing(name)}\n{after}"
-    return page
+def differences(page: str, sentences: Sequence[Sentence]) -> list[str]:
+    """Return what is to be done so that ``page`` has all ``sentences`` and no other."""
+    on_page = listed(page)
+    missing = [one for one in sentences if one.text not in on_page]
+    stale = sorted(set(on_page) - {one.text for one in sentences}, key=on_page.__getitem__)
+    near: dict[str, int] = {}
+    for one in reversed(sentences):
+        near[one.path] = on_page.get(one.text, near.get(one.path, 0))
+    reports = []
+    for old in stale:
+        new = difflib.get_close_matches(old, [one.text for one in missing], n=1)
+        missing = [one for one in missing if one.text not in new]
+        todo = f"replace it by\n``{new[0]}``" if new else "take it out: the source has it no more"
+        reports.append(f"{PAGE.name}:{on_page[old]}: ``{old}``\n{todo}")
+    for one in missing:
+        place = f" Other sentences of this file begin at line {near[one.path]}." if near[one.path] else ""
+        reports.append(f"{one.path}: add this sentence to a row, or a row for it.{place}\n{ROW}``{one.text}``")
+    return reports
 
 
 def main() -> int:
-    PAGE.write_text(written(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
+    reports = differences(PAGE.read_text(encoding="utf-8"), collect())
+    sys.stdout.write("".join(f"{report}\n\n" for report in reports))
+    return 1 if reports else 0
 
 
 if __name__ == "__main__":

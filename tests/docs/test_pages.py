@@ -19,6 +19,11 @@ from tests.front_ends import namespaces_work
 
 PAGES = pages()
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+LONG = ("docs/install_2.rst", "docs/install_4.rst", "docs/zones.rst")
+RUN = [
+    pytest.param(page, id=name, marks=pytest.mark.whole if name in LONG else ())
+    for page, name in zip(PAGES, NAMES, strict=True)
+]
 
 
 def found_in(wanted: str, text: str, *, adjacent: bool) -> str:
@@ -149,7 +154,7 @@ def test_every_block_says_what_is_done_with_it(path: Path) -> None:
     assert not [sentence for sentence in map(complaint, blocks(path)) if sentence]
 
 
-@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+@pytest.mark.parametrize("path", RUN)
 def test_the_blocks_of_the_page_do_what_it_says(path: Path, tmp_path: Path, new_world: Callable[[str], World]) -> None:
     found = blocks(path)
     todo = [block for block in found if block.mark != "world"]

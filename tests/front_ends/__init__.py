@@ -184,7 +184,7 @@ class FrontEnd:
         (self.state_folder / "state.json").write_text(json.dumps(state))
 
     def calls(self) -> list[str]:
-        """What the stand-ins were asked, without the lists and looks, oldest first."""
+        """Return the commands that were run on the stand-ins, without those that only list or show, oldest first."""
         path = self.state_folder / "calls.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
         asked = [json.loads(line)["argv"] for line in lines]
@@ -227,7 +227,7 @@ class FrontEnd:
         return {"ansible_python_interpreter": str(interpreter), **own}
 
     def enter(self) -> list[str]:
-        """Words to put before a command, so that it sees this installation at its real paths."""
+        """Return the words to put before a command, so that it sees this installation at its real paths."""
         if not self.system_wide:
             return []
         own_users = [] if os.geteuid() == 0 else ["--map-root-user", "--user"]

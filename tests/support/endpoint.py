@@ -82,7 +82,7 @@ class Endpoint:
             )
         assert self._process.stdout is not None
         first = self._process.stdout.readline().decode().strip()
-        if not first.startswith("listening on http://"):
+        if not first.startswith(("listening on http://", "listening on https://")):
             self.stop()
             raise RuntimeError(f"the endpoint said {first!r}; its log: {self.log.read_text()[-2000:]}")
         self.port = int(first.rsplit(":", 1)[1])
@@ -112,7 +112,7 @@ class Endpoint:
         return self._process.pid
 
     def call(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> requests.Response:
-        """One raw API call in JSON, for arranging and for looking behind the client's back."""
+        """One raw API call in JSON, for preparing a test, and for checking the result without the client."""
         return requests.request(
             method,
             self.url + path,

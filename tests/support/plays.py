@@ -21,7 +21,7 @@ Variables = Mapping[str, object]
 
 
 class Played(NamedTuple):
-    """What ansible-playbook said."""
+    """The result of ansible-playbook."""
 
     output: str
 
@@ -76,7 +76,7 @@ class Controller:
         return played
 
     def begin(self, playbook: str, *options: str) -> subprocess.Popen[bytes]:
-        """A play to be interrupted, with the caller's patience; nobody reads what it says."""
+        """Start a play that the caller will interrupt; its output is discarded."""
         command, environment = self._command(playbook, *options)
         return subprocess.Popen(
             command, cwd=self.inventory.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -109,7 +109,7 @@ class CoreApi:
                 raise DocumentError(f"it describes VM {found.id}")
         except DocumentError as error:
             raise CoreRefused(
-                f"What OpenNebula tells of VM {vm_id} cannot be used: {error.sentence}. Look at onevm show -x {vm_id}."
+                f"OpenNebula's answer about VM {vm_id} cannot be used: {error.sentence}. Look at onevm show -x {vm_id}."
             ) from None
         return found
 
@@ -143,7 +143,7 @@ class CoreApi:
             ]
         except ValueError:
             raise CoreSilent(
-                "What OpenNebula tells of its hosts cannot be used: look whether onehost list -x works."
+                "OpenNebula's answer about its hosts cannot be used: look whether onehost list -x works."
             ) from None
 
     def leads(self) -> bool:
@@ -159,7 +159,7 @@ class CoreApi:
         try:
             return parse_xml(self._ask(what, method, *arguments))
         except DocumentError as error:
-            raise CoreSilent(f"What OpenNebula tells of {what} cannot be used: {error.sentence}.") from None
+            raise CoreSilent(f"OpenNebula's answer about {what} cannot be used: {error.sentence}.") from None
 
     def _ask(self, what: str, method: str, *arguments: int) -> str:
         """Call a method of the core and return the text of its answer.
@@ -175,7 +175,7 @@ class CoreApi:
                 return str(answer[1])
             if isinstance(answer, list) and len(answer) > 2 and answer[2] != AUTHENTICATION:
                 break
-        raise CoreRefused(f"OpenNebula at {endpoint} does not tell of {what}: check ONE_AUTH or ~/.one/one_auth.")
+        raise CoreRefused(f"OpenNebula at {endpoint} gives no access to {what}: check ONE_AUTH or ~/.one/one_auth.")
 
     def _call(self, endpoint: str, what: str, method: str, *arguments: Union[str, int]) -> object:
         try:
@@ -183,7 +183,7 @@ class CoreApi:
             return getattr(proxy, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             raise CoreSilent(
-                f"OpenNebula at {endpoint} refused to tell of {what} (fault {fault.faultCode}): look into oned.log."
+                f"OpenNebula at {endpoint} answered fault {fault.faultCode} about {what}: look into oned.log."
             ) from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
             raise CoreSilent(

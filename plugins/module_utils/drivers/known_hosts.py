@@ -112,7 +112,7 @@ class KnownHosts:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            logger.warning("%s cannot be used and is begun anew (%s).", self.path, type(error).__name__)
+            logger.warning("%s cannot be read and is created anew (%s).", self.path, type(error).__name__)
             return {}
 
     def _write(self, hosts: Mapping[int, KnownHost]) -> None:
@@ -129,7 +129,7 @@ class KnownHosts:
                 _remove(new)
         except (OSError, ValueError) as error:
             logger.warning(
-                "%s cannot be written (%s): after a restart new hosts are not spoken of before OpenNebula asks, some "
+                "%s cannot be written (%s): after a restart new hosts are not reported until OpenNebula asks, some "
                 "minutes later.",
                 self.path,
                 type(error).__name__,

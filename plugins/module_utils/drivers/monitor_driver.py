@@ -332,9 +332,9 @@ class MonitorDriver:
             try:
                 if not self._unspoken() or self._speak_once():
                     return
-                sentence = "This front-end does not lead: its hosts are not spoken of before START_MONITOR."
+                sentence = "This front-end is not the leader: its hosts are not reported before START_MONITOR."
             except CoreSilent as error:
-                sentence = f"Hosts are not spoken of before START_MONITOR. {error}"
+                sentence = f"Hosts are not reported before START_MONITOR. {error}"
             except Exception as error:
                 log_exception(logger, error)
                 sentence = internal_error(error)

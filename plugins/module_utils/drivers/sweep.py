@@ -68,7 +68,7 @@ NOTICES: Mapping[Reason, str] = {
 """what an administrator may want to prevent, or has to look at"""
 LATE = "{endpoint} did not list what it has in time: look whether it is up."
 WARNING = "It is destroyed if that is still so in {seconds:g} s."
-KEPT = "Nothing was done: destroy it when nothing of it is needed."
+KEPT = "Nothing was destroyed: destroy it by hand if it is not needed."
 KNOWN = (*KNOWN_ERRORS, ListingLate, CoreSilent)
 
 

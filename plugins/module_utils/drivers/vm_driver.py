@@ -347,7 +347,7 @@ class VmDriver:
             if clean_up(context, attempt) or self._clock.now() - attempt.at > CLEAN_UP_FOR:
                 self._journal.resolved(attempt.attempt)
         except KNOWN_ERRORS as error:
-            logger.warning("VM %s: a lost create call cannot be looked after yet: %s", attempt.vm, error)
+            logger.warning("VM %s: what a lost create call has made cannot be cleaned up yet: %s", attempt.vm, error)
 
 
 GIVEN_UP = "Repeat the action if it is still wanted: it was given up because OpenNebula cancelled it."

@@ -162,7 +162,7 @@ def wait_address(client: ElasticHosts, uuid: str, deadline: Deadline) -> Server:
             deadline,
             lambda found: f"{found.status}, without an address",
             f"server {uuid} did not get an address",
-            "has it an interface with nic:0:dhcp? else allow more time",
+            "check that it has an interface with nic:0:dhcp, or allow more time",
         )
 
 

@@ -15,7 +15,6 @@ from .errors import MissingError, NotUnique, ProtocolError
 from .http_client import Reply, Transport
 from .servers import Server
 
-RESOURCE_TYPES = ("ip", "vlan")
 _USING = {
     "ip": re.compile(r"nic:\d:(dhcp|dhcp:ip|ip)"),
     "vlan": re.compile(r"nic:\d:vlan"),

@@ -144,15 +144,21 @@ MOMENTS = ("arrived", "meanwhile")
 
 
 def kill_at(kill: Callable[[], object], proxy: Proxy, number: int, moment: str) -> list[int]:
-    """Kill at the call of that number from now on, in one of MOMENTS; the list is empty once that is done."""
+    """Kill at the call of that number from now on, in one of MOMENTS.
+
+    The list that is returned has the number of calls until then, -1 while the kill is under way, and is empty when it
+    is over: what is asked of the next driver before that would be forgotten with the killed one.
+    """
     left = [number]
 
     def passed() -> bool:
-        if left and left[0] == 0:
-            left.clear()
+        if left == [0]:
+            left[0] = -1
             kill()
+            left.clear()
             return True
-        left[:] = [count - 1 for count in left]
+        if left and left[0] > 0:
+            left[0] -= 1
         return False
 
     proxy.faults.clear()

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from tests.core import Vm
+from tests.support.extent import WHOLE
 from tests.unit.drivers.simulation import FAULTS, KILLS, Killed, World
 
-INTERLEAVINGS = int(os.environ.get("EH_INTERLEAVINGS", "60"))
+INTERLEAVINGS = 500 if WHOLE else 60
 SEED = os.environ.get("EH_SEED", "")
 """only this interleaving; its story is in the failure"""
 RELEASES = ("7.4.0", "7.4.0", "5.10.5", "4.2.0", "3.8.5", "2.0.1")

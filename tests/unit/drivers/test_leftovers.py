@@ -18,11 +18,12 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.le
     leftovers,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import VirtualMachine
+from tests.support.extent import WHOLE
 
 OURS, THEIRS = "cloud-a", "cloud-b"
 DRIVERS = {"eh": "vmm_eh", "eh2": "vmm_eh", "node1": "vmm_kvm"}
 GRACE = {Reason.ENDED: 15.0, Reason.MOVED: 60.0}
-HISTORIES = int(os.environ.get("EH_HISTORIES", "20"))
+HISTORIES = 100 if WHOLE else 20
 STEPS = 60
 SEED = os.environ.get("EH_SEED", "")
 """only this history"""

@@ -255,7 +255,7 @@ def test_from_5_4_on_a_vm_that_has_moved_keeps_its_server_and_the_log_says_so(si
         looked(core)
         assert site.states() == {vm.deploy_id: "active"}
         (notice,) = [text for text in core.logs() if f"VM {vm.id} runs on host node1" in text]
-        assert notice.endswith("Nothing was done: destroy it when nothing of it is needed.")
+        assert notice.endswith("Nothing was destroyed: destroy it by hand if it is not needed.")
 
 
 @pytest.mark.parametrize("state", ["SAVE_MIGRATE", "BOOT", "UNKNOWN", "FAILED", "SUSPENDED", "STOPPED"])

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.core import Core, Vm
-from tests.unit.drivers.conftest import FILES, Installation, Site
+from tests.unit.drivers.conftest import FILES, Installation, Site, until
 from tests.unit.drivers.proxy import MOMENTS, Proxy, kill_at
 
 
@@ -114,6 +114,7 @@ def test_a_release_killed_at_any_call_is_ended_by_the_next(site: Site, core: Cor
             left = kill_at(teller.kill, proxy, number, moment)
             begun = teller.begin(vm)
             begun.communicate(timeout=30)
+            until(lambda left=left: left != [-1], "the end of the kill")
             proxy.faults.clear()
             assert begun.returncode == (0 if left else -signal.SIGKILL)
             assert teller.delete(vm).returncode == 0

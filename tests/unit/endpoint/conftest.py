@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,11 +42,13 @@ class Answer:
 
 
 class Wire:
-    """One keep-alive connection of one account."""
+    """One keep-alive connection of one account. source: the address that it comes from."""
 
-    def __init__(self, endpoint: Endpoint, auth: str | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, auth: str | None = None, source: str = "127.0.0.1") -> None:
         self.endpoint = endpoint
-        self._connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        self._connection = http.client.HTTPConnection(
+            "127.0.0.1", endpoint.port, timeout=20, source_address=(source, 0)
+        )
         self.headers = basic(auth or endpoint.auth)
 
     def close(self) -> None:
@@ -66,6 +70,12 @@ class Wire:
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read())
 
+    @property
+    def socket_address(self) -> tuple[str, int]:
+        """The address of this end: the same as long as the connection is the same."""
+        address: tuple[str, int] = self._connection.sock.getsockname()
+        return address
+
     def timeout(self, seconds: float) -> None:
         """For answers that are not expected."""
         self._connection.timeout = seconds
@@ -78,7 +88,8 @@ class Wire:
         return self.send("POST", path, body, content_type="text/plain")
 
     def drive(self, **properties: Any) -> str:
-        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **properties})
+        keys = {key.replace("__", ":"): value for key, value in properties.items()}
+        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **keys})
         assert answer.status == 200, answer.text
         return str(answer.json["drive"])
 
@@ -124,6 +135,13 @@ class Control:
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.send("GET", f"requests?since={since}").json["requests"]
         return found
+
+
+def as_format_1(database: Path, *more: str) -> None:
+    """Turn a state file into one of the first format, which has no checksums. more: statements that come after that."""
+    statements = ("DROP TABLE removed", "ALTER TABLE objects DROP COLUMN checksum", "PRAGMA user_version = 1", *more)
+    with contextlib.closing(sqlite3.connect(database)) as state:
+        state.executescript(";".join(statements))
 
 
 def eventually(found: Callable[[], Any]) -> Any:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.endpoint import KEY, USER, Endpoint
-from tests.unit.endpoint.conftest import Wire
+from tests.unit.endpoint.conftest import Wire, as_format_1
 from tests.unit.endpoint.test_endpoint_process import run
 
 MIB = 1 << 20
@@ -148,11 +148,7 @@ def test_a_state_of_the_older_format_is_taken_over(tmp_path: Path) -> None:
     state = tmp_path / "zone"
     with zone(state) as wire:
         drive = filled(wire, b"bytes")
-    database = sqlite3.connect(state / "state.sqlite")
-    database.executescript(
-        "DROP TABLE removed; ALTER TABLE objects DROP COLUMN checksum; PRAGMA user_version = 1; VACUUM"
-    )
-    database.close()
+    as_format_1(state / "state.sqlite")
     for _start in range(2):
         with zone(state) as wire:
             assert content(wire, drive) == b"bytes"

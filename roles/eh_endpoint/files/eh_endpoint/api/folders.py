@@ -12,7 +12,8 @@ from ..state.objects import Folder
 from ..state.state import State
 from ..testing.clock import monotonic_of
 from .formats import Given, Properties, Value
-from .properties import FOLDER_KEYS, changes, merged
+from .properties import FOLDER_KEYS, changes
+from .quotas import Quotas
 
 MIB = 1 << 20
 _NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -29,8 +30,9 @@ _STANDARD = {
 class Folders:
     """The folder calls. Folders hold no files. seconds: how long info shows `syncing` after a clone."""
 
-    def __init__(self, state: State, seconds: float) -> None:
+    def __init__(self, state: State, quotas: Quotas, seconds: float) -> None:
         self._state = state
+        self._quotas = quotas
         self._seconds = seconds
         self._cloned = {folder.uuid: monotonic_of(state.clock, folder.cloned) for folder in state.folders}
 
@@ -63,7 +65,9 @@ class Folders:
     def clone(self, user: str, source: str, given: Given) -> Properties:
         original = _STANDARD.get(source.lower()) or self.own(user, source)
         wanted = {"tier": "disk", "name": original.config.get("name"), **changes(FOLDER_KEYS, given, None, live=False)}
-        folder = Folder(str(uuid4()), user, merged({}, wanted), original.used, self._state.clock.now())
+        folder = Folder(
+            str(uuid4()), user, self._quotas.config(user, {}, wanted), original.used, self._state.clock.now()
+        )
         self._state.commit(folder)
         self._cloned[folder.uuid] = self._state.clock.monotonic()
         return self._describe(folder)
@@ -72,7 +76,7 @@ class Folders:
         folder = self.own(user, uuid)
         with about(f"Folder {folder.uuid}"):
             wanted = changes(FOLDER_KEYS, given, folder.config, live=False)
-            after = replace(folder, config=merged(folder.config, wanted))
+            after = replace(folder, config=self._quotas.config(user, folder.config, wanted))
         if wanted:
             self._state.commit(after)
         return self._describe(after)
