@@ -123,6 +123,10 @@ class Listener(socket.socket):
         self._reserve = _reserve()
         self._logged = -LOG_INTERVAL
 
+    def close(self) -> None:
+        super().close()
+        self._reserve.close()
+
     def accept(self) -> tuple[socket.socket, Any]:
         if not self._unauthenticated.make_room():
             raise BlockingIOError  # accept again after the event loop has read from the connections that are there
