@@ -38,9 +38,11 @@ def attack() -> Iterator[Callable[..., list[socket.socket]]]:
     """Opens connections that send what they are given, and nothing more; they are closed after the test."""
     opened: list[socket.socket] = []
 
-    def open_connections(endpoint: Endpoint, number: int, sent: bytes = b"") -> list[socket.socket]:
+    def open_connections(
+        endpoint: Endpoint, number: int, sent: bytes = b"", source: str = "127.0.0.1"
+    ) -> list[socket.socket]:
         for _number in range(number):
-            connection = socket.create_connection(("127.0.0.1", endpoint.port), timeout=60)
+            connection = socket.create_connection(("127.0.0.1", endpoint.port), 60, (source, 0))
             opened.append(connection)
             with contextlib.suppress(OSError):  # closed already
                 connection.sendall(sent)
@@ -125,6 +127,34 @@ def test_a_connection_has_some_seconds_for_a_valid_key_and_afterwards_all_the_ti
             assert closed(connection)
         assert early.text("/servers/list").status == 200
         assert early.socket_address == address
+
+
+def test_sources_with_many_connections_close_none_of_a_source_with_few(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
+) -> None:
+    with descriptors(64):
+        running = Endpoint(tmp_path / "state")
+    with running:
+        early = connect(running)
+        [slow] = attack(running, 1, HALF_A_HEAD)
+        for source in ("127.0.0.2", "127.0.0.3"):
+            attack(running, 20, source=source)
+        assert eventually(lambda: "too many connections" in running.log.read_text())
+        assert answers(running)
+        slow.sendall(f"Authorization: {early.headers['Authorization']}\r\n\r\n".encode())
+        assert begins(slow) == b"HTTP/1.1 200"
+
+
+def test_a_later_head_that_is_not_completed_ends_a_connection_too(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
+) -> None:
+    """As when a client is cut off from the network in the middle of a head."""
+    with Endpoint(tmp_path / "state", "--keep-alive-timeout", "1") as running:
+        whole = f"{HALF_A_HEAD.decode()}Authorization: {connect(running).headers['Authorization']}\r\n\r\n".encode()
+        [connection] = attack(running, 1, whole)
+        assert begins(connection) == b"HTTP/1.1 200"
+        connection.sendall(HALF_A_HEAD)
+        assert closed(connection)
 
 
 @pytest.mark.parametrize(

@@ -170,14 +170,14 @@ class Endpoint:
         config = uvicorn.Config(
             self,
             loop="asyncio",
-            http="h11",
-            ws="eh_endpoint.web.sockets:WebSocketProtocol" if self._options.novnc else "none",
+            http="eh_endpoint.protocols:HttpProtocol",
+            ws="eh_endpoint.protocols:WebSocketProtocol" if self._options.novnc else "none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,  # limits by source need the address of the connection
-            timeout_keep_alive=75,
+            timeout_keep_alive=int(self._options.keep_alive_timeout),
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=64 << 10,
             ssl_certfile=self._options.tls[0] if self._options.tls else None,
