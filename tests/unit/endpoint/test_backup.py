@@ -160,6 +160,20 @@ def test_a_restore_that_was_killed_is_run_again(tmp_path: Path, seen: str) -> No
     assert list((state / "drives").glob("restoring.*")) == []
 
 
+def test_a_state_folder_that_was_copied_by_hand_is_restored_with_its_log_of_changes(tmp_path: Path) -> None:
+    """After a crash of the box the latest changes are in the log of changes only."""
+    with zone(tmp_path / "zone") as wire:
+        drive = filled(wire, b"bytes")
+        shutil.copytree(tmp_path / "zone", tmp_path / "copy")
+    assert (tmp_path / "copy" / "state.sqlite-wal").stat().st_size
+    copied = files(tmp_path / "copy")
+    assert restore(tmp_path / "again", tmp_path / "copy").returncode == 0
+    assert files(tmp_path / "copy") == copied
+    with zone(tmp_path / "again") as wire:
+        assert listed(wire) == {drive}
+        assert content(wire, drive) == b"bytes"
+
+
 def test_a_copy_that_was_under_way_is_begun_again(tmp_path: Path) -> None:
     state = tmp_path / "zone"
     with Endpoint(state, "--imaging-seconds", "600") as endpoint, Wire(endpoint) as wire:

@@ -97,7 +97,7 @@ def restore(state: Path, folder: Path) -> int:
         try:
             for uuid in drives:
                 _copied(folder / "drives" / f"{uuid}.raw", DriveFiles(restoring), uuid)
-            shutil.copyfile(folder / "state.sqlite", restoring / "state.sqlite")
+            _copy_database(folder / "state.sqlite", restoring / "state.sqlite")
             _flush(restoring)
             _set_state_aside(state)
             for path in (state / "drives").glob("*.raw"):
