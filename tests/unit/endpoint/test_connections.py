@@ -12,12 +12,13 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.endpoint import SOURCES, Endpoint
 from tests.unit.elastichosts.scripted import Authority
-from tests.unit.endpoint.conftest import Wire, basic, eventually, peak_memory
+from tests.unit.endpoint.conftest import Control, Wire, basic, eventually, peak_memory
 
 HALF_A_HEAD = b"GET /servers/list HTTP/1.1\r\nHost: x\r\n"
 
@@ -39,10 +40,10 @@ def attack() -> Iterator[Callable[..., list[socket.socket]]]:
     opened: list[socket.socket] = []
 
     def open_connections(
-        endpoint: Endpoint, number: int, sent: bytes = b"", source: str = "127.0.0.1"
+        endpoint: Endpoint, number: int, sent: bytes = b"", source: str = "127.0.0.1", port: int = 0
     ) -> list[socket.socket]:
         for _number in range(number):
-            connection = socket.create_connection(("127.0.0.1", endpoint.port), 60, (source, 0))
+            connection = socket.create_connection(("127.0.0.1", port or endpoint.port), 60, (source, 0))
             opened.append(connection)
             with contextlib.suppress(OSError):  # closed already
                 connection.sendall(sent)
@@ -143,6 +144,20 @@ def test_sources_with_many_connections_close_none_of_a_source_with_few(
         assert answers(running)
         slow.sendall(f"Authorization: {early.headers['Authorization']}\r\n\r\n".encode())
         assert begins(slow) == b"HTTP/1.1 200"
+
+
+def test_connections_to_the_control_port_keep_nobody_out(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]]
+) -> None:
+    with descriptors(64):
+        running = Endpoint(tmp_path / "state", "--control", "127.0.0.1:0", "--auth-timeout", "1")
+    with running, Control(running) as early:
+        assert early.offset == 0
+        [idle] = attack(running, 100, port=urlsplit(running.control).port)[-1:]
+        assert answers(running)
+        assert closed(idle)
+        assert early.offset == 0
+        assert "Traceback" not in running.log.read_text()
 
 
 def test_a_later_head_that_is_not_completed_ends_a_connection_too(

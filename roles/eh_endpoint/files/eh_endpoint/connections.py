@@ -72,7 +72,7 @@ class UnauthenticatedConnections:
         self._of.setdefault(source, {})[peer] = None
 
     def remove(self, peer: Peer) -> _Waiting | None:
-        """Take out a connection that has brought a valid key: from now on it has no limit."""
+        """Take out a connection that has brought a valid key, or a call of the control port: it has no limit now."""
         waiting = self._waiting.pop(peer, None)
         if waiting is not None:
             waiting.timer.cancel()

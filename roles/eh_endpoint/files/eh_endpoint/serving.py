@@ -64,10 +64,10 @@ class Endpoint:
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = lock(options.state)
-        unauthenticated = UnauthenticatedConnections(options.auth_timeout)
+        self._unauthenticated = UnauthenticatedConnections(options.auth_timeout)
         listening = _listen(*options.listen, secure=options.tls is not None)
-        self._listening = Listener(listening, unauthenticated)
-        self._controlled = _control_socket(options)
+        self._listening = Listener(listening, self._unauthenticated)
+        self._controlled = _control_socket(options, self._unauthenticated)
         reserve = _reserve(options)
         self._store = _open_store(options, reserve)
         if not reserve.fill():
@@ -94,7 +94,7 @@ class Endpoint:
         self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
-        accounts, own_origin = Accounts(options.accounts, unauthenticated), OwnOrigin(options.origin)
+        accounts, own_origin = Accounts(options.accounts, self._unauthenticated), OwnOrigin(options.origin)
         routes = [
             *calls.routes(
                 calls.calls(drives, folders, self._servers, resources, platform),
@@ -135,6 +135,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = origin_form(scope)
         if self._control is not None and scope["type"] == "http" and scope["server"][1] == self._control_port:
+            self._unauthenticated.remove(scope["client"])  # the control port has no key
             await self._control(scope, receive, send)
         else:
             await self._application(scope, receive, send)
@@ -245,7 +246,7 @@ def _faults(options: Options, clock: SystemClock) -> FaultRules:
     return faults
 
 
-def _control_socket(options: Options) -> socket.socket | None:
+def _control_socket(options: Options, unauthenticated: UnauthenticatedConnections) -> socket.socket | None:
     if options.control is None:
         return None
     host, port = options.control
@@ -254,7 +255,7 @@ def _control_socket(options: Options) -> socket.socket | None:
             f"--control {host} can be reached from other machines and asks for no key: "
             "use a loopback address, or add --control-open"
         )
-    return _listen(host, port)
+    return Listener(_listen(host, port), unauthenticated)
 
 
 def lock(state: Path) -> IO[Any]:
