@@ -48,7 +48,7 @@ def log(state: Path) -> str:
     return (state.parent / f"{state.name}.log").read_text()
 
 
-@pytest.mark.parametrize("left", ["nothing", "an empty file"])
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "no tables"])
 def test_drives_of_a_state_that_was_lost_are_set_aside_and_come_back_with_it(tmp_path: Path, left: str) -> None:
     state = tmp_path / "zone"
     with zone(state) as wire:
@@ -56,6 +56,9 @@ def test_drives_of_a_state_that_was_lost_are_set_aside_and_come_back_with_it(tmp
     (state / "state.sqlite").rename(tmp_path / "kept.sqlite")
     if left == "an empty file":
         (state / "state.sqlite").touch()
+    if left == "no tables":  # a process that was killed before it made them
+        with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
     with zone(state) as wire:
         assert listed(wire) == set()
         assert wire.send("GET", f"/drives/{drive}/info").status == 404
@@ -252,3 +255,18 @@ def test_what_a_killed_process_left_in_the_log_of_changes_is_not_lost_with_its_f
     (state / "state.sqlite").write_bytes(kept)
     with zone(state) as wire:
         assert content(wire, drive) == b"bytes"
+
+
+def test_a_damaged_log_of_changes_that_has_the_whole_state_is_one_sentence(tmp_path: Path) -> None:
+    """SQLite ignores it, so that the state looks like one that was never written."""
+    state = tmp_path / "zone"
+    endpoint = Endpoint(state)
+    with Wire(endpoint) as wire:
+        filled(wire, b"bytes")
+    endpoint.kill()
+    damage(state / "state.sqlite-wal", 0, 4096, "random")
+    damaged = files(state)
+    ended = run("--state", str(state), "--listen", "127.0.0.1:0", "--auth", f"{USER}:{KEY}")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "is damaged (its log of changes" in ended.stderr
+    assert files(state) == damaged

@@ -134,14 +134,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def read(path: Path) -> list[Row]:
     """Return the rows of a database without changing it. Raises StoreError if anything in it is damaged."""
     log = path.with_name(f"{path.name}-wal")
+    changes = log.exists() and log.stat().st_size
     if not (path.exists() and path.stat().st_size):
-        if log.exists() and log.stat().st_size:
+        if changes:
             # SQLite would take the database for a new one, and remove the log.
             raise StoreError(f"the state file {path} is lost, and changes of it are in {log.name}: {_ADVICE}")
         return []
     try:
         with closing(connect_to_read(path)) as connection:
             version = _version(connection)
+            if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                if changes:
+                    raise _damaged(path, f"its log of changes {log.name} cannot be read")
+                return []  # a process that made the file was killed
             if not 0 < version <= _VERSION:
                 raise StoreError(f"the state file {path} was written by another version of the endpoint ({version})")
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
