@@ -9,6 +9,8 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -270,3 +272,38 @@ def test_a_damaged_log_of_changes_that_has_the_whole_state_is_one_sentence(tmp_p
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "is damaged (its log of changes" in ended.stderr
     assert files(state) == damaged
+
+
+CHANGE_AND_DIE = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA journal_mode = DELETE")
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN")
+connection.execute("UPDATE objects SET document = document || ' '")
+os._exit(0)
+"""
+
+
+def test_a_change_that_a_killed_process_began_without_the_log_of_changes_is_undone(tmp_path: Path, sound: Path) -> None:
+    """As the first start after a restore, which turns that log on."""
+    before = described(sound)
+    state = tmp_path / "zone"
+    shutil.copytree(sound, state)
+    subprocess.run([sys.executable, "-c", CHANGE_AND_DIE, state / "state.sqlite"], check=True)
+    assert (state / "state.sqlite-journal").stat().st_size
+    assert described(state) == before
+
+
+def test_a_log_of_changes_without_a_change_is_not_damaged(tmp_path: Path) -> None:
+    state = tmp_path / "zone"
+    with contextlib.closing(sqlite3.connect(tmp_path / "new.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE one (two)")
+        state.mkdir()
+        head = (tmp_path / "new.sqlite-wal").read_bytes()[:32]
+    with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+    (state / "state.sqlite-wal").write_bytes(head)
+    with zone(state) as wire:
+        assert listed(wire) == set()

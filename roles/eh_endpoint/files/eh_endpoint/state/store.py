@@ -34,6 +34,8 @@ _UPGRADES = {
 _VERSION = 2
 _COLUMNS = {1: 4, 2: 5}
 """The number of columns of the table `objects` in each format."""
+_LOG_HEAD = 32
+"""Bytes of a log of changes before the first change."""
 _DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PUT = (
     "INSERT INTO objects (uuid, kind, document, checksum) VALUES (?, ?, ?, ?)"
@@ -134,7 +136,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def read(path: Path) -> list[Row]:
     """Return the rows of a database without changing it. Raises StoreError if anything in it is damaged."""
     log = path.with_name(f"{path.name}-wal")
-    changes = log.exists() and log.stat().st_size
+    changes = log.exists() and log.stat().st_size > _LOG_HEAD
     if not (path.exists() and path.stat().st_size):
         if changes:
             # SQLite would take the database for a new one, and remove the log.
@@ -166,7 +168,9 @@ def read(path: Path) -> list[Row]:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    # A killed process can leave a journal, before the log of changes is on: SQLite has to undo its changes to read.
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
 
 
 _ADVICE = (
