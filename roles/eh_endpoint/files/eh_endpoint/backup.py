@@ -180,7 +180,7 @@ def _set_state_aside(state: Path) -> None:
     number = 1
     while (state / f"state.{number}.sqlite").exists():
         number += 1
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         path = state / f"state.sqlite{suffix}"
         if path.exists():
             path.rename(state / f"state.{number}.sqlite{suffix}")

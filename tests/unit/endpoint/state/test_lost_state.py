@@ -285,13 +285,17 @@ os._exit(0)
 """
 
 
+def change_and_die(file: Path) -> None:
+    subprocess.run([sys.executable, "-c", CHANGE_AND_DIE, file], check=True)
+    assert file.with_name(f"{file.name}-journal").stat().st_size
+
+
 def test_a_change_that_a_killed_process_began_without_the_log_of_changes_is_undone(tmp_path: Path, sound: Path) -> None:
     """As the first start after a restore, which turns that log on."""
     before = described(sound)
     state = tmp_path / "zone"
     shutil.copytree(sound, state)
-    subprocess.run([sys.executable, "-c", CHANGE_AND_DIE, state / "state.sqlite"], check=True)
-    assert (state / "state.sqlite-journal").stat().st_size
+    change_and_die(state / "state.sqlite")
     assert described(state) == before
 
 
