@@ -68,6 +68,9 @@ class Endpoint:
         listening = _listen(*options.listen, secure=options.tls is not None)
         self._listening = Listener(listening, self._unauthenticated)
         self._controlled = _control_socket(options, self._unauthenticated)
+        self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
+        if self._control_port == self._listening.getsockname()[1]:
+            raise CannotServe("--control has the port of --listen: give it another, its calls need no key")
         reserve = _reserve(options)
         self._store = _open_store(options, reserve)
         if not reserve.fill():
@@ -106,7 +109,6 @@ class Endpoint:
         ]
         self._application = Application(own_origin, accounts, routes, faults, _request_log(options, requests))
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
-        self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
     def _hypervisor_of(self, options: Options, clock: SystemClock, addresses: AddressPool) -> Hypervisor:
         if not options.hypervisor:
