@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The modules `ip` and `vlan`: options to API properties, the work, and the result."""
+"""The common part of the modules ip and vlan: options to API properties, execution, and result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def address(value: Any) -> str:
 
 
 class Kind(NamedTuple):
-    """A type of resource, and the option that identifies one besides `name`."""
+    """A type of resource, and the option that identifies a resource besides ``name``."""
 
     type: str
     option: str
@@ -46,14 +46,20 @@ RESOURCE_ARGUMENTS: Dict[str, Any] = {
 
 
 def resource_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """Return the properties for the options that are given; None unsets."""
+    """Return the properties for the options that are given; None unsets a property.
+
+    :raises InvalidOption: an option has a wrong value
+    """
     desired = encode_fields(RESOURCE_FIELDS, params, given)
     desired.update(encode_user_keys(params.get("user_keys"), {}))
     return desired
 
 
 def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
-    """Return the address or UUID, or else the name, to look up. Raises InvalidOption if one is given as the other."""
+    """Return the address or UUID or, without one, the name to look up.
+
+    :raises InvalidOption: the address or UUID is none, or the name is one
+    """
     if params.get(kind.option) is not None:
         try:
             return str(kind.encode(params[kind.option]))
@@ -66,7 +72,7 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
 
 
 def perform_resource(task: Task, kind: Kind) -> Outcome:
-    """Bring one address or VLAN into the state that the task describes."""
+    """Bring an address or VLAN into the task's state, or in check mode predict the result."""
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
     current = task.client.resources.find(kind.type, resource_wanted(kind, params))
@@ -87,7 +93,10 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
 
 
 def resource_view(resource: Resource, users: Iterable[str]) -> Dict[str, Any]:
-    """Return an address or a VLAN as all results show it, in plain JSON types. `users`: servers that name it."""
+    """Return an address or VLAN as shown in all results, in JSON types.
+
+    :param users: UUIDs of the servers that use the address or VLAN
+    """
     return {
         "type": resource.type,
         "resource": resource.resource,

@@ -360,7 +360,7 @@ def perform(task: Task) -> Outcome:
         must_exist(params, current, "server")
     desired = {} if params["state"] == "absent" else desire(task, current)
     plan = plan_server(desired, params["state"], current, restart=params["restart"])
-    doomed = doomed_drives(task, current) if params["state"] == "absent" and params["delete_drives"] else []
+    doomed = deletable_drives(task, current) if params["state"] == "absent" and params["delete_drives"] else []
     if task.check_mode:
         server: Optional[Server] = Server(predicted(plan, current.properties if current else {}))
     else:
@@ -369,30 +369,37 @@ def perform(task: Task) -> Outcome:
 
 
 def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
-    """Return the properties that the server is to have, by the API's keys."""
+    """Return the server's desired properties by API key.
+
+    :raises InvalidOption: an option has a wrong value
+    """
     uuids = drive_uuids(task, named_drives(task.params))
-    have = current.properties if current else {}
-    desired = server_desired(task.params, task.given, have, uuids)
-    check_console(task.params, desired, have)
+    existing = current.properties if current else {}
+    desired = server_desired(task.params, task.given, existing, uuids)
+    check_console(task.params, desired, existing)
     return desired if current else with_creation_defaults(desired, task.params, task.given)
 
 
 def drive_uuids(task: Task, drives: Iterable[str]) -> Dict[str, str]:
-    """Return the UUIDs of drives by UUID or name. Own drives come before standard drives; one listing for all names."""
+    """Return the UUIDs of drives by UUID or name; drives of the account precede standard drives of the same name.
+
+    :raises InvalidOption: a drive does not exist
+    :raises NotUnique: several drives have the name
+    """
     found = {drive: drive.lower() for drive in drives if is_uuid(drive)}
     missing = [drive for drive in drives if not is_uuid(drive)]
-    for room in (task.client.drives, task.client.standard_drives):
+    for collection in (task.client.drives, task.client.standard_drives):
         if not missing:
             break
         named = defaultdict(list)
-        for drive in room.info():
+        for drive in collection.info():
             named[drive.name].append(drive.uuid)
         found.update((name, one_of(name, named[name])) for name in missing if name in named)
         missing = [name for name in missing if name not in found]
     for name in missing:
         if not task.check_mode:
             raise InvalidOption("drives", f"no drive is called {name!r}; create it first, or correct the name")
-        # In check mode, an earlier task of this play may be the one that would create the drive.
+        # In check mode, an earlier task of the play may create the drive in the real run.
         task.warn(f"no drive is called {name!r} yet, the real run needs it")
         found[name] = name
     return found
@@ -405,8 +412,8 @@ def one_of(name: str, uuids: List[str]) -> str:
     return uuids[0]
 
 
-def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
-    """Return the account's own disks of the server, without those that another server names."""
+def deletable_drives(task: Task, current: Optional[Server]) -> List[Drive]:
+    """Return the account's own disks of the server that no other server uses."""
     if current is None:
         return []
     disks = {uuid for device, uuid in current.drives.items() if current.properties.get(device + ":media") != "cdrom"}
@@ -418,15 +425,15 @@ def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
 
 
 def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive]) -> Optional[Server]:
-    """Execute the plan. Destroys drives after the stop and before their server: an interrupted run can be repeated."""
+    """Execute the plan; drives are destroyed before their server, so that a repeated run can still find them."""
     if not plan.changed:
         return current
     server = current
     if doomed:
         server = apply_server(task.client, Plan(plan.steps[:-1]), current, task.deadline)
         for drive in doomed:
-            fresh = task.client.drives.find(drive.uuid)
-            apply_drive(task.client, plan_drive({}, "absent", fresh), fresh, task.deadline)
+            existing = task.client.drives.find(drive.uuid)
+            apply_drive(task.client, plan_drive({}, "absent", existing), existing, task.deadline)
         plan = Plan(plan.steps[-1:])
     server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"])
     return with_address(task, plan, server) if task.params["wait"] and server else server
