@@ -30,8 +30,8 @@ options:
   name:
     description:
       - Name of the server, 1 to 80 characters. Without O(uuid), the server is looked up by its name, and the task fails
-        with the list of UUIDs when several servers have it.
-      - With O(uuid), the name that the server gets.
+        with the list of UUIDs if several servers have the name.
+      - With O(uuid), the name to set.
     type: str
   uuid:
     description:
@@ -40,7 +40,7 @@ options:
   state:
     description:
       - V(present) makes sure that the server exists and has the given properties. A new server is started, an existing
-        one is left running or stopped as it is.
+        server stays running or stopped.
       - V(started) and V(stopped) do the same and bring the server into that state. Stopping cuts the power.
       - V(shutdown) is like V(stopped), but presses the power button (ACPI), which the guest has to react to. A server
         that does not exist is created stopped.
@@ -115,7 +115,7 @@ options:
     type: str
   delete_drives:
     description:
-      - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server names and
+      - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server uses and
         drives of others are kept.
       - The drives are destroyed before the server, so that an interrupted run can be repeated.
     type: bool
@@ -127,7 +127,7 @@ options:
     default: true
   wait_timeout:
     description:
-      - Time limit in seconds for the whole task. When it is exceeded, the task fails and names the last state.
+      - Time limit of the whole task, in seconds. If it is exceeded, the task fails with the last state.
     type: int
     default: 300
 seealso:
@@ -136,11 +136,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A drive and a server that boots from it
+- name: Create a drive
   opennebula.elastichosts.drive:
     name: web-root
     size: 10G
-- name: The server
+- name: Create a server that boots from this drive
   opennebula.elastichosts.server:
     name: web
     state: started
@@ -156,30 +156,30 @@ EXAMPLES = r"""
       role: frontend
   register: web
 
-- name: Its address
+- name: Show the server's address
   ansible.builtin.debug:
     msg: "{{ web.server.address }}"
 
-- name: More memory, which needs a restart
+- name: Change the memory, which needs a restart
   opennebula.elastichosts.server:
     name: web
     mem: 2048
     restart: true
 
-- name: Remove the console password and a key, leave everything else
+- name: Remove the console password and a user key, and change nothing else
   opennebula.elastichosts.server:
     name: web
     password:
     user_keys:
       role:
 
-- name: Shut it down by the power button
+- name: Shut the server down by ACPI
   opennebula.elastichosts.server:
     name: web
     state: shutdown
     wait_timeout: 120
 
-- name: Destroy it together with its drives
+- name: Destroy the server and its drives
   opennebula.elastichosts.server:
     name: web
     state: absent
@@ -189,12 +189,12 @@ EXAMPLES = r"""
 RETURN = r"""
 server:
   description:
-    - The server after the task, in check mode as it would be; empty if it does not exist. Without passwords.
+    - The server after the task, or in check mode as expected, without passwords. Empty if it does not exist.
   returned: success
   type: dict
   contains:
     uuid:
-      description: UUID, empty for a server that would be created in check mode.
+      description: UUID, empty if check mode would create the server.
       type: str
       sample: 6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405
     name:
@@ -222,48 +222,48 @@ server:
       type: bool
       sample: true
     started:
-      description: When it was started, in seconds since 1970. V(null) unless it is active.
+      description: Start time in seconds since 1970, V(null) unless the server is active.
       type: int
       sample: 1556000000
     boot:
-      description: Devices it boots from.
+      description: Devices to boot from, in order.
       type: list
       elements: str
       sample: ["ide:0:0"]
     address:
-      description: Its first address, V(null) as long as it has none.
+      description: First address, V(null) as long as there is none.
       type: str
       sample: 192.0.2.10
     addresses:
-      description: All its addresses.
+      description: All addresses.
       type: list
       elements: str
       sample: [192.0.2.10]
     drives:
-      description: Its drives, each with C(device), C(drive) (UUID) and C(media).
+      description: Attached drives, each with C(device), C(drive) (UUID) and C(media).
       type: list
       elements: dict
       sample: [{"device": "ide:0:0", "drive": "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34", "media": "disk"}]
     nics:
-      description: Its network interfaces with their properties.
+      description: Network interfaces with their properties.
       type: list
       elements: dict
       sample: [{"index": "0", "dhcp": "auto", "model": "e1000"}]
     tags:
-      description: Its tags.
+      description: Tags.
       type: list
       elements: str
       sample: [web, production]
     user_keys:
-      description: Its own keys, without the C(user:) before them.
+      description: The user keys, without C(user:).
       type: dict
       sample: {"role": "frontend"}
     properties:
-      description: All properties as the API names them, as text.
+      description: All properties by API key, as text.
       type: dict
       sample: {"cpu": "2000", "name": "web", "status": "active"}
 actions:
-  description: The actions on the server in their order, in check mode those that would be done.
+  description: The actions on the server in order, in check mode the expected ones.
   returned: success
   type: list
   elements: str
@@ -275,16 +275,16 @@ deleted_drives:
   elements: str
   sample: [0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34]
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:
