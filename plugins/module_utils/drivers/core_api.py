@@ -204,22 +204,23 @@ def _hashed(session: str) -> str:
     return f"{user}:{hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest()}"
 
 
-class _HttpTransport(xmlrpc.client.Transport):
+class _WithTimeout:
+    """Sets the time-out of an XML-RPC transport's connections."""
+
     seconds = TIMEOUT
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = super().make_connection(host)
+    def make_connection(self, host: Any) -> Any:
+        connection = super().make_connection(host)  # type: ignore[misc]
         connection.timeout = self.seconds
         return connection
 
 
-class _HttpsTransport(xmlrpc.client.SafeTransport):
-    seconds = TIMEOUT
+class _HttpTransport(_WithTimeout, xmlrpc.client.Transport):
+    pass
 
-    def make_connection(self, host: Any) -> http.client.HTTPSConnection:
-        connection = super().make_connection(host)
-        connection.timeout = self.seconds
-        return connection
+
+class _HttpsTransport(_WithTimeout, xmlrpc.client.SafeTransport):
+    pass
 
 
 def _transport(endpoint: str, seconds: float) -> Union[_HttpTransport, _HttpsTransport]:

@@ -94,7 +94,7 @@ class JobQueue:
         self._ready: Deque[Hashable] = deque()
         self._places = threads
         self._returning = 0
-        """jobs that have slept and go on before new jobs start"""
+        """jobs that have slept and continue before new jobs start"""
         self._under_way = 0
         """jobs that were started and have not ended, also those that sleep"""
         self._closing = False

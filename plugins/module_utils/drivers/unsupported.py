@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a server at ElasticHosts cannot do, and what to do instead."""
+"""Error sentences for actions that a server at ElasticHosts does not support, with the alternative."""
 
 from __future__ import annotations
 

@@ -125,7 +125,10 @@ def apply_group(
         lambda number: member_name(recipe.group, number),
     )
     if wait and made and not jobs.failures:
-        made = jobs.collected(lambda: _with_addresses(client, made, deadline), made, recipe.group)
+        try:
+            made = _with_addresses(client, made, deadline)
+        except ElasticHostsError as error:
+            jobs.failures.append(Failure(recipe.group, error))
     return Done(_all_members(plan, changed, removed, made), tuple(made), tuple(removed), tuple(jobs.failures))
 
 
@@ -171,14 +174,6 @@ class _Jobs:
         with ThreadPoolExecutor(min(self._concurrency, len(items))) as pool:
             results = list(pool.map(run_one, items))
         return [result for result in results if result is not None]
-
-    def collected(self, work: Callable[[], T], otherwise: T, name: str) -> T:
-        """Return the result of ``work``; if it fails, record the failure and return ``otherwise``."""
-        try:
-            return work()
-        except ElasticHostsError as error:
-            self.failures.append(Failure(name, error))
-            return otherwise
 
 
 def _make(

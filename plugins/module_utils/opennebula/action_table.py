@@ -59,7 +59,7 @@ class Purpose(str, Enum):
 
 
 _ByState = Tuple[Mapping[int, Purpose], Purpose]
-"""(purposes by LCM_STATE, purpose in any other state); the latter is never TERMINATE (opennebula-drivers 7.4)"""
+"""(purposes by LCM_STATE, purpose in any other state), which destroys only for CLEANUP (opennebula-drivers 7.4)"""
 
 _PURPOSES: Mapping[str, _ByState] = {
     # 2 BOOT, 36 BOOT_FAILURE. In BOOT_UNKNOWN, _POWEROFF, _UNDEPLOY and unknown later states the server exists.

@@ -53,7 +53,7 @@ class Form(NamedTuple):
     create: Tuple[str, ...]
     """arguments of ``onehost create`` after the name"""
     grouped: bool
-    """whether there are clusters with members of their own"""
+    """whether the hosts get a cluster of their own"""
     datastore: Optional[Mapping[str, str]]
     """attributes of a system datastore; None: none is created"""
     named: bool = False
@@ -63,7 +63,7 @@ class Form(NamedTuple):
 FORMS: Tuple[Form, ...] = (
     Form((2, 0), (IM_MAD, VM_MAD, TM_2), False, None),
     Form((3, 2), (IM_MAD, VM_MAD, TM_2, "dummy"), False, None),
-    # The system datastore is common to all hosts and belongs to OpenNebula.
+    # All hosts use OpenNebula's own system datastore.
     Form((3, 4), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), False, None),
     Form((3, 6), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"SYSTEM": "YES"}, True),
     Form((4, 0), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"TYPE": "SYSTEM_DS"}),
