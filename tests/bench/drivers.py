@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start and monitoring of the installed drivers under the stand-in for oned, against the real endpoint.
+"""Measures start and monitoring of the installed drivers under the stand-in for oned, with the real endpoint.
 
     python -m tests.bench.drivers [--quick]
 

@@ -69,9 +69,9 @@ _WHEN = _word("before|after", "before or after")
 class FaultKind:
     """A kind of fault.
 
-    answers: whether the reply is replaced or broken; of the matching rules that answer, only the first acts, while
-    others add up. fields: their checks and defaults (None: the field is required). when: value of the field `when` for
-    a kind without this field.
+    answers: whether the reply is replaced or broken; of the matching rules that answer, only the first acts, and the
+    effects of all others add up. fields: their checks and defaults (None: the field is required). when: value of the
+    field `when` for a kind without this field.
     """
 
     answers: bool
