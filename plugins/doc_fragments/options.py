@@ -28,3 +28,18 @@ options:
       - User keys, C(user:KEY) in the API. A key with V(null) is removed; keys that are not given are not changed.
     type: dict
 """
+
+    SOURCE_IN_USE = r"""
+options:
+  source_in_use:
+    description:
+      - What to do when a running server uses the drive that is to be copied. V(refuse) fails before anything is
+        changed, since the copy may hold one half of what the server writes meanwhile, and its file system be damaged.
+        V(allow) copies it all the same.
+      - Drives of stopped servers and standard drives are copied in any case. A drive of another account counts as used
+        while anything holds it.
+    type: str
+    choices: [refuse, allow]
+    default: refuse
+    version_added: 1.0.0
+"""

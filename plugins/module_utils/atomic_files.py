@@ -10,6 +10,7 @@ import errno
 import glob
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Iterable, Iterator, List, Optional
@@ -43,6 +44,19 @@ def advice(problem: OSError) -> str:
 
 def sentence_of(problem: OSError) -> str:
     return f"{problem.filename}: {problem.strerror}. {advice(problem)}"
+
+
+def check_kind(path: Path) -> None:
+    """Raise OSError when a pipe, a socket or a device is there, which is neither read nor replaced.
+
+    A pipe would be read for ever, and a file in the place of a device is a loss. Symbolic links are followed.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
 
 
 @contextlib.contextmanager

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from .drive_options import drive_desired
-from .elastichosts.client import ElasticHosts
-from .elastichosts.drive_copy import find_source
+from .check_mode import placeholder, predicted
+from .drive_options import drive_desired, source_for
+from .elastichosts.drive_copy import check_unused
 from .elastichosts.drives import Drive
 from .elastichosts.group_apply import Recipe
 from .elastichosts.group_plan import Group, GroupPlan, marks, member_name, number_of
 from .elastichosts.properties import hidden
 from .elastichosts.servers import Server
 from .elastichosts.values import device, line
-from .module import predicted
+from .module import Task
 from .options import Desired, InvalidOption
 from .server_options import check_console, server_desired, server_view, with_creation_defaults
 
@@ -80,20 +80,13 @@ def member_drive(params: Mapping[str, Any]) -> Desired:
     return {key: value for key, value in drive.items() if value is not None}
 
 
-def group_recipe(
-    client: ElasticHosts,
-    params: Mapping[str, Any],
-    given: Collection[str],
-    desired: Desired,
-    drive: Desired,
-    plan: GroupPlan,
-    own_drives: Sequence[Drive],
-) -> Recipe:
+def group_recipe(task: Task, desired: Desired, drive: Desired, plan: GroupPlan, own_drives: Sequence[Drive]) -> Recipe:
     """Return what new members are made of. Looks for the image only if there are new members.
 
     Raises InvalidOption, Refused and NotUnique, before anything is created.
     """
-    properties = with_creation_defaults(desired, {}, given)
+    params = task.params
+    properties = with_creation_defaults(desired, {}, task.given)
     if params["address"] != "auto" and _FIRST_DHCP not in desired:
         properties.pop(_FIRST_DHCP, None)
     if plan.make:
@@ -103,7 +96,8 @@ def group_recipe(
     if params["image"] is not None:
         properties["boot"] = params["device"]
         if plan.make:
-            source = find_source(client, params["image"], list(own_drives))
+            source = source_for(task, params["image"], list(own_drives))
+            check_unused(task.client, source)
             if int(drive.get("size") or source.size) < source.size:
                 raise InvalidOption("size", f"{drive['size']} bytes are less than the {source.size} of the image")
     return Recipe(params["name"], properties, source, params["device"], drive, params["address"] == "static")
@@ -122,8 +116,9 @@ def member_view(server: Server) -> Dict[str, Any]:
 
 def members_after(group: Group, plan: GroupPlan, recipe: Recipe) -> List[Dict[str, Any]]:
     """Return the members as they would be after `plan`, for check mode."""
-    staying = [Server(predicted(step, member.server.properties)) for member, step in plan.keep]
+    staying = [Server(predicted(step, member.server.properties, {})) for member, step in plan.keep]
     coming = [Server(_coming(group.name, number, recipe)) for number in plan.make]
+    coming = [Server({"server": placeholder("server", server.name), **server.properties}) for server in coming]
     return sorted(map(member_view, [*staying, *coming]), key=lambda view: (view["number"], view["uuid"]))
 
 

@@ -18,7 +18,6 @@ from .elastichosts.client import ElasticHosts
 from .elastichosts.clock import Clock, Deadline
 from .elastichosts.errors import ConfigurationError, ElasticHostsError
 from .elastichosts.http_client import HAS_REQUESTS
-from .elastichosts.plan import Plan
 from .options import InvalidOption
 
 try:
@@ -82,12 +81,16 @@ class Task:
         self.tell = tell
         self.wrote = False
         self.clock = Clock()
-        seconds = params.get("wait_timeout", WAIT_TIMEOUT)
-        if seconds <= 0:
-            raise InvalidOption("wait_timeout", f"{seconds} is out of range, give seconds above 0")
-        self.deadline = Deadline(float(seconds), self.clock)
+        self.deadline = self.deadline_of("wait_timeout")
         self.client = client_for({name: params.get(name) for name in CONNECTION})
         self._effects_before = self.client.transport.effects
+
+    def deadline_of(self, option: str) -> Deadline:
+        """Return a deadline that is so many seconds away as the option says. Raises InvalidOption below 1 second."""
+        seconds = self.params.get(option, WAIT_TIMEOUT)
+        if seconds <= 0:
+            raise InvalidOption(option, f"{seconds} is out of range, give seconds above 0")
+        return Deadline(float(seconds), self.clock)
 
     @property
     def touched(self) -> bool:
@@ -144,14 +147,6 @@ def run(definition: Definition) -> None:
     if result.pop("failed", False):
         module.fail_json(**result)
     module.exit_json(**result)
-
-
-def predicted(plan: Plan, properties: Mapping[str, str]) -> Dict[str, str]:
-    """Return the properties that the object would have after `plan`, for check mode; {} if it would be gone."""
-    if any(step.verb == "destroy" for step in plan.steps):
-        return {}
-    kept = {key: value for key, value in properties.items() if key not in plan.before}
-    return {**kept, **plan.after}
 
 
 def exit_values(outcome: Outcome) -> Dict[str, Any]:

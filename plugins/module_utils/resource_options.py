@@ -8,13 +8,14 @@ from __future__ import annotations
 import ipaddress
 from typing import Any, Collection, Dict, Iterable, Mapping, NamedTuple, Optional
 
+from .check_mode import ADDRESS, placeholder, predicted, stand_in
 from .elastichosts.apply import apply_resource
 from .elastichosts.identifiers import is_address, is_uuid
 from .elastichosts.plan import plan_resource
 from .elastichosts.properties import RESOURCE
 from .elastichosts.resources import Resource
 from .elastichosts.values import Encoder, uuid
-from .module import Outcome, Task, predicted
+from .module import Outcome, Task
 from .options import Desired, InvalidOption, arguments_of, encode_fields, encode_user_keys, fields_of
 
 
@@ -76,6 +77,8 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
     current = task.client.resources.find(kind.type, resource_wanted(kind, params))
+    stands_for = {"type": kind.type, "resource": str(params[kind.option])}
+    current = current or stand_in(task, params[kind.option], Resource(stands_for))
     if state == "present" and current is None and params[kind.option] is not None:
         problem = f"the account has no {kind.noun} {params[kind.option]}; correct it, or give only a name for a new one"
         raise InvalidOption(kind.option, problem)
@@ -83,7 +86,8 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
     users = current.users(servers) if current is not None else ()
     plan = plan_resource(desired, state, current, users, kind=kind.type)
     if task.check_mode:
-        expected = predicted(plan, current.properties if current else {})
+        new = {"resource": ADDRESS if kind == IP else placeholder(kind.type, params["name"])}
+        expected = predicted(plan, current.properties if current else {}, new)
         resource: Optional[Resource] = Resource({"type": kind.type, **expected}) if expected else None
     else:
         resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type)

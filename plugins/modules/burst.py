@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.server_options
   - opennebula.elastichosts.options.user_keys
+  - opennebula.elastichosts.options.source_in_use
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
@@ -126,7 +127,7 @@ RETURN = r"""
 members:
   description:
     - The members after the task, sorted by number, each with the keys that M(opennebula.elastichosts.server) returns
-      and its C(number). In check mode as they would be.
+      and its C(number). In check mode as they would be; a new one then has a placeholder as its C(uuid).
   returned: success, and failure after a change
   type: list
   elements: dict
@@ -212,6 +213,8 @@ from ..module_utils.burst_options import (
     members_after,
     wanted_count,
 )
+from ..module_utils.check_mode import warn_of_placeholders
+from ..module_utils.drive_options import SOURCE_IN_USE
 from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look
 from ..module_utils.elastichosts.group_plan import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.properties import DRIVE
@@ -225,6 +228,7 @@ ARGUMENTS: Dict[str, Any] = {
     "exact_count": {"type": "int"},
     "count": {"type": "int"},
     "image": {"type": "str"},
+    **SOURCE_IN_USE,
     "device": {"type": "str", "default": "ide:0:0"},
     "size": _OF_DRIVE["size"],
     "tier": _OF_DRIVE["tier"],
@@ -249,7 +253,8 @@ def perform(task: Task) -> Outcome:
             exact=exact,
             restart=params["restart"],
         )
-        recipe = group_recipe(task.client, params, task.given, common, drive, plan, listing.drives)
+        recipe = group_recipe(task, common, drive, plan, listing.drives)
+    warn_of_placeholders(task, recipe.properties)
     before, after = group_differences(name, plan, recipe)
     if task.check_mode:
         views = members_after(group, plan, recipe)

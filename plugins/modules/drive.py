@@ -16,12 +16,14 @@ description:
     list.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
+  - opennebula.elastichosts.options.source_in_use
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
 attributes:
   idempotent:
-    support: full
+    support: partial
+    details: A block device at O(dest) is written to by each run. Everything else is done once.
 options:
   name:
     description:
@@ -93,7 +95,8 @@ options:
   src:
     description:
       - Raw disk image on the machine that runs the module, to be written to the drive. A new drive gets its size unless
-        O(size) says more.
+        O(size) says more. It is a file or a block device; nothing else must write to a device meanwhile, so unmount it,
+        or take a snapshot of it. A pipe, another kind of device or a socket is refused.
       - The checksum of the image is kept in the drive's key C(user:sha256). The same image is not sent again. An upload
         that was cut off goes on where it stopped. What a server writes to the drive later is not looked at.
       - It travels in chunks side by side, compressed where that makes it faster.
@@ -107,16 +110,26 @@ options:
     type: str
   dest:
     description:
-      - File, on the machine that runs the module, to which the whole drive is downloaded, after everything else.
-      - A download that was cut off goes on where it stopped. The drive is not read again as long as nothing was written
-        to it or to the file. Beside the file, one with C(.elastichosts) at its end notes that.
+      - File or block device, on the machine that runs the module, to which the whole drive is downloaded, after
+        everything else. A symbolic link is followed. A pipe, another kind of device or a socket is refused.
+      - A download to a file that was cut off goes on where it stopped. The drive is not read again as long as nothing
+        was written to it or to the file. Beside the file, one with C(.elastichosts) at its end notes that.
+      - A block device has to be as large as the drive at least, and must not be mounted. Each run reads the drive from
+        its beginning and writes it over what the device holds; what the device has behind it stays.
     type: path
   wait_timeout:
     description:
       - Seconds that the task may wait for a copy onto the drive to end. When they are over the task fails and names the
-        state that was seen last. Uploads and downloads have no limit.
+        state that was seen last.
     type: int
     default: 3600
+  transfer_timeout:
+    description:
+      - Seconds that an upload of O(src), and then a download to O(dest), may take together. When they are over the task
+        fails and says how many bytes are there; the next run goes on from there.
+    type: int
+    default: 86400
+    version_added: 1.0.0
 seealso:
   - module: opennebula.elastichosts.drive_info
   - module: opennebula.elastichosts.server
@@ -166,7 +179,9 @@ drive:
   type: dict
   contains:
     uuid:
-      description: UUID, empty for a drive that would be created in check mode.
+      description:
+        - UUID. For a drive that would be created in check mode, a placeholder that begins with C(00000000-0000), which
+          later tasks can be given in check mode.
       type: str
       sample: 0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34
     name:
@@ -250,14 +265,21 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     Definition,
     Outcome,
     Task,
-    predicted,
     run,
 )
 
-from ..module_utils.drive_options import drive_desired, drive_view
+from ..module_utils.check_mode import placeholder, predicted, stand_in
+from ..module_utils.drive_options import SOURCE_IN_USE, drive_desired, drive_view, source_for
 from ..module_utils.elastichosts import download
 from ..module_utils.elastichosts.apply import apply_drive, wait_imaged
-from ..module_utils.elastichosts.drive_copy import COPYING_KEY, SOURCE_KEY, Source, copy_onto, find_source, is_copy_of
+from ..module_utils.elastichosts.drive_copy import (
+    COPYING_KEY,
+    SOURCE_KEY,
+    Source,
+    check_unused,
+    copy_onto,
+    is_copy_of,
+)
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import Refused
 from ..module_utils.elastichosts.plan import Plan, plan_drive
@@ -276,8 +298,10 @@ ARGUMENTS: Dict[str, Any] = {
     "extra": {"type": "dict"},
     "src": {"type": "path"},
     "source": {"type": "str"},
+    **SOURCE_IN_USE,
     "dest": {"type": "path"},
     "wait_timeout": {"type": "int", "default": 3600},
+    "transfer_timeout": {"type": "int", "default": 86400},
 }
 
 
@@ -299,14 +323,19 @@ class Content(NamedTuple):
 
 def perform(task: Task) -> Outcome:
     params = task.params
+    task.deadline_of("transfer_timeout")  # a wrong value is refused before the first call
     desired = drive_desired(params, task.given) if params["state"] == "present" else {}
     current = task.client.drives.find(wanted(params))
+    new = placeholder("drive", params["name"])
+    stands_for = {"drive": params["uuid"] or new, "name": params["name"] or ""}
+    creatable = params["state"] == "absent" or any(params[option] for option in ("size", "src", "source"))
+    current = current or stand_in(task, params["uuid"], Drive(stands_for), creatable=creatable)
     if params["state"] == "absent":
         return finish(task, plan_drive({}, "absent", current), current, Content())
     must_exist(params, current, "drive")
     asked = Content(
         inspect(params["src"]) if params["src"] else None,
-        find_source(task.client, params["source"]) if params["source"] else None,
+        source_for(task, params["source"]) if params["source"] else None,
         params["dest"],
     )
     if current is None and asked.size:
@@ -327,8 +356,11 @@ def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
 
 def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Outcome:
     """Execute `plan` and fill the drive; in check mode only report what that would do."""
-    expected = Drive(predicted(plan, current.properties if current else {}))
+    new = {"drive": placeholder("drive", task.params["name"])}
+    expected = Drive(predicted(plan, current.properties if current else {}, new))
     must_take(expected, content)
+    if content.source is not None:
+        check_unused(task.client, content.source)
     if task.check_mode:
         marks = content_marks(content)
         drive: Optional[Drive] = Drive({**expected.properties, **marks}) if expected.properties else None
@@ -372,16 +404,23 @@ def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content
     tell = teller(task, drive)
     if content.source is not None:
         drive = copied(task, drive, content.source)
+    deadline = task.deadline_of("transfer_timeout")
     if content.image is not None:
         if SOURCE_KEY in drive.properties or COPYING_KEY in drive.properties:
             drive = task.client.drives.set(drive.uuid, {SOURCE_KEY: None, COPYING_KEY: None})
         uploaded = upload(
-            task.client, content.image, drive, fresh=current is None, anew=True, progress=tell("uploaded")
+            task.client,
+            content.image,
+            drive,
+            fresh=current is None,
+            anew=True,
+            progress=tell("uploaded"),
+            deadline=deadline,
         )
         drive, moved["sent"] = uploaded.drive, uploaded.sent
     if content.dest:
         task.wrote = True
-        fetched = download.download(task.client, drive, content.dest, progress=tell("downloaded"))
+        fetched = download.download(task.client, drive, content.dest, progress=tell("downloaded"), deadline=deadline)
         moved["received"] = fetched.received
     return drive, moved
 
@@ -411,7 +450,7 @@ def must_take(drive: Drive, content: Content) -> None:
     """Raise Refused, before any change, if the drive as planned cannot take the content, or be downloaded."""
     label = f"drive {drive.name or drive.uuid!r}"
     what = "src" if content.image else "source"
-    if content.size > drive.size:
+    if 0 < drive.size < content.size:  # of a drive that does not exist yet it is not known
         raise Refused(
             f"{what} has {content.size} bytes and {label} only {drive.size}: give a size of at least that of {what}"
         )

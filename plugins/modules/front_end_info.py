@@ -239,6 +239,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils.atomic_files import check_kind
 from ..module_utils.drivers.settings import parse_rc
 from ..module_utils.front_end import FrontEnd, group_name, location, run, user_name
 from ..module_utils.front_end_library import Server, ask_zones
@@ -392,6 +393,7 @@ def sections_of(folders: Layout, release: str) -> Tuple[List[Dict[str, str]], st
         if not path.exists() and numbers < since:
             continue
         try:
+            check_kind(path)
             document = conf.parse(conf.decode(path.read_bytes()))
             found = [(kind, name_) for kind, name_ in SECTIONS if document.section(kind, name_)]
         except OSError as problem:
@@ -473,6 +475,7 @@ def settings_files(folders: Layout) -> Tuple[Dict[str, Dict[str, str]], str]:
         paths += sorted(path for path in (hosts.iterdir() if hosts.exists() else ()) if HOST_FILE.fullmatch(path.name))
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
+                check_kind(path)
                 text = path.read_text(encoding="utf-8", errors="surrogateescape")
                 files[str(path.relative_to(etc))] = parse_rc(text)
     except OSError as problem:

@@ -78,7 +78,8 @@ ip:
       type: str
       sample: ip
     resource:
-      description: The address, empty if check mode would create it.
+      description:
+        - The address. If check mode would create it, the placeholder V(0.0.0.0), which later tasks in check mode take.
       type: str
       sample: 192.0.2.77
     name:

@@ -245,7 +245,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.atomic_files import advice, beside, broken_off, replace
+from ..module_utils.atomic_files import advice, beside, broken_off, check_kind, replace
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.conf_edits import Edit, apply, only, shown
 
@@ -343,6 +343,7 @@ def named(path: str) -> Iterator[None]:
 def read(path: str) -> str:
     """The file as text. Raises ConfError with a sentence when it cannot be read."""
     try:
+        check_kind(Path(path))
         return conf.decode(Path(path).read_bytes())
     except OSError as problem:
         raise conf.ConfError(f"the file cannot be read: {problem.strerror}") from None

@@ -67,7 +67,7 @@ from typing import Any, Dict, List
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.atomic_files import broken_off, remove, sentence_of
+from ..module_utils.atomic_files import broken_off, check_kind, remove, sentence_of
 from ..module_utils.file_trees import Tree, remove_parent
 from ..module_utils.front_end import FrontEnd
 from ..module_utils.front_end_trial import trial_problem
@@ -140,6 +140,9 @@ def main() -> None:
     os.umask(0o022)  # a user who runs the programs can read what is compiled
     trees = [Tree(**tree) for tree in module.params["trees"]]
     try:
+        for tree in trees:
+            for path in tree.targets:
+                check_kind(path)
         result = (present if module.params["state"] == "present" else absent)(module, trees)
     except OSError as problem:
         module.fail_json(msg=sentence_of(problem))

@@ -194,7 +194,9 @@ server:
   type: dict
   contains:
     uuid:
-      description: UUID, empty if check mode would create the server.
+      description:
+        - UUID. If check mode would create the server, a placeholder that begins with C(00000000-0000), which later
+          tasks in check mode take.
       type: str
       sample: 6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405
     name:
@@ -300,15 +302,15 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.module imp
     Definition,
     Outcome,
     Task,
-    predicted,
     run,
 )
 
+from ..module_utils.check_mode import placeholder, predicted, stand_in, warn_of_placeholders
 from ..module_utils.elastichosts.apply import apply_drive, apply_server, wait_address
 from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.identifiers import is_uuid
-from ..module_utils.elastichosts.plan import Plan, plan_drive, plan_server
+from ..module_utils.elastichosts.plan import NEEDED, Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
 from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
@@ -356,13 +358,24 @@ def perform(task: Task) -> Outcome:
     if params["state"] != "absent":
         check_server(params, task.given)
     current = task.client.servers.find(wanted(params))
+    new = placeholder("server", params["name"])
+    stands_for = {
+        "server": params["uuid"] or new,
+        "name": params["name"] or "",
+        "status": "active",
+        "persistent": "true",
+    }
+    creatable = params["state"] == "absent" or all(params[option] for option in NEEDED)
+    found, current = current, current or stand_in(task, params["uuid"], Server(stands_for), creatable=creatable)
     if params["state"] != "absent":
         must_exist(params, current, "server")
     desired = {} if params["state"] == "absent" else desire(task, current)
-    plan = plan_server(desired, params["state"], current, restart=params["restart"])
+    # An object that does not exist yet may have the desired properties by then, and need no restart.
+    restart = params["restart"] or found is None
+    plan = plan_server(desired, params["state"], current, restart=restart)
     doomed = deletable_drives(task, current) if params["state"] == "absent" and params["delete_drives"] else []
     if task.check_mode:
-        server: Optional[Server] = Server(predicted(plan, current.properties if current else {}))
+        server: Optional[Server] = Server(predicted(plan, current.properties if current else {}, {"server": new}))
     else:
         server = carry_out(task, plan, current, doomed)
     return outcome(plan, server, doomed, params)
@@ -377,6 +390,7 @@ def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
     existing = current.properties if current else {}
     desired = server_desired(task.params, task.given, existing, uuids)
     check_console(task.params, desired, existing)
+    warn_of_placeholders(task, desired)
     return desired if current else with_creation_defaults(desired, task.params, task.given)
 
 

@@ -79,7 +79,9 @@ vlan:
       type: str
       sample: vlan
     resource:
-      description: The UUID, empty if check mode would create the VLAN.
+      description:
+        - The UUID. If check mode would create the VLAN, a placeholder that begins with C(00000000-0000), which later
+          tasks in check mode take.
       type: str
       sample: 5f0e1d2c-3b4a-4958-8776-655443322110
     name:

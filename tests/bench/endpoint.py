@@ -11,6 +11,7 @@ Exit status 1 when a ratio is beyond its limit.
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import os
@@ -20,9 +21,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from tests.support.endpoint import Endpoint
 
@@ -63,6 +66,8 @@ config = uvicorn.Config(app, loop="asyncio", http="h11", ws="none", lifespan="of
 uvicorn.Server(config).run([listening])
 """
 MIB = 1 << 20
+OTHER = "99999999-2222-4333-8444-555555555555:other"
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 class Caller:
@@ -73,8 +78,8 @@ class Caller:
         token = base64.b64encode(auth.encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Accept": "application/json"}
 
-    def call(self, method: str, path: str, body: bytes | str | None = None) -> bytes:
-        headers = {**self._headers, "Content-Type": "application/json"}
+    def call(self, method: str, path: str, body: bytes | str | None = None, more: Mapping[str, str] = EMPTY) -> bytes:
+        headers = {**self._headers, "Content-Type": "application/json", **more}
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
         content = response.read()
@@ -138,6 +143,8 @@ def main() -> int:
             with Endpoint(Path(folder) / f"ready{number}"):
                 ready.append(time.perf_counter() - began)
         report.line("ready, against 500 ms", min(ready) * 1000, 500, 1)
+        with Endpoint(Path(folder) / "shared", "--quiet", "--auth", OTHER) as endpoint:
+            measure_share(report, endpoint, 10 if quick else 50)
         with Endpoint(Path(folder) / "state", "--quiet") as endpoint:
             report.line("idle memory, against 40 MiB", resident(endpoint.pid), 40, 1, "MiB")
             caller, reply = Caller(endpoint.port, endpoint.auth), Caller(bare_port, endpoint.auth)
@@ -219,6 +226,30 @@ def measure_latency(report: Report, caller: Caller, other: Caller, data: bytes) 
     while writing.is_alive():
         waited.append(seconds(lambda: other.call("GET", "/drives/list")))
     report.line("drives/list while a drive is written, against 5 ms", statistics.median(waited) * 1000, 5, 1)
+
+
+def measure_share(report: Report, endpoint: Endpoint, creates: int) -> None:
+    """How long a create of one account takes while another account has 40 gzip writes of 3.75 GiB of zeros each.
+
+    The endpoint is killed under this load, which is work for minutes.
+    """
+    body = gzip.compress(bytes(MIB)) * 3840
+    writers = [Caller(endpoint.port, endpoint.auth) for _number in range(40)]
+    drives = [json.loads(writer.call("POST", "/drives/create", '{"size": "3840M"}'))["drive"] for writer in writers]
+    other = Caller(endpoint.port, OTHER)
+    alone, loaded = [], []
+    for _number in range(creates):
+        alone.append(seconds(lambda: other.call("POST", "/drives/create", '{"size": "4M"}')))
+    with ThreadPoolExecutor(len(writers)) as threads:
+        for writer, drive in zip(writers, drives, strict=True):
+            threads.submit(writer.call, "POST", f"/drives/{drive}/write", body, {"Content-Encoding": "gzip"})
+        time.sleep(2)
+        for _number in range(creates):
+            loaded.append(seconds(lambda: other.call("POST", "/drives/create", '{"size": "4M"}')))
+        endpoint.kill()
+    took, without = statistics.median(loaded) * 1000, statistics.median(alone) * 1000
+    report.line("drives/create beside 40 gzip writes of another account", took, without, None)
+    report.line("drives/create beside 40 gzip writes, against 1000 ms", max(loaded) * 1000, 1000, 1)
 
 
 def measure_space(report: Report, caller: Caller, state: Path) -> None:

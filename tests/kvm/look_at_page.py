@@ -11,7 +11,7 @@ import json
 import sys
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAINTED = """() => {
@@ -45,6 +45,7 @@ def main(url: str, user: str, key: str, password: str) -> None:
         seen["refreshed"] = _refreshed(page)
         seen["console"] = _console(page, password)
         seen["problems"] = problems
+        seen["other_site"] = _from_another_site(context, url)
         browser.close()
     print(json.dumps(seen))
 
@@ -52,6 +53,21 @@ def main(url: str, user: str, key: str, password: str) -> None:
 def _stranger(browser: Browser, url: str) -> int:
     response = browser.new_context().request.get(f"{url}/")
     return response.status
+
+
+def _from_another_site(context: BrowserContext, url: str) -> list[int]:
+    """The answers to a form and to a link on the page of another site, in a browser that has the key."""
+    page = context.new_page()
+    form = f'<form method="post" enctype="text/plain" action="{url}/drives/create"><input name="size" value="4M">'
+    html = f'{form}<button>Send</button></form><a href="{url}/">Look</a>'
+    page.route("http://other.localhost/", lambda route: route.fulfill(content_type="text/html", body=html))
+    statuses = []
+    for control in (page.get_by_role("button"), page.get_by_role("link")):
+        page.goto("http://other.localhost/")
+        with page.expect_navigation() as navigation:
+            control.click()
+        statuses.append(navigation.value.status)
+    return statuses
 
 
 def _overflow(page: Page, width: int) -> int:

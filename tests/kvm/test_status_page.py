@@ -63,6 +63,8 @@ def test_a_person_sees_the_account_and_the_screen_of_a_guest(zone: Box, server: 
     assert seen["refreshed"] == {"focused": True}
     assert seen["console"] == {"first": "To the content", "taken": False, "painted": True}
     assert seen["problems"] == []
+    assert seen["other_site"] == [403, 200], "its form makes no drive, its link shows the page"
+    assert len(zone.call("/drives/list").json()) == 1
 
 
 def test_another_account_sees_neither_server_nor_console(zone: Box, server: str) -> None:

@@ -68,7 +68,7 @@ class Endpoint:
             )
         assert self._process.stdout is not None
         first = self._process.stdout.readline().decode().strip()
-        if not first.startswith("listening on http://"):
+        if not first.startswith(("listening on http://", "listening on https://")):
             self.stop()
             raise RuntimeError(f"the endpoint said {first!r}; its log: {self.log.read_text()[-2000:]}")
         self.port = int(first.rsplit(":", 1)[1])

@@ -14,7 +14,7 @@ from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from ..elastichosts.apply import apply_drive
 from ..elastichosts.clock import Deadline
-from ..elastichosts.drive_copy import Source, copy_onto, find_source
+from ..elastichosts.drive_copy import Source, check_unused, copy_onto, find_source
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import BusyError, ElasticHostsError, MissingError
 from ..elastichosts.formats import Properties
@@ -40,7 +40,7 @@ def make(
     What is made when this fails carries ``attempt``, for :meth:`drop`.
 
     :raises TemplateError: a SIZE is too small
-    :raises ElasticHostsError: a source is not there, a call failed, or IMAGE_TIMEOUT is over
+    :raises ElasticHostsError: a source is not there or in use, a call failed, or IMAGE_TIMEOUT is over
     """
     sources = _sources(context, images)
     context.journal.unresolved(attempt, context.vm_id, context.host, COPYING)
@@ -72,10 +72,12 @@ def _copy(context: ActionContext, properties: Mapping[str, str], source: Source,
 def _sources(context: ActionContext, images: Tuple[ImageCopy, ...]) -> Dict[str, Tuple[Source, int]]:
     """Return source and size (bytes) by device. All are checked before the first copy is made."""
     own = context.drives()
+    may_be_in_use = context.settings.choice("SOURCE_IN_USE") == "allow"
     found: Dict[str, Tuple[Source, int]] = {}
     for image in images:
-        source = find_source(context.account.client, image.source, own)
+        source = find_source(context.account.client, image.source, own, may_be_in_use=may_be_in_use)
         context.check_drive(source.drive)
+        check_unused(context.account.client, source)
         size = rounded(parse_size(image.size)) if image.size else source.size
         if size < source.size:
             raise TemplateError(

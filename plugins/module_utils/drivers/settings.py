@@ -24,6 +24,7 @@ IMAGE_TIMEOUT  3600     seconds the copies of a VM's IMAGE may take
 API_TIMEOUT    60       seconds the API gets for one answer
 LISTING_PERIOD 15       seconds between two listings of the account
 GRACE          300      seconds the API may be silent before the host is reported as failed
+SOURCE_IN_USE  refuse   whether a drive that a running server uses is copied for an IMAGE: refuse or allow
 ============== ======== =====================================================================================
 """
 
@@ -71,6 +72,8 @@ NUMBERS: Mapping[str, NumberSetting] = {
 }
 CLOUD_FORM = "<an id of this OpenNebula cloud, the same on all its front-ends>"
 TEXTS = ("EHURI", "EHAUTH", "EHCA", "EHCLOUD")
+CHOICES: Mapping[str, Tuple[str, ...]] = {"SOURCE_IN_USE": ("refuse", "allow")}
+"""possible values, the default first"""
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _WITH_BLANKS = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*(.*)")
@@ -213,6 +216,16 @@ class HostSettings:
             )
         return value
 
+    def choice(self, name: str) -> str:
+        """:raises SettingsError: what is set is none of the possible values"""
+        value = self.optional(name) or CHOICES[name][0]
+        if value not in CHOICES[name]:
+            raise SettingsError(
+                f"Correct {name} in the settings: {value!r} in {self.source(name)} is none of "
+                f"{', '.join(CHOICES[name])}; write {name}={CHOICES[name][0]}."
+            )
+        return value
+
     def source(self, name: str) -> str:
         """Where the setting ``name`` comes from: the path of a file, or words."""
         return self._sources.get(name, "the environment")
@@ -274,7 +287,7 @@ class Settings:
         self._lock = threading.Lock()
         # What the wrapper exported from a plain line must not outlive that line's removal from the file.
         plain = {name for watched in self._rc for name in self._readable(watched)}
-        known = (*TEXTS, *NUMBERS)
+        known = (*TEXTS, *NUMBERS, *CHOICES)
         self._environment = {name: environment[name] for name in known if environment.get(name) and name not in plain}
 
     @staticmethod

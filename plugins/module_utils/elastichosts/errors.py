@@ -73,6 +73,14 @@ class Refused(ElasticHostsError):
     code = "refused"
 
 
+class SourceMissing(Refused):
+    """No drive has the name or UUID of the one that is to be copied."""
+
+
+class SourceInUse(Refused):
+    """A running server uses the drive that is to be copied."""
+
+
 class TransportError(ElasticHostsError):
     """No answer came."""
 
@@ -241,7 +249,8 @@ BY_CODE: Dict[str, Type[ApiError]] = {
     )
 }
 
-ADVICE: Dict[Type[ApiError], str] = {
+ADVICE: Dict[Type[ElasticHostsError], str] = {
+    SourceInUse: "stop that server first, or allow it with source_in_use: allow",
     UsageError: "correct the value that it names",
     AuthError: "check EHAUTH or auth, <user uuid>:<secret API key>, and that the endpoint is the zone of this account",
     BillingError: "raise the balance or subscription of the account, or free something",

@@ -149,8 +149,8 @@ class Transport:
         self._adapter.close()
 
     @contextlib.contextmanager
-    def within(self, deadline: Deadline) -> Iterator[None]:
-        """In this thread, and while the block runs, no call and no retry goes past `deadline`."""
+    def within(self, deadline: Optional[Deadline]) -> Iterator[None]:
+        """In this thread, and while the block runs, no call and no retry goes past `deadline`. None is no limit."""
         before = getattr(self._here, "deadline", None)
         self._here.deadline = deadline
         try:

@@ -18,11 +18,13 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Deque, NamedTuple, Optional, Tuple, Union
+from typing import Any, BinaryIO, Deque, Iterator, NamedTuple, Optional, Tuple, Union
 
 from .client import ElasticHosts
+from .clock import Deadline
 from .drives import Drive, gzipped
 from .errors import AnswerLost, BusyError, ElasticHostsError, Refused, SystemFault
+from .local_files import RESUMED, Progress, device_size, is_block_device, time_over
 
 CHECKSUM_KEY = "user:sha256"
 PROGRESS_KEY = "user:upload"
@@ -43,16 +45,14 @@ SOON = 0.2
 PROBE = 4096
 _ZEROS = bytes(CHUNK)
 
-Progress = Callable[[int, int], None]
-"""called with the bytes done and the bytes in all"""
-
 
 class Image(NamedTuple):
-    """A local image file, as it was when it was inspected."""
+    """A local image, as it was when it was inspected: a file, or a block device, whose status tells no changes."""
 
     path: Path
     size: int
     modified_ns: int
+    is_device: bool
 
 
 class Uploaded(NamedTuple):
@@ -75,22 +75,34 @@ class _Mark(NamedTuple):
 
 
 def inspect(path: Union[str, Path]) -> Image:
-    """Return what an upload needs to know of an image file. Raises Refused when it cannot be read or is empty."""
+    """Return what an upload needs to know of an image. Raises Refused when it cannot be read or is empty.
+
+    What is there is looked at before it is opened: to open a named pipe waits for another program.
+    """
     path = Path(path)
-    try:
+    with _named(path):
+        is_device = is_block_device(path, "src")
         with path.open("rb") as file:
-            file.read(1)
             status = os.fstat(file.fileno())
+            size = device_size(file) if is_device else status.st_size
+            file.read(1)
+    if not size:
+        raise Refused(f"the image file {str(path)!r} is empty: correct src")
+    return Image(path, size, status.st_mtime_ns, is_device)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise Refused, with the name of the image, for what the system says of it."""
+    try:
+        yield
     except OSError as error:
         raise Refused(f"the image file {str(path)!r} cannot be read ({error.strerror}): correct src") from None
-    if not status.st_size:
-        raise Refused(f"the image file {str(path)!r} is empty: correct src")
-    return Image(path, status.st_size, status.st_mtime_ns)
 
 
 def checksum(image: Image) -> str:
     """Return the SHA-256 of the whole file, in hexadecimal. Raises Refused when it was changed since `inspect`."""
-    with image.path.open("rb") as file:
+    with _named(image.path), image.path.open("rb") as file:
         digest = _digest_of(file, image.size)
         _check_unchanged(image, file)
     return str(digest.hexdigest())
@@ -113,6 +125,7 @@ def upload(
     progress: Optional[Progress] = None,
     fresh: bool = False,
     anew: bool = False,
+    deadline: Optional[Deadline] = None,
 ) -> Uploaded:
     """Write an image file to the start of a drive; nothing when the drive holds it already.
 
@@ -121,6 +134,8 @@ def upload(
     :param chunk: bytes of a write call
     :param fresh: nothing was ever written to the drive: zeros are left out then, if the drive does read as zeros
     :param anew: the caller knows already that the drive does not hold the image
+    :param deadline: no chunk is sent after it
+    :raises WaitTimeout: the deadline is over; says how much is on the drive
     :raises Refused: the file cannot be read, does not fit or changes while it is sent, or the drive is in use
     :raises ElasticHostsError: a call failed
     """
@@ -129,11 +144,11 @@ def upload(
     if not anew and holds(drive, image):
         return Uploaded(drive, False, 0)
     _check_room(image, drive)
-    with image.path.open("rb") as file:
+    with _named(image.path), image.path.open("rb") as file:
         _check_unchanged(image, file)
         digest, mark = _begin(image, file, drive, fresh)
         client.drives.set(drive.uuid, {CHECKSUM_KEY: None, PROGRESS_KEY: mark.text()})
-        sender = _Sender(client, drive.uuid, image, file, digest, mark, chunk, workers)
+        sender = _Sender(client, drive.uuid, image, file, digest, mark, chunk, workers, deadline)
         sender.run(progress)
     done = client.drives.set(drive.uuid, {CHECKSUM_KEY: digest.hexdigest(), PROGRESS_KEY: None})
     return Uploaded(done, True, sender.sent)
@@ -162,6 +177,7 @@ class _Sender:
         mark: _Mark,
         chunk: int,
         workers: int,
+        deadline: Optional[Deadline],
     ) -> None:
         """:param digest: of the bytes before `mark.offset`, where the file stands"""
         self._client = client
@@ -171,6 +187,7 @@ class _Sender:
         self._digest = digest
         self._mark = self._recorded = mark
         self._chunk = chunk
+        self._deadline = deadline
         self._record_after = max(1, workers // 2)
         self._ahead = max(1, workers - self._record_after)
         self._zeros_are_there: Optional[bool] = None if mark.fresh else False
@@ -181,10 +198,11 @@ class _Sender:
     def run(self, progress: Optional[Progress] = None) -> None:
         """Send the image from the mark to its end. Raises Refused when the file changes, and errors of the calls."""
         with ThreadPoolExecutor(self._ahead) as pool:
-            writer = _Writer(self._client, self._uuid)
+            writer = _Writer(self._client, self._uuid, self._deadline)
             try:
                 offset = self._mark.offset
                 while offset < self._image.size:
+                    self._check_time()
                     data = self._next_chunk(offset)
                     written = None
                     if not self._is_left_out(offset, data):
@@ -204,12 +222,21 @@ class _Sender:
                 self._save_progress()
                 if isinstance(error, ElasticHostsError):
                     _check_unchanged(self._image, self._file)
+                    self._check_time()
                 raise
+
+    def _check_time(self) -> None:
+        if self._deadline is not None and not self._deadline.left():
+            what = f"the upload of {str(self._image.path)!r}"
+            raise time_over(what, self._mark.offset, self._image.size, self._deadline, RESUMED)
 
     def _next_chunk(self, offset: int) -> bytes:
         size = self._chunk if self.sent >= self._chunk else min(self._chunk, TRIAL_CHUNK)
-        data = self._file.read(size - offset % size)
+        size = min(size - offset % size, self._image.size - offset)
+        data = self._file.read(size)
         _check_unchanged(self._image, self._file)
+        if len(data) < size:
+            raise _changed(self._image)
         self._digest.update(data)
         return data
 
@@ -258,9 +285,10 @@ class _Writer:
     then one that they were in the way of, or that was hung up on for it.
     """
 
-    def __init__(self, client: ElasticHosts, uuid: str) -> None:
+    def __init__(self, client: ElasticHosts, uuid: str, deadline: Optional[Deadline]) -> None:
         self._client = client
         self._uuid = uuid
+        self._deadline = deadline
         self._changed = threading.Condition()
         self._writing = 0
         self._most = 1
@@ -321,10 +349,11 @@ class _Writer:
             self._client.transport.clock.sleep(PAUSE * 2.0**attempt)
 
     def _call(self, offset: int, data: bytes, packed: Optional[bytes]) -> None:
-        if packed is None:
-            self._client.drives.write(self._uuid, offset, data)
-        else:
-            self._client.drives.write_packed(self._uuid, offset, packed)
+        with self._client.transport.within(self._deadline):
+            if packed is None:
+                self._client.drives.write(self._uuid, offset, data)
+            else:
+                self._client.drives.write_packed(self._uuid, offset, packed)
 
 
 def _shrinks(data: bytes) -> bool:
@@ -380,8 +409,12 @@ def _check_room(image: Image, drive: Drive) -> None:
 def _check_unchanged(image: Image, file: BinaryIO) -> None:
     """Raise Refused when the file is not as it was when it was inspected."""
     status = os.fstat(file.fileno())
-    if (status.st_size, status.st_mtime_ns) != (image.size, image.modified_ns):
-        raise Refused(
-            f"the image file {str(image.path)!r} was changed while it was uploaded, so the drive holds a part of it: "
-            "leave the file alone and upload again"
-        )
+    if not image.is_device and (status.st_size, status.st_mtime_ns) != (image.size, image.modified_ns):
+        raise _changed(image)
+
+
+def _changed(image: Image) -> Refused:
+    return Refused(
+        f"the image file {str(image.path)!r} was changed while it was uploaded, so the drive holds a part of it: "
+        "leave the file alone and upload again"
+    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import compileall
 import functools
+import os
 import shutil
 import sys
 import time
@@ -22,6 +23,8 @@ from tests.unit.drivers.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = ROOT / "roles" / "one_eh_driver" / "files"
+DRIVER_PYTHON = os.environ.get("EH_DRIVER_PYTHON", sys.executable)
+"""the interpreter of the drivers: that of an old front-end, to see that they run there"""
 TEMPLATE = ROOT / "roles" / "one_eh_driver" / "templates" / "one_mad_eh.sh.j2"
 VNC_SECRET = "hush-77x"
 PACKAGES = ("elastichosts", "opennebula", "drivers")
@@ -69,7 +72,7 @@ class Installation:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
         environment.filters["quote"] = lambda text: f"'{text}'"
         template = environment.from_string(TEMPLATE.read_text())
-        return template.render(driver=driver, python=sys.executable, one_location=str(self.root))
+        return template.render(driver=driver, python=DRIVER_PYTHON, one_location=str(self.root))
 
     @property
     def vmm(self) -> Path:

@@ -18,7 +18,7 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.an
     sentence,
 )
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.create_server import LIMITS, SWITCH
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import NUMBERS, TEXTS
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.settings import CHOICES, NUMBERS, TEXTS
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.unsupported import INSTEAD, refusal
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.eh_template import ROWS
@@ -36,7 +36,7 @@ OF_A_HOST = ("monitor_driver.py", "host_monitor.py")
 """files whose sentences are shown of a host, not of a VM"""
 BOUNDED = {
     "Add … to EH=[...]": ('CPUMHZ="500" (MHz)',),
-    "Correct … in the settings": tuple(NUMBERS),
+    "Correct … in the settings": (*NUMBERS, *CHOICES),
     "Correct … of EH=[...]": tuple(ROWS),
     "Set … in vmm_ehrc": TEXTS,
     "Raise …, which is 0, to have new servers": (SWITCH,),

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import base64
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.core import Core, Vm
-from tests.unit.drivers.conftest import VNC_SECRET, Site, until
+from tests.unit.drivers.conftest import DRIVER_PYTHON, VNC_SECRET, Site, until
 from tests.unit.drivers.proxy import Proxy
 
 RELEASES = ("2.0.1", "7.4.0")
@@ -288,10 +287,10 @@ def test_what_only_a_shell_can_work_out_is_worked_out(site: Site) -> None:
 
 def test_without_requests_init_is_answered_and_every_action_hears_what_to_install(site: Site) -> None:
     bare = site.installation.root / "python-without-packages"
-    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.write_text(f'#!/bin/sh\nexec {DRIVER_PYTHON} -S "$@"\n')
     bare.chmod(0o755)
     for wrapper in (site.installation.vmm, site.installation.im):
-        wrapper.write_text(wrapper.read_text().replace(sys.executable, str(bare)))
+        wrapper.write_text(wrapper.read_text().replace(DRIVER_PYTHON, str(bare)))
     with site.core("7.4.0") as core:
         core.start_vmm()
         core.start_im()

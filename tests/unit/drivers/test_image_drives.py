@@ -214,3 +214,34 @@ def test_a_drive_that_another_server_uses_is_kept(shop: Shop) -> None:
         core.wait(vm, "DONE")
         assert set(shop.copies()) == {drive}
         assert any("is named by another server, so it was kept" in text for text in core.logs())
+
+
+# --- a source in use
+
+
+def test_a_source_that_a_running_server_uses_is_refused_unless_the_settings_allow_it(shop: Shop) -> None:
+    running = shop.site.endpoint.call(
+        "/servers/create", {"name": "golden", "cpu": 500, "mem": 256, "persistent": "true", "ide:0:0": shop.image}
+    ).json()["server"]
+    with shop.site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = shop.begin(core)
+        core.wait(vm, "BOOT_FAILURE")
+        assert vm.error.startswith(
+            "DEPLOY: Stop the server that uses the source of IMAGE, or set SOURCE_IN_USE=allow: "
+        )
+        assert f"is in use by {running}, and may change while it is copied." in vm.log[-1]
+        assert shop.copies() == {}
+        assert shop.proxy.count("POST") == 0
+        shop.site.configure(SOURCE_IN_USE="perhaps")
+        core.retry(vm)
+        core.wait(vm, "BOOT_FAILURE")
+        assert "Correct SOURCE_IN_USE in the settings: 'perhaps' in " in vm.log[-1]
+        assert "is none of refuse, allow; write SOURCE_IN_USE=refuse." in vm.log[-1]
+        shop.site.configure(SOURCE_IN_USE="allow")
+        core.retry(vm)
+        core.wait(vm, "RUNNING")
+        assert len(shop.copies()) == 1
+        shop.site.configure(SOURCE_IN_USE="refuse")
+        shop.site.endpoint.call(f"/servers/{running}/stop")
+        core.wait(shop.begin(core), "RUNNING")

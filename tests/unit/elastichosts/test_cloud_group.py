@@ -13,7 +13,12 @@ from hypothesis import strategies as st
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drive_copy import Source, find_source
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drive_copy import (
+    Source,
+    check_unused,
+    copy_onto,
+    find_source,
+)
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.group_apply import (
     Done,
@@ -270,3 +275,57 @@ def test_a_standard_drive_is_unpacked_and_an_own_one_copied(cloud: ElasticHosts)
     cloud.drives.create({"name": "golden", "size": "4M"})
     with pytest.raises(errors.NotUnique, match="2 drives are called 'golden'"):
         find_source(cloud, "golden")
+
+
+# --- a source in use
+
+
+def running(cloud: ElasticHosts, drive: str, **more: str) -> str:
+    return cloud.servers.create({**SPEC, "persistent": "true", "ide:0:0": drive, **more}).uuid
+
+
+def test_a_source_that_a_running_server_uses_is_refused_when_it_is_checked_and_when_it_is_copied(
+    real: ElasticHosts, relay: Relay, cloud: ElasticHosts
+) -> None:
+    before = golden(cloud)
+    target = cloud.drives.create({"name": "copy", "size": "4M"}).uuid
+    server = running(cloud, before.drive.uuid)
+    words = rf"drive 'golden' \({before.drive.uuid}\) is in use by {server}, .*source_in_use: allow"
+    relay.calls.clear()
+    for act in (
+        lambda: check_unused(real, find_source(real, "golden")),
+        lambda: copy_onto(real, target, before, Deadline(10, Clock())),  # it was started after the check
+    ):
+        with pytest.raises(errors.SourceInUse, match=words):
+            act()
+    assert relay.count("POST .*") == 0
+    allowed = find_source(real, "golden", may_be_in_use=True)
+    check_unused(real, allowed)
+    assert copy_onto(real, target, allowed, Deadline(10, Clock())).imaging is None
+    cloud.servers.stop(server)
+    check_unused(real, find_source(real, "golden"))
+
+
+def test_a_shared_source_is_refused_by_the_claims_of_either_platform(real: ElasticHosts, cloud: ElasticHosts) -> None:
+    source = golden(cloud)
+    server = running(cloud, cloud.drives.create({"name": "other", "size": "4M"}).uuid)
+    host = "12345678-0000-4000-8000-000000000000"
+    for claims in (server, f"{host}:guest:{server}:ide:0:0", f"{source.drive.uuid} {server}"):
+        drive = Drive({**source.drive.properties, "claimed": claims})
+        with pytest.raises(errors.SourceInUse, match=server):
+            check_unused(real, source._replace(drive=drive))
+    for claims in ("", source.drive.uuid):  # another copy holds a source as well
+        check_unused(real, source._replace(drive=Drive({**source.drive.properties, "claimed": claims})))
+    foreign = Drive({**source.drive.properties, "user": host, "claimed": source.drive.uuid})
+    with pytest.raises(errors.SourceInUse, match=source.drive.uuid):
+        check_unused(real, source._replace(drive=foreign))
+
+
+def test_a_standard_drive_is_copied_whoever_uses_it(cloud: ElasticHosts) -> None:
+    standard = next(drive for drive in cloud.standard_drives.info() if drive.properties.get("format") != "gzip")
+    running(cloud, standard.uuid, **{"ide:0:0:media": "cdrom"})
+    source = find_source(cloud, standard.uuid)
+    assert source.drive.claimed
+    check_unused(cloud, source)
+    target = cloud.drives.create({"name": "copy", "size": str(source.size)})
+    assert copy_onto(cloud, target.uuid, source, Deadline(60, Clock())).imaging is None

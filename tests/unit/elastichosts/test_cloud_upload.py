@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts import errors
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.clock import Clock, Deadline
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.upload import (
     checksum,
@@ -25,9 +27,10 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichos
     inspect,
     upload,
 )
+from tests.support.block_device import block_device
 from tests.support.endpoint import Endpoint
 from tests.unit.elastichosts import scripted as script
-from tests.unit.elastichosts.scripted import Relay, says
+from tests.unit.elastichosts.scripted import FakeClock, Relay, says
 
 CHUNK = 64 * 1024
 WRITES = "POST /drives/.*/write/.*"
@@ -300,7 +303,7 @@ def test_a_drive_in_use_is_not_written_to(cloud: ElasticHosts, file: Path) -> No
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(errors.Refused, match=r"none\.img' cannot be read \(No such file or directory\): correct src"):
         inspect(tmp_path / "none.img")
-    with pytest.raises(errors.Refused, match="Is a directory"):
+    with pytest.raises(errors.Refused, match="is a folder: give the path of a file or of a block device"):
         inspect(tmp_path)
     (tmp_path / "empty.img").touch()
     with pytest.raises(errors.Refused, match="is empty"):
@@ -354,6 +357,87 @@ def test_what_is_changed_between_reading_and_sending_is_not_vouched_for(
     assert "sha256" not in keys
     sha256, offset, _fresh = keys["upload"].split()
     assert sha256 == hashlib.sha256(content(cloud, drive, int(offset))).hexdigest()
+
+
+def test_a_file_that_is_taken_away_after_the_first_look_is_named(
+    relayed: ElasticHosts, relay: Relay, file: Path
+) -> None:
+    image, drive = inspect(file), empty(relayed)
+    file.unlink()
+    relay.calls.clear()
+    for read in (checksum, lambda image: upload(relayed, image, drive)):
+        with pytest.raises(errors.Refused, match=r"cannot be read \(No such file or directory\): correct src"):
+            read(image)
+    assert relay.calls == []
+
+
+# --- what is at the place
+
+
+def test_a_block_device_arrives_with_its_size(relayed: ElasticHosts, relay: Relay, tmp_path: Path) -> None:
+    with block_device(tmp_path, 3 * CHUNK + 512) as volume:
+        data = os.urandom(3 * CHUNK + 512)
+        volume.write_bytes(data)
+        link = tmp_path / "by-name"
+        link.symlink_to(volume)
+        assert inspect(link).size == len(data)
+        drive = upload(relayed, link, empty(relayed), chunk=CHUNK).drive
+        assert content(relayed, drive, len(data)) == data
+        assert drive.user_keys == {"sha256": hashlib.sha256(data).hexdigest()}
+        relay.calls.clear()
+        assert not upload(relayed, volume, drive, chunk=CHUNK).changed
+        assert relay.calls == []
+        with pytest.raises(errors.Refused, match="make the drive larger"):
+            upload(relayed, volume, Drive({**drive.properties, "size": "512"}), anew=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("pipe", "is a named pipe"), ("socket", "is a socket"), ("device", "is a character device"), ("link", "a socket")],
+)
+def test_what_has_no_end_or_no_size_is_refused_at_once(tmp_path: Path, kind: str, words: str) -> None:
+    place = tmp_path / "disk.img"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place = Path(os.devnull)
+    else:
+        os.mknod(tmp_path / "socket", stat.S_IFSOCK)
+        place.symlink_to(tmp_path / "socket")
+    with pytest.raises(errors.Refused, match=f"^src .* {words}: give the path of a file or of a block device"):
+        inspect(place)
+
+
+# --- time
+
+
+def test_an_upload_whose_time_is_over_says_how_far_it_is_and_goes_on_from_there(
+    relayed: ElasticHosts, relay: Relay, clock: FakeClock, cloud: ElasticHosts, tmp_path: Path
+) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(os.urandom(8 * CHUNK))
+    drive = empty(relayed)
+    deadline = Deadline(10, clock)
+    with pytest.raises(errors.WaitTimeout, match=r"within 10 s.* [0-9]+ of 524288 bytes .*transfer_timeout") as caught:
+        upload(relayed, path, drive, chunk=CHUNK, workers=1, deadline=deadline, progress=lambda *_state: clock.sleep(4))
+    there = int(cloud.drives.get(drive.uuid).user_keys["upload"].split()[1])
+    assert f" {there} of " in str(caught.value)
+    assert 0 < there < 8 * CHUNK
+    done = upload(relayed, path, cloud.drives.get(drive.uuid), chunk=CHUNK)
+    assert done.sent == 8 * CHUNK - there
+    assert content(cloud, drive, 8 * CHUNK) == path.read_bytes()
+
+
+def test_an_upload_does_not_wait_longer_for_an_answer_than_it_has_time(
+    relay: Relay, endpoint: Endpoint, cloud: ElasticHosts, file: Path
+) -> None:
+    release = threading.Event()
+    relay.on(f"POST /drives/.*/write/{CHUNK}", script.hang(release))
+    try:
+        with ElasticHosts(relay.url, endpoint.auth) as client, pytest.raises(errors.WaitTimeout, match="within 1 s"):
+            upload(client, file, empty(client), chunk=CHUNK, workers=1, deadline=Deadline(1, Clock()))
+    finally:
+        release.set()
 
 
 # Any file

@@ -40,11 +40,13 @@ class Answer:
 
 
 class Wire:
-    """One keep-alive connection of one account."""
+    """One keep-alive connection of one account. source: the address that it comes from."""
 
-    def __init__(self, endpoint: Endpoint, auth: str | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, auth: str | None = None, source: str = "127.0.0.1") -> None:
         self.endpoint = endpoint
-        self._connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+        self._connection = http.client.HTTPConnection(
+            "127.0.0.1", endpoint.port, timeout=20, source_address=(source, 0)
+        )
         self.headers = basic(auth or endpoint.auth)
 
     def close(self) -> None:
@@ -66,6 +68,12 @@ class Wire:
         found = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, found, response.read())
 
+    @property
+    def socket_address(self) -> tuple[str, int]:
+        """The address of this end: the same as long as the connection is the same."""
+        address: tuple[str, int] = self._connection.sock.getsockname()
+        return address
+
     def timeout(self, seconds: float) -> None:
         """For answers that are not expected."""
         self._connection.timeout = seconds
@@ -78,7 +86,8 @@ class Wire:
         return self.send("POST", path, body, content_type="text/plain")
 
     def drive(self, **properties: Any) -> str:
-        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **properties})
+        keys = {key.replace("__", ":"): value for key, value in properties.items()}
+        answer = self.json("/drives/create", {"name": "a drive", "size": "8M", **keys})
         assert answer.status == 200, answer.text
         return str(answer.json["drive"])
 

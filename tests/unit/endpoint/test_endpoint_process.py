@@ -13,11 +13,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from tests.support.endpoint import KEY, SOURCES, USER, Endpoint
-from tests.unit.endpoint.conftest import Wire, eventually
+from tests.unit.endpoint.conftest import Control, Wire, eventually
 
 AUTH = f"{USER}:{KEY}"
 
@@ -41,7 +42,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--listen", "127.0.0.1", "--auth", AUTH], "--listen: '127.0.0.1' is not of the form HOST:PORT"),
         (["--listen", "127.0.0.1:99999", "--auth", AUTH], "HOST:PORT"),
         (["--listen", "no-such-host.invalid:0", "--auth", AUTH], "cannot listen on no-such-host.invalid"),
+        (["--listen", "a..b:0", "--auth", AUTH], "cannot listen on a..b: "),
+        (["--listen", "\udcff:0", "--auth", AUTH], "cannot listen on \\udcff: "),
+        (["--listen", f"{'x' * 70}:0", "--auth", AUTH], "cannot listen on xxx"),
+        (["--control", "a..b:0", "--auth", AUTH], "cannot listen on a..b: "),
         ([], "no account is given"),
+        (["--auth", f"{USER}:secret-word\udcff"], "is not UTF-8"),
         (["--auth", "me:secret-word"], "not a UUID"),
         (["--auth", USER], "has no key"),
         (["--auth", AUTH, "--auth", f"{USER}:secret-word"], "two different keys"),
@@ -53,6 +59,12 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         (["--auth", AUTH, "--body-timeout", "0"], "--body-timeout: '0' is not a number of seconds from 0.1 on"),
         (["--auth", AUTH, "--faults", "/no/such/file"], "--faults /no/such/file cannot be read"),
         (["--auth", AUTH, "--faults", "/dev/null"], "--faults /dev/null is not JSON"),
+        (
+            ["--auth", AUTH, "--origin", "zone.example.org"],
+            "--origin: 'zone.example.org' is not of the form https://HOST",
+        ),
+        (["--auth", AUTH, "--origin", "https://zone.example.org/"], "without a path"),
+        (["--auth", AUTH, "--origin", "http://[::1"], "is not of the form https://HOST"),
         (["--auth", AUTH, "--control", "8099"], "--control: '8099' is not of the form HOST:PORT"),
         (["--auth", AUTH, "--control", "0.0.0.0:0"], "add --control-open"),
         (["--auth", AUTH, "--exit-on-eof"], "--exit-on-eof: standard input is neither a pipe"),
@@ -190,6 +202,17 @@ def test_the_request_log_has_a_json_line_per_answer_and_no_secret(tmp_path: Path
     assert "'/drives/\\n/info' 404 " in shown
     for text in (shown, log.read_text()):
         assert not [word for word in ("geheim", "wrong-key", KEY, "Basic") if word in text]
+
+
+def test_what_a_stranger_can_write_to_the_logs_is_short(tmp_path: Path, connect: Callable[..., Wire]) -> None:
+    log = tmp_path / "requests"
+    with Endpoint(tmp_path / "state", "--control", "127.0.0.1:0", "--request-log", str(log)) as running:
+        for method, path in (("GET", "/" + "\x7f" * 60_000), ("G" * 60_000, "/servers/list")):
+            assert connect(running, f"{USER}:wrong").send(method, quote(path)[:60_000]).status == 401
+        with Control(running) as control:
+            assert [max(len(one["method"]), len(one["path"])) for one in control.requests()] == [1000, 1000]
+    assert len(running.log.read_text()) < 10_000
+    assert len(log.read_text()) < 10_000
 
 
 def test_the_state_can_be_read_by_its_owner_only(endpoint: Endpoint, wire: Wire) -> None:

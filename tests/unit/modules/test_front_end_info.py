@@ -165,6 +165,15 @@ def test_settings_that_cannot_be_read_are_named(tree: Path, name: str) -> None:
     assert problems(look(tree)) == {"settings": f"{tree}/etc/{name} cannot be read (Is a directory): put that right."}
 
 
+@pytest.mark.parametrize(("name", "problem"), [("oned.conf", "configuration"), ("vmm_eh/vmm_ehrc", "settings")])
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(tree: Path, name: str, problem: str) -> None:
+    pipe = tree / "etc" / name
+    pipe.parent.mkdir(exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    assert problems(look(tree))[problem] == f"{pipe} cannot be read (Not a regular file): put that right."
+
+
 def test_what_another_user_may_not_read_is_named_with_what_to_do(tree: Path) -> None:
     hosts = tree / "etc/vmm_eh/hosts"
     hosts.mkdir(parents=True)

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -343,6 +344,24 @@ class TestRefusals:
     def test_a_file_that_is_not_there(self, run: Mad, tmp_path: Path) -> None:
         message = run(path=str(tmp_path / "none.conf"))["msg"]
         assert "none.conf: the file cannot be read: No such file or directory" in message
+
+    @pytest.mark.parametrize("check", [True, False])
+    @pytest.mark.parametrize("linked", [True, False])
+    def test_a_pipe_or_a_device_is_neither_read_nor_replaced(
+        self, run: Mad, tmp_path: Path, check: bool, linked: bool
+    ) -> None:
+        pipe, socket = tmp_path / "pipe", tmp_path / "socket"
+        os.mkfifo(pipe)
+        os.mknod(socket, stat.S_IFSOCK)
+        (tmp_path / "link").symlink_to(pipe)
+        before = sorted(path.name for path in tmp_path.iterdir())
+        for path in (tmp_path / "link" if linked else pipe, socket):
+            for state in ("present", "absent"):
+                message = run(path=str(path), state=state, _ansible_check_mode=check)["msg"]
+                assert message.endswith(": Not a regular file. No configuration file was changed.")
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+        assert pipe.is_fifo()
+        assert socket.is_socket()
 
     @pytest.mark.usefixtures("without_privileges")
     @pytest.mark.parametrize("check", [True, False])

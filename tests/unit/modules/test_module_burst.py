@@ -13,6 +13,8 @@ import pytest
 from tests.support.endpoint import KEY, USER, Endpoint
 from tests.unit.modules.cloud import Cloud
 
+NOWHERE = "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34"
+"""UUID of nothing; no earlier task can choose one"""
 WEB: dict[str, Any] = {"name": "web", "cpu": 500, "mem": 256}
 
 
@@ -156,7 +158,7 @@ def test_a_password_is_given_and_not_shown(cloud: Cloud) -> None:
         ({"exact_count": 1, "name": "x" * 71}, "name: 71 characters given"),
         ({"exact_count": 1, "device": "sda"}, "device: 'sda' is not a device"),
         ({"exact_count": 1, "concurrency": 65}, "concurrency: 65 is out of range, give 1 to 64"),
-        ({"exact_count": 1, "image": "none"}, "no drive 'none' to copy from"),
+        ({"exact_count": 1, "image": NOWHERE}, f"no drive '{NOWHERE}' to copy from"),
         ({"exact_count": 1, "user_keys": {"burst": "x"}}, "user_keys: 'burst' is reserved"),
         ({"exact_count": 1, "extra": {"nic:0:dhcp": "auto"}}, "has an option of its own, use address"),
         ({"exact_count": 1, "wait_timeout": 0}, "wait_timeout: 0 is out of range"),
@@ -171,4 +173,57 @@ def test_what_cannot_be_gives_one_sentence_and_no_member(
     result = cloud.run("burst", check=check, **{**WEB, **options})
     assert words in result["msg"]
     assert "\n" not in result["msg"]
+    assert cloud.changes == []
+
+
+def test_an_image_that_a_running_server_uses_makes_no_members_unless_that_is_allowed(cloud: Cloud) -> None:
+    cloud.drive(name="golden", size="4M")
+    cloud.server(name="source", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "golden"}])
+    before = cloud.changes
+    for check in (True, False):
+        result = cloud.run("burst", **WEB, exact_count=2, image="golden", check=check)
+        assert "stop that server first, or allow it with source_in_use: allow" in result["msg"]
+    assert cloud.changes == before
+    assert len(cloud.thrice("burst", **WEB, exact_count=2, image="golden", source_in_use="allow")["members"]) == 2
+    again = cloud.run("burst", **WEB, exact_count=2, image="golden")
+    assert (again.get("failed", False), again["changed"]) == (False, False), "no member is made, so nothing is copied"
+
+
+def test_another_copy_of_the_image_does_not_count_as_a_server_that_uses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "requests.jsonl"
+    log.touch()
+    with Endpoint(tmp_path / "state", "--request-log", str(log), "--imaging-seconds", "3600") as endpoint:
+        cloud = Cloud(endpoint, log, capsys)
+        image, other = (cloud.drive(name=name, size="4M")["drive"]["uuid"] for name in ("golden", "other"))
+        endpoint.call(f"/drives/{other}/image/{image}")
+        assert cloud.run("drive_info", name="golden")["drives"][0]["claimed"] == [other]
+        for module, task in (("burst", {**WEB, "exact_count": 2, "image": "golden"}), ("drive", {"source": image})):
+            result = cloud.run(module, **{"name": "copy", **task}, check=True)
+            assert (result.get("failed", False), result["changed"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("module", "task"), [("burst", {**WEB, "exact_count": 1, "image": "gold"}), ("drive", {"source": "silver"})]
+)
+def test_a_source_that_is_not_there_yet_stops_the_run_but_not_check_mode(
+    cloud: Cloud, module: str, task: dict[str, Any]
+) -> None:
+    task = {"name": "copy", **task}
+    source = task.get("image") or task["source"]  # two names, since Ansible gives the same warning only once
+    assert f"no drive '{source}' to copy from, neither an own nor a standard one" in cloud.run(module, **task)["msg"]
+    checked = cloud.run(module, **task, check=True)
+    assert checked["changed"]
+    assert f"no drive '{source}' to copy from yet, the real run needs it" in json.dumps(checked["warnings"])
+    assert cloud.changes == []
+
+
+def test_a_placeholder_means_something_in_check_mode_only(cloud: Cloud) -> None:
+    uuid = cloud.drive(name="data", size="4M", check=True)["drive"]["uuid"]
+    for task in ({"uuid": uuid, "tags": ["a"]}, {"name": "copy", "source": uuid}, {"name": "data", "tags": ["a"]}):
+        assert not cloud.drive(**task, check=True).get("failed")
+        assert cloud.drive(**task)["failed"]
+    assert cloud.drive(uuid=NOWHERE, tags=["a"], check=True)["failed"]
+    assert not cloud.drive(name="data", state="absent", check=True)["changed"], "what is not there is gone"
     assert cloud.changes == []

@@ -4,15 +4,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.block_device import block_device
+from tests.support.endpoint import Endpoint
 from tests.unit.modules.cloud import Cloud
 
 MIB = 2**20
+NOWHERE = "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34"
+"""UUID of nothing; no earlier task can choose one"""
 
 
 @pytest.fixture
@@ -182,7 +189,7 @@ def test_a_source_or_a_place_that_cannot_be_changes_nothing(cloud: Cloud, tmp_pa
     cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "used"}])
     before = cloud.changes
     for task, words in (
-        ({"name": "new", "source": "nothing"}, "no drive 'nothing' to copy from"),
+        ({"name": "new", "source": NOWHERE}, f"no drive '{NOWHERE}' to copy from"),
         ({"name": "small", "source": "golden"}, "source has 8388608 bytes and drive 'small' only 4194304"),
         ({"name": "used", "source": "golden"}, "stop that server before it is copied to"),
         ({"name": "used", "dest": str(tmp_path / "x")}, "stop that server before it is downloaded"),
@@ -193,3 +200,94 @@ def test_a_source_or_a_place_that_cannot_be_changes_nothing(cloud: Cloud, tmp_pa
         assert words in cloud.drive(check=check, **task)["msg"]
     assert cloud.changes == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drive_is_restored_to_a_volume_each_time_and_never_in_check_mode(
+    cloud: Cloud, image: Path, tmp_path: Path
+) -> None:
+    drive = cloud.drive(name="root", src=str(image))["drive"]
+    with block_device(tmp_path, 12 * MIB) as volume:
+        checked = cloud.drive(name="root", dest=str(volume), check=True)
+        assert (checked["changed"], checked["received"]) == (True, 0)
+        assert volume.read_bytes() == bytes(12 * MIB)
+        for _ in range(2):
+            assert cloud.drive(name="root", dest=str(volume))["received"] == drive["size"]
+            assert volume.read_bytes() == image.read_bytes() + bytes(7 * MIB)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_place_that_is_no_file_is_refused_and_stays(cloud: Cloud, tmp_path: Path, check: bool) -> None:
+    cloud.drive(name="golden", size="4M")
+    os.mkfifo(tmp_path / "pipe")
+    before = cloud.changes
+    result = cloud.drive(name="golden", tags=["new"], dest=str(tmp_path / "pipe"), check=check)
+    assert "is a named pipe: give the path of a file or of a block device" in result["msg"]
+    assert (tmp_path / "pipe").is_fifo()
+    assert cloud.changes == before
+
+
+def test_a_volume_is_the_source_of_an_upload_like_a_file(cloud: Cloud, image: Path, tmp_path: Path) -> None:
+    with block_device(tmp_path, 5 * MIB) as volume:
+        volume.write_bytes(image.read_bytes())
+        result = cloud.thrice("drive", name="root", src=str(volume))
+    assert (result["sent"], result["drive"]["size"]) == (5 * MIB, 8 * MIB)
+    assert content(cloud, result["drive"]["uuid"], 5 * MIB) == image.read_bytes()
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_image_that_is_a_pipe_and_a_time_of_0_change_nothing(cloud: Cloud, tmp_path: Path, check: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    before = cloud.changes
+    result = cloud.drive(name="new", src=str(tmp_path / "pipe"), check=check)
+    assert "is a named pipe: give the path of a file or of a block device" in result["msg"]
+    result = cloud.drive(name="new", size="4M", transfer_timeout=0, check=check)
+    assert result["msg"] == "transfer_timeout: 0 is out of range, give seconds above 0"
+    assert cloud.changes == before
+
+
+def test_transfers_end_with_their_time_and_the_next_run_goes_on(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults, log, target = tmp_path / "faults.json", tmp_path / "requests.jsonl", tmp_path / "back.raw"
+    rules = [{"path": f"/drives/*/{verb}/**", "delay": 3, "count": 1} for verb in ("write", "read")]
+    faults.write_text(json.dumps(rules))
+    log.touch()
+    with Endpoint(tmp_path / "state", "--request-log", str(log), "--faults", str(faults)) as endpoint:
+        cloud = Cloud(endpoint, log, capsys)
+        cloud.drive(name="root", size="8M")
+        sentence = r"did not end within 1 s, (\d+) of \d+ bytes are there: run the task again, it goes on from there"
+        late = cloud.drive(name="root", src=str(image), transfer_timeout=1)
+        there = re.search(sentence, late["msg"])
+        assert there, late["msg"]
+        assert (late["failure"]["code"], late["changed"]) == ("timeout", True)
+        assert cloud.drive(name="root", src=str(image))["sent"] == 5 * MIB - int(there[1])
+        late = cloud.drive(name="root", dest=str(target), transfer_timeout=1)
+        there = re.search(sentence, late["msg"])
+        assert there, late["msg"]
+        assert not target.exists()
+        assert cloud.drive(name="root", dest=str(target))["received"] == 8 * MIB - int(there[1])
+        assert target.read_bytes() == image.read_bytes() + bytes(3 * MIB)
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_source_that_a_running_server_uses_is_refused_before_anything_is_changed(cloud: Cloud, check: bool) -> None:
+    cloud.drive(name="golden", size="8M")
+    server = cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "golden"}])["server"]
+    before = cloud.changes
+    result = cloud.drive(name="copy", source="golden", check=check)
+    assert result["msg"].endswith(
+        f"is in use by {server['uuid']}, and may change while it is copied: "
+        "stop that server first, or allow it with source_in_use: allow"
+    )
+    assert (result["failure"]["code"], result["changed"]) == ("refused", False)
+    assert cloud.changes == before
+
+
+def test_a_source_in_use_is_copied_where_that_is_allowed_and_no_matter_where_the_copy_is_there(cloud: Cloud) -> None:
+    cloud.drive(name="golden", size="8M")
+    cloud.server(name="web", cpu=500, mem=256, drives=[{"device": "ide:0:0", "drive": "golden"}])
+    cloud.thrice("drive", name="copy", source="golden", source_in_use="allow")
+    again = cloud.drive(name="copy", source="golden")
+    assert (again.get("failed", False), again["changed"]) == (False, False)
+    cloud.server(name="web", state="stopped")
+    cloud.thrice("drive", name="another", source="golden")

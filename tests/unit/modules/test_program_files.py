@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import signal
@@ -73,6 +74,30 @@ def test_a_program_comes_stays_and_goes(run: Run, tmp_path: Path) -> None:
     assert run(**given, state="absent")["changed_paths"] == made[:1]
     assert modes(tmp_path) == {}
     assert not run(**given, state="absent")["changed"]
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("check", [True, False])
+def test_a_pipe_or_a_device_is_not_replaced(run: Run, tmp_path: Path, state: str, check: bool) -> None:
+    pipe, mask = tmp_path / "pipe", tmp_path / "mask"
+    os.mkfifo(pipe)
+    mask.symlink_to(pipe)
+    mode = pipe.stat().st_mode
+    first = {"path": str(tmp_path / "first"), "files": {"a.py": ""}}
+    for tree, sentence in (
+        (
+            {"path": str(tmp_path), "files": {"pipe": "x"}, "replace": "files"},
+            f"{pipe}: Not a regular file. Put that right",
+        ),
+        (
+            {"path": str(tmp_path), "files": {"mask": "x"}, "replace": "missing"},
+            f"{mask}: Not a regular file. Put that",
+        ),
+        ({"path": str(pipe), "files": {"a.py": ""}}, f"{pipe}: Not a regular file. Put that right"),
+    ):
+        assert sentence in run(trees=[first, tree], state=state, _ansible_check_mode=check)["msg"]
+    assert (mask.is_symlink(), pipe.stat().st_mode) == (True, mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mask", "pipe"]
 
 
 def test_check_mode_foretells_what_comes_changes_and_goes(run: Run, tmp_path: Path) -> None:

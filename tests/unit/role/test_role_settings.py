@@ -35,8 +35,9 @@ def test_only_lines_that_are_given_and_differ_are_edited_and_no_key_is_shown(
     given = {
         "one_eh_driver_total_memory": 4096,
         "one_eh_driver_max_servers": 0,
+        "one_eh_driver_source_in_use": "allow",
         "one_eh_driver_hosts": [
-            {"name": "own", "auth": endpoint.auth, "cpu_mhz": 2500},
+            {"name": "own", "auth": endpoint.auth, "cpu_mhz": 2500, "source_in_use": "refuse"},
             {"name": "new", "total_cpu": 4},
         ],
     }
@@ -46,8 +47,9 @@ def test_only_lines_that_are_given_and_differ_are_edited_and_no_key_is_shown(
     assert "Geheimnis23" not in played.output
     assert {name: (etc / name).read_text() for name in (*EDITED, "vmm_eh/hosts/newrc")} == {
         "vmm_eh/vmm_ehrc": f"# EHURI=x\nEHURI=http://older\nEHURI={endpoint.url}\nEHCLOUD='of mine'\nMINE=1\n"
+        "SOURCE_IN_USE=allow\n"
         f"EHAUTH={endpoint.auth}\n",
-        "vmm_eh/hosts/ownrc": f"EHAUTH={endpoint.auth}\nCPU_MHZ=2500\n",
+        "vmm_eh/hosts/ownrc": f"EHAUTH={endpoint.auth}\nCPU_MHZ=2500\nSOURCE_IN_USE=refuse\n",
         "im_eh/im_ehrc": 'TOTAL_MEMORY="4096"  # as it is\nTOTAL_CPU=3\nMAX_SERVERS=0\n',
         "vmm_eh/vmm_eh.conf": "# mine\n",
         "vmm_eh/hosts/newrc": "# Settings of one OpenNebula host, before those of vmm_ehrc and im_ehrc. It may hold a"

@@ -6,6 +6,7 @@
      +- Usage                400  usage
      +- Unauthorised         401  auth
      +- Billing              402  billing
+     +- ForeignOrigin        403  auth
      +- Missing              404  missing
      +- Method               405  method
      +- Busy                 409  busy
@@ -53,6 +54,10 @@ class Unauthorised(ApiError):
 
 class Billing(ApiError):
     status, word = 402, "billing"
+
+
+class ForeignOrigin(ApiError):
+    status, word = 403, "auth"
 
 
 class Missing(ApiError):

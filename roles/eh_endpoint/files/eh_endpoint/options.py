@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -49,11 +50,13 @@ class Options(argparse.Namespace):
     vnc_listen: str
     novnc: Path | None
     tls: tuple[Path, Path] | None
+    origin: str | None
     platform: str
     addresses: ipaddress.IPv4Network
     acpi_delay: float | None
     address_delay: float
     imaging_seconds: float
+    auth_timeout: float
     body_timeout: float
     faults: Path | None
     control: tuple[str, int] | None
@@ -132,6 +135,14 @@ def _ip_address(text: str) -> str:
         return str(ipaddress.ip_address(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not an IP address") from None
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", text, re.IGNORECASE):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form https://HOST or https://HOST:PORT, without a path"
+        )
+    return text
 
 
 def _novnc(text: str) -> Path:
@@ -230,12 +241,16 @@ _VALUES: tuple[tuple[str, str, Callable[[str], object], object, str], ...] = (
     ("--novnc", "DIR", _novnc, None, "libvirt: folder of the npm package @novnc/novnc; shows consoles on the page"),
     ("--tls-cert", "FILE", Path, None, "serve HTTPS with this certificate (PEM, with its chain)"),
     ("--tls-key", "FILE", Path, None, "the key of the certificate"),
+    ("--origin", "ORIGIN", _origin, None,
+     "the address of the pages for browsers where a proxy ends TLS, like https://zone.example.org (default: by Host)"),
     ("--addresses", "CIDR", _network, None,
      "IPv4 network of the guests (default: 198.18.0.0/15, with libvirt 198.18.0.0/22)"),
     ("--acpi-delay", "SECONDS", _seconds_or_never, "0.5",
      "time from a shutdown call until a simulated guest is off; `never` for guests that ignore the call"),
     ("--address-delay", "SECONDS", _seconds(), "0", "time from the start of a server until info shows its address"),
     ("--imaging-seconds", "SECONDS", _seconds(), "0", "minimum duration of a copy onto a drive or folder"),
+    ("--auth-timeout", "SECONDS", _seconds(least=0.1), "30",
+     "time from a connection to its first request with a valid key before the connection is closed"),
     ("--body-timeout", "SECONDS", _seconds(least=0.1), "60",
      "time to wait for the next byte of a request body before the connection is closed"),
     ("--faults", "FILE", Path, None, "fault rules in JSON"),

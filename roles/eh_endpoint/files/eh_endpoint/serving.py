@@ -26,15 +26,18 @@ from .api.api_platform import PLATFORMS
 from .api.app import Application
 from .api.drives import Drives
 from .api.folders import Folders
+from .api.origins import OwnOrigin
 from .api.quotas import Quotas
 from .api.resources import Resources
 from .api.servers import Servers
+from .connections import Listener, UnauthenticatedConnections
 from .hypervisor import Hypervisor, SimulatedHypervisor
 from .libvirt import file_copy
 from .libvirt.connection import CannotUse
 from .libvirt.driver import LibvirtHypervisor
 from .options import Options
 from .request_log import RequestLog, RequestMemory
+from .request_target import origin_form
 from .state.addresses import AddressPool
 from .state.drive_files import DriveFiles
 from .state.imaging import Imaging
@@ -60,7 +63,9 @@ class Endpoint:
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = _lock(options.state)
-        self._listening = _listen(*options.listen, secure=options.tls is not None)
+        unauthenticated = UnauthenticatedConnections(options.auth_timeout)
+        listening = _listen(*options.listen, secure=options.tls is not None)
+        self._listening = Listener(listening, unauthenticated)
         self._controlled = _control_socket(options)
         self._store = _open_store(options)
         addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
@@ -78,12 +83,12 @@ class Endpoint:
         copy = file_copy.copy if options.hypervisor else None
         self._imaging = Imaging(state, files, standard, options.imaging_seconds, copy)
         drives = Drives(state, files, standard, self._imaging, quotas, platform)
-        folders = Folders(state, options.imaging_seconds)
+        folders = Folders(state, quotas, options.imaging_seconds)
         resources = Resources(state, quotas)
         self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
-        accounts = Accounts(options.accounts)
+        accounts, own_origin = Accounts(options.accounts, unauthenticated), OwnOrigin(options.origin)
         routes = [
             *calls.routes(
                 calls.calls(drives, folders, self._servers, resources, platform),
@@ -91,9 +96,9 @@ class Endpoint:
                 self._servers.hide_address,
                 options.body_timeout,
             ),
-            *Pages(accounts, drives, self._servers, quotas, options.novnc).routes(),
+            *Pages(own_origin, accounts, drives, self._servers, quotas, options.novnc).routes(),
         ]
-        self._application = Application(accounts, routes, faults, _request_log(options, requests))
+        self._application = Application(own_origin, accounts, routes, faults, _request_log(options, requests))
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
@@ -122,6 +127,7 @@ class Endpoint:
         self._imaging.advance()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = origin_form(scope)
         if self._control is not None and scope["type"] == "http" and scope["server"][1] == self._control_port:
             await self._control(scope, receive, send)
         else:
@@ -159,11 +165,12 @@ class Endpoint:
             self,
             loop="asyncio",
             http="h11",
-            ws="wsproto" if self._options.novnc else "none",
+            ws="eh_endpoint.web.sockets:WebSocketProtocol" if self._options.novnc else "none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # limits by source need the address of the connection
             timeout_keep_alive=75,
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=64 << 10,
@@ -300,6 +307,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
         return ipaddress.ip_address(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
         raise CannotServe(f"cannot listen on {host}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise CannotServe(f"cannot listen on {host}: it is no name of a host") from error
 
 
 def _url(scheme: str, listening: socket.socket) -> str:

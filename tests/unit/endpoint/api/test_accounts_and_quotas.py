@@ -16,7 +16,7 @@ from tests.support.endpoint import Endpoint
 from tests.unit.endpoint.conftest import Wire
 
 LIMITED = "77777777-2222-4333-8444-555555555555"
-QUOTA = {"servers": 3, "cores": 4, "mhz": 3000, "mb": 2048, "gb": 20, "ips": 1, "vlans": 0}
+QUOTA = {"servers": 3, "cores": 4, "mhz": 3000, "mb": 2048, "gb": 20, "ips": 1, "vlans": 0, "keys": 64}
 
 
 @pytest.fixture
@@ -105,6 +105,41 @@ def test_addresses_and_vlans_have_limits_of_their_own(limited: Wire) -> None:
     refused(limited, limited.json("/resources/vlan/create", {"name": "b"}), "0 VLANs")
 
 
+def test_keys_count_by_their_size_in_objects_of_every_kind(limited: Wire) -> None:
+    large, larger = {"user:a": "x" * 40_000}, {"user:a": "x" * 50_000}
+    drive = limited.drive(**large)
+    server = create(limited, "create/stopped").json["server"]
+    address = limited.json("/resources/ip/create", {"name": "a"}).json["resource"]
+    standard = limited.json("/folders/info/standard").json[0]["folder"]
+    folder = limited.json(f"/folders/{standard}/clone", {"name": "x"}).json["folder"]
+    before = [*state(limited), limited.json("/folders/info").json, limited.json("/servers/info").json]
+    for call, body in (
+        ("/drives/create", {"size": "4M"}),
+        (f"/drives/{drive}/clone", {}),
+        ("/servers/create", {"cpu": 500, "mem": 256}),
+        (f"/servers/{server}/set", {}),
+        (f"/resources/ip/{address}/set", {}),
+        (f"/folders/{standard}/clone", {}),
+        (f"/folders/{folder}/set", {}),
+    ):
+        refused(limited, limited.json(call, {**body, **larger}), "64 KiB of keys and values")
+    assert before == [*state(limited), limited.json("/folders/info").json, limited.json("/servers/info").json]
+    assert limited.json(f"/drives/{drive}/set", larger).status == 200
+    assert limited.json(f"/drives/{drive}/set", {"user:a": None}).status == 200
+    assert limited.json(f"/servers/{server}/set", larger).status == 200
+
+
+def test_keys_have_a_limit_where_none_is_given(limited: Wire) -> None:
+    with Wire(limited.endpoint) as free:
+        body = {"size": "4M", "user:a": "x" * 60_000, "user:b": "x" * 60_000}
+        statuses = [free.json("/drives/create", body).status for _number in range(16 * 1024 // 118)]
+        assert set(statuses) == {200}
+        for _number in range(2):
+            answer = free.json("/drives/create", body)
+    assert answer.error == (402, "billing")
+    assert "16384 KiB of keys and values" in answer.text
+
+
 def test_an_account_without_limits_beside_it_has_none(limited: Wire) -> None:
     with Wire(limited.endpoint) as free:
         for _number in range(4):
@@ -120,6 +155,7 @@ def test_an_account_without_limits_beside_it_has_none(limited: Wire) -> None:
         ('{"accounts": [5]}', "account 1: an object"),
         ('{"accounts": [{"user": "me", "key": "geheim"}]}', "account 1: its user is not a UUID"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": ""}}]}}', "account 1: its key"),
+        (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim\\ud800"}}]}}', "account 1: its key is not a text"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim", "quota": 5}}]}}', "quota is not an object"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim", "quota": {{"cows": 5}}}}]}}', "'cows' is none of"),
         (f'{{"accounts": [{{"user": "{LIMITED}", "key": "geheim", "quota": {{"mb": -1}}}}]}}', "quota mb"),

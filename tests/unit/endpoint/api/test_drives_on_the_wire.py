@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.endpoint import USER, Endpoint
+from tests.support.endpoint import ROOT, USER, Endpoint
 from tests.unit.endpoint.conftest import UUID, Wire, basic, eventually, peak_memory
 
 SIZE = 8 << 20
@@ -81,6 +81,18 @@ def test_a_drive_of_160_gib_takes_no_room(wire: Wire) -> None:
     file = wire.endpoint.state / "drives" / f"{drive}.raw"
     assert file.stat().st_size == 160 << 30
     assert file.stat().st_blocks == 0
+
+
+@pytest.mark.parametrize("size", ["0", "0G", 0, "00"])
+def test_a_size_of_0_keeps_the_size(wire: Wire, size: object) -> None:
+    """jclouds sends it with each change that names no size."""
+    drive = wire.drive(size="8M")
+    found = wire.json(f"/drives/{drive}/set", {"name": "other", "size": size})
+    assert (found.status, found.json["size"], found.json["name"]) == (200, 8 << 20, "other")
+    wire.server(ide__0__0=drive)
+    assert wire.text(f"/drives/{drive}/set", f"name used\nsize {size}").status == 200
+    for call in ("create", f"{wire.drive(size='4M')}/read/0/0"):
+        assert wire.json(f"/drives/{call}", {"size": size}).error == (400, "usage")
 
 
 @pytest.mark.parametrize(
@@ -263,7 +275,7 @@ def test_a_standard_disk_is_gzip_and_says_what_it_is(wire: Wire) -> None:
         assert piece[510:512] == b"\x55\xaa"
 
 
-HISTORIC = [  # of libcloud 3.7.0, then those that each zone had of its own
+HISTORIC = [  # of libcloud 3.7.0, then those that each zone had of its own, then those of jclouds' ServerLove
     "38df0986-4d85-4b76-b502-3878ffc80161",
     "980cf63c-f21e-4382-997b-6541d5809629",
     "aee5589a-88c3-43ef-bb0a-9cab6e64192d",
@@ -283,6 +295,16 @@ HISTORIC = [  # of libcloud 3.7.0, then those that each zone had of its own
     "13f9f85d-ed1c-4fb0-aa26-3e84da826faf",
     "8d8aee18-8744-452c-94b2-69a2a34b8460",
     "b405b598-4ae4-4ba8-8a2b-a9487d693f34",
+    "88ed067f-d2b8-42ce-a25f-5297818a3b6f",
+    "bcd758d4-cfc8-4d42-a707-c4bebe47900b",
+    "aca2fa0b-40bc-4e06-ad99-f1467690d5de",
+    "574a3921-2926-4a61-bdd9-8d9282b32810",
+    "80f7b359-b25f-48ea-b208-cc1f39d8bf07",
+    "41993a02-0b22-4e49-bb47-0aa8975217e4",
+    "7a488d27-7b79-472c-8fbc-84dca822027e",
+    "a90a65b0-9452-4ac8-acfa-3e607c77cc9c",
+    "85623ca1-9c2a-4398-a771-9a43c347e86b",
+    "9183de46-ca66-43aa-aa8a-8d172acca51d",
 ]
 
 
@@ -295,8 +317,15 @@ def test_a_historic_image_answers_and_can_be_cloned(wire: Wire, uuid: str) -> No
 
 
 def test_the_listing_is_that_of_may_2014_and_the_names_of_2019(wire: Wire) -> None:
-    found = {info["name"]: info for info in wire.json("/drives/info/standard").json}
-    assert len(found) == 20
+    listed = wire.json("/drives/info/standard").json
+    found = {info["name"]: info for info in listed}
+    assert (len(listed), len(found)) == (39, 39)
+    reference = (ROOT / "docs" / "reference" / "elastichosts-api.rst").read_text()
+    captured = re.findall(r"^\* ``([0-9a-f-]{36})`` (.+), (\d+)$", reference, re.MULTILINE)
+    assert len(captured) == 36
+    shown = {(info["drive"], info["name"], str(info["size"])) for info in listed}
+    assert set(captured) <= shown
+    assert [info["media"] for info in listed].count("cdrom") == 24
     assert (found["Windows Server 2012 + SQL"]["rawsize"], found["Windows Server 2012 + SQL"]["size"]) == (
         32212254720,
         17192452096,

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from tests.support.endpoint import KEY, USER, Endpoint
 from tests.unit.endpoint.conftest import Wire, basic, eventually
 
+SOURCES = (f"127.0.1.{number}" for number in itertools.count(1))
+"""Addresses for connections with a wrong key: the answers to many from one address wait."""
 OTHER = "99999999-2222-4333-8444-555555555555"
 
 
@@ -46,9 +49,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     ("method", "path"),
     [("GET", "/drives/list"), ("GET", "/no/such/call"), ("DELETE", "/drives/list"), ("POST", "/drives/create")],
 )
-def test_without_the_right_key_everything_is_401(wire: Wire, headers: dict[str, str], method: str, path: str) -> None:
-    wire.headers = headers
-    answer = wire.send(method, path, b"\xff" * 10)
+def test_without_the_right_key_everything_is_401(
+    endpoint: Endpoint, headers: dict[str, str], method: str, path: str
+) -> None:
+    with Wire(endpoint, source=next(SOURCES)) as wire:
+        wire.headers = headers
+        answer = wire.send(method, path, b"\xff" * 10)
     assert answer.error == (401, "auth")
     assert answer.headers["www-authenticate"] == 'Basic realm="ElasticHosts API"'
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -162,6 +168,48 @@ def test_what_does_not_exist_is_404(wire: Wire, path: str) -> None:
     assert len(answer.content) < 300
 
 
+@pytest.mark.parametrize(
+    "path", ["drives/X/info", "servers/X/info", "folders/X/info", "resources/ip/X/info", "resources/X/list", "X"]
+)
+def test_a_404_holds_no_control_characters(wire: Wire, path: str) -> None:
+    """A terminal would obey them."""
+    answer = wire.send("POST", "/" + path.replace("X", "%1b%5b31m%07%00%7f%c2%9b%e2%80%ae%0d%0a%ff"))
+    assert answer.error == (404, "missing")
+    assert answer.text.endswith("\n") and answer.text[:-1].isprintable()
+    assert "\\x1b[31m\\x07\\x00\\x7f\\x9b\\u202e" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/drives/create", "/drives/D/set", "/drives/D/write/0", "/servers/create"])
+def test_a_multipart_body_is_refused(wire: Wire, things: tuple[str, str], path: str) -> None:
+    """Its envelope is neither properties nor bytes of a drive."""
+    part = "--b\r\nContent-Disposition: form-data; name=size\r\n\r\n4M\r\n--b--\r\n"
+    answer = wire.send("POST", path.replace("D", things[0]), part, Content_Type="Multipart/Form-Data; boundary=b")
+    assert answer.error == (400, "usage")
+    assert "invalid Content-Type" in answer.text and "multipart" in answer.text
+    assert wire.send("GET", f"/drives/{things[0]}/read/0/2").content == b"\0\0"
+
+
+def test_the_case_of_headers_matters_in_no_request_and_is_the_documented_one_in_answers(wire: Wire) -> None:
+    """Scripts look for `X-Elastic-Error:` as it is documented (elastichosts-api 1.6)."""
+    body = json.dumps({"size": "4M"}).encode()
+    names = b"POST /drives/create HTTP/1.1\r\nhOST: x\r\naUTHORIZATION: bASIC %s\r\ncONTENT-tYPE: APPLICATION/JSON\r\n"
+    given = names % wire.headers["Authorization"].split()[1].encode()
+    given += b"aCCEPT: Application/JSON\r\ncONNECTION: close\r\ncONTENT-lENGTH: %d\r\n\r\n" % len(body)
+    made = raw(wire.endpoint, given + body)
+    assert made.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nX-Elastic-Output: properties\r\n" in made and b"\r\nContent-Type: application/json\r\n" in made
+    stranger = raw(wire.endpoint, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    for line in (b"X-Elastic-Error: auth", b"WWW-Authenticate: Basic", b"Content-Length: "):
+        assert b"\r\n" + line in stranger
+
+
+def raw(endpoint: Endpoint, request: bytes) -> bytes:
+    """Send bytes, and return all that comes until the endpoint closes the connection."""
+    with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as connection:
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
 def test_uuids_are_known_in_either_case(wire: Wire) -> None:
     drive = wire.drive()
     assert wire.json(f"/drives/{drive.upper()}/info").json["drive"] == drive
@@ -217,6 +265,19 @@ def test_an_object_cannot_grow_without_end(wire: Wire) -> None:
         answer = wire.json(f"/drives/{drive}/set", body)
     assert answer.error == (400, "usage")
     assert len(wire.json(f"/drives/{drive}/info").json) < 450
+
+
+@pytest.mark.parametrize(
+    "body", [{"user:a": "x" * 65_536}, {"user:a": "\U0001f600" * 10_000}, {"readers": f"{OTHER} " * 3400}]
+)
+def test_the_keys_and_values_of_an_object_have_a_size(wire: Wire, body: dict[str, str]) -> None:
+    drive = wire.drive(**{"user:b": "x" * 65_536})
+    before = wire.json(f"/drives/{drive}/info").json
+    answer = wire.json(f"/drives/{drive}/set", body)
+    assert answer.error == (400, "usage")
+    assert "131072 bytes" in answer.text
+    assert wire.json(f"/drives/{drive}/info").json == before
+    assert wire.json("/drives/create", {"size": "4M", **body, "user:b": "x" * 65_536}).error == (400, "usage")
 
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read(wire: Wire) -> None:

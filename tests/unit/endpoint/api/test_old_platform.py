@@ -27,15 +27,30 @@ def test_an_active_server_has_its_address_in_dhcp_and_its_cores_in_smp(
     found = wire.json("/servers/create", {"name": "a", "cpu": 4000, "mem": 500, "persistent": "true", **body}).json
     assert re.fullmatch(r"198\.18\.0\.\d", found["nic:0:dhcp"])
     assert found["vnc:ip"] == found["nic:0:dhcp"]
-    assert found["vnc:password"] == "geheim"
+    assert found["vnc:password"] == found["password"] == "geheim"
     assert found["smp"] == 2
     assert (found["rx"], found["rx:packets"], found["tx"], found["tx:packets"]) == (0, 0, 0, 0)
-    absent = {"nic:0:dhcp:ip", "nic:0:ip", "smp:cores", "password", "vnc", "type", "nic:0:rx:bytes"}
+    absent = {"nic:0:dhcp:ip", "nic:0:ip", "smp:cores", "vnc", "type", "nic:0:rx:bytes"}
     assert not absent & set(found)
     assert list(found) != sorted(found)
     assert wire.send("POST", f"/servers/{found['server']}/stop").status == 204
     off = wire.json(f"/servers/{found['server']}/info").json
     assert (off["nic:0:dhcp"], off["vnc:ip"], off["smp"]) == ("auto", "auto", "auto")
+
+
+@pytest.mark.parametrize("given", ["password", "vnc:password"])
+def test_the_password_is_shown_under_the_key_that_a_client_gave_and_under_the_other(
+    old: Endpoint, connect: Callable[..., Wire], given: str
+) -> None:
+    """jclouds gives and reads `password`, fog and libcloud `vnc:password`."""
+    wire = connect(old)
+    server = wire.json("/servers/create/stopped", {"cpu": 500, "mem": 500, given: "geheim"}).json["server"]
+    for key, word in (("password", "anders"), ("vnc:password", "wieder")):
+        before = wire.json(f"/servers/{server}/info").json
+        found = wire.json(f"/servers/{server}/set", {**before, key: word}).json
+        assert (found["password"], found["vnc:password"]) == (word, word), "the other key was only sent back"
+    gone = wire.json(f"/servers/{server}/set", {given: None}).json
+    assert not {"password", "vnc:password"} & set(gone)
 
 
 def test_an_address_that_comes_late_shows_as_auto_until_then(tmp_path: object, connect: Callable[..., Wire]) -> None:

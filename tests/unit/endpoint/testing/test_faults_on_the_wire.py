@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eh_endpoint.testing.clock import SystemClock
-from eh_endpoint.testing.fault_rules import KINDS, BadFaultRules, FaultRules
+from eh_endpoint.testing.fault_rules import KINDS, BadFaultRules, FaultRules, PathPattern
 from tests.support.endpoint import USER, Endpoint
 from tests.unit.endpoint.conftest import Control, Wire, basic
 
@@ -356,3 +357,25 @@ def test_any_rules_load_or_are_refused(rules: list[dict[str, object]]) -> None:
         assert str(refused).startswith("rule ")
     else:
         faults.judge("GET", "/servers/list", USER)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["/" + "*a" * 240 + "b", "/" + "**a" * 160 + "b", "/" + "*a**a" * 90 + "b", "/" + "*" * 500]
+)
+def test_a_path_with_many_stars_holds_nobody_up(control: Control, calls: Wire, pattern: str) -> None:
+    control.rules({**STATUS, "path": pattern})
+    for path in ("/" + "a" * 500, "/" + "a" * 30_000, "/" + "a/" * 15_000):
+        assert calls.send("GET", path).status == (503 if pattern.endswith("**") else 404)
+
+
+PATTERNS = st.lists(st.sampled_from(["*", "**", "/", "a", "b", "."]), max_size=8).map(
+    lambda parts: "/" + "".join(parts)
+)
+PATHS = st.text("/ab.\n", max_size=8).map(lambda path: f"/{path}")
+
+
+@given(PATTERNS, PATHS)
+def test_a_path_matches_as_a_regular_expression_of_it_does(pattern: str, path: str) -> None:
+    parts = {"**": ".*", "*": "[^/]*"}
+    expression = "".join(parts.get(part, re.escape(part)) for part in re.split(r"(\*\*|\*)", pattern))
+    assert PathPattern(pattern).matches(path) == bool(re.fullmatch(expression, path, re.DOTALL))

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -71,9 +73,22 @@ def test_servers_and_drives_are_shown_with_what_uses_them(limited: Endpoint, con
     assert used[3:] == ["active", f'<a href="#{server}">&lt;i&gt;web&lt;/i&gt; &amp; &#39;db&#39;</a>']
     assert copying[1] == f"{2052 / 1024:g} GiB"
     assert re.fullmatch(r'<progress max="100" value="[4-9]\d" aria-label="copying"></progress> [4-9]\d %', copying[3])
-    assert page.text.count("<meter") == 3
+    assert page.text.count("<meter") == 4
     assert re.search(r"<b>2</b> of 5\s*<meter[^>]*max=\"5\" value=\"2\"[^>]*>2 of 5</meter>", page.text)
     assert "geheim" not in page.text
+
+
+def test_drives_of_stopped_servers_do_not_look_spare(fresh_endpoint: Endpoint) -> None:
+    with Wire(fresh_endpoint) as wire:
+        system, data, shared, spare = wire.drive(), wire.drive(), wire.drive(claim__type="shared"), wire.drive()
+        mail = wire.server("create/stopped", name="<mail>", ide__0__0=system, block__7=data, ide__0__1=shared)
+        web = wire.server(name="web", persistent="true", ide__0__0=shared)
+        page = wire.send("GET", "/")
+        claims = {found["drive"]: found.get("claimed") for found in wire.json("/drives/info").json}
+    stopped, running = f'<a href="#{mail}">&lt;mail&gt;</a> (stopped)', f'<a href="#{web}">web</a>'
+    used = [row[4] for row in rows(page, "drives")]
+    assert used == [stopped, stopped, f"{running}, {stopped}", ""]
+    assert claims == {system: None, data: None, shared: web, spare: None}, "the API's own answer stays"
 
 
 @pytest.mark.parametrize(
@@ -95,6 +110,28 @@ def test_style_and_script_are_files(wire: Wire, path: str, kind: str, words: str
 def test_nothing_else_is_served(wire: Wire, path: str) -> None:
     assert wire.send("GET", path).error == (404, "missing")
     assert wire.send("GET", "/console/11111111-2222-4333-8444-555555555555").error == (404, "missing")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"Host: \xff", b"Host: xn--\xff", b"Sec-WebSocket-Protocol: \xff", b"Sec-WebSocket-Extensions: \xff",
+     b"Origin: http://[::1", b"Origin: http://\xff", b"X: y"],
+)  # fmt: skip
+def test_a_malformed_handshake_of_a_console_is_refused_without_a_traceback(tmp_path: Path, header: bytes) -> None:
+    pytest.importorskip("wsproto", reason="consoles need roles/eh_endpoint/files/requirements.txt")
+    (tmp_path / "novnc" / "core").mkdir(parents=True)
+    (tmp_path / "novnc" / "core" / "rfb.js").touch()
+    given = [b"Host: x", b"Origin: http://x", b"Connection: Upgrade", b"Upgrade: websocket", header,
+             b"Sec-WebSocket-Version: 13", b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]  # fmt: skip
+    lines = {line.partition(b":")[0]: line for line in given}
+    path = f"/console/{USER}/socket".encode()
+    with Endpoint(tmp_path / "state", "--novnc", str(tmp_path / "novnc")) as endpoint:
+        with socket.create_connection(("127.0.0.1", endpoint.port), timeout=20) as connection:
+            connection.sendall(b"\r\n".join([b"GET %s HTTP/1.1" % path, *lines.values(), b"", b""]))
+            assert connection.recv(12) in (b"HTTP/1.1 400", b"HTTP/1.1 403")
+        with Wire(endpoint) as wire:
+            assert wire.send("GET", "/").status == 200
+        assert "Traceback" not in endpoint.log.read_text()
 
 
 def test_a_page_needs_the_account_and_changes_nothing(endpoint: Endpoint, connect: Callable[..., Wire]) -> None:

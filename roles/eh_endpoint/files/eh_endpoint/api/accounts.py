@@ -4,17 +4,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from starlette.requests import HTTPConnection
+from starlette.types import Receive
+
+from ..connections import UnauthenticatedConnections, source_of
 from ..errors import Unauthorised
 from ..state.objects import UUID_FORM
 from .quotas import MEASURES, Quota
+from .wrong_keys import WrongKeys
 
 _NOBODY = hashlib.sha256(b"").digest()
 
@@ -30,6 +38,8 @@ def parse_account(text: str) -> tuple[str, str]:
         raise BadAccount("an account has the form UUID:KEY, and what stands before the first colon is not a UUID")
     if not key:
         raise BadAccount(f"the account of user {user} has no key: write it as UUID:KEY")
+    if not _is_utf8(key):
+        raise BadAccount(f"the key of user {user} is not UTF-8")
     return user.lower(), key
 
 
@@ -63,7 +73,7 @@ def _account(number: int, row: object) -> Account:
     user, key, quota = row["user"], row["key"], row.get("quota", {})
     if not isinstance(user, str) or not UUID_FORM.fullmatch(user.lower()):
         raise BadAccount(f"{where}: its user is not a UUID")
-    if not isinstance(key, str) or not key:
+    if not isinstance(key, str) or not key or not _is_utf8(key):
         raise BadAccount(f"{where}: its key is not a text")
     if not isinstance(quota, dict):
         raise BadAccount(f"{where}: its quota is not an object")
@@ -75,16 +85,43 @@ def _account(number: int, row: object) -> Account:
     return Account(user.lower(), key, quota)
 
 
+def _is_utf8(text: str) -> bool:
+    """Tell whether a text can be encoded; foreign bytes of a command line and half a surrogate pair of JSON cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class Accounts:
     """The users, with digests of their keys; the keys themselves are not kept."""
 
-    def __init__(self, accounts: Iterable[Account]) -> None:
+    def __init__(self, accounts: Iterable[Account], unauthenticated: UnauthenticatedConnections) -> None:
+        self._unauthenticated = unauthenticated
+        self._wrong_keys = WrongKeys()
         self._digests = {account.user: hashlib.sha256(account.key.encode()).digest() for account in accounts}
 
     def __len__(self) -> int:
         return len(self._digests)
 
-    def authenticate(self, authorization: str | None) -> str:
+    async def admit(self, connection: HTTPConnection, receive: Receive) -> str:
+        """Return the user of a request or WebSocket, whose connection has no limit from now on.
+
+        Raises Unauthorised; after a wrong key not at once, if the source has sent many.
+        """
+        host, port = connection.client or ("0.0.0.0", 0)  # noqa: S104 (of no connection)
+        authorization = connection.headers.get("authorization")
+        try:
+            user = self._authenticate(authorization)
+        except Unauthorised:
+            if authorization is not None:
+                await _pause(self._wrong_keys.delay(source_of(host), time.monotonic()), receive)
+            raise
+        self._unauthenticated.remove((host, port))
+        return user
+
+    def _authenticate(self, authorization: str | None) -> str:
         """Return the user of an Authorization header. Raises Unauthorised.
 
         An unknown user and a wrong key take the same time.
@@ -95,6 +132,14 @@ class Accounts:
         if not (same and user in self._digests):
             raise Unauthorised("Authentication failed: send the user UUID and the secret API key as HTTP Basic")
         return user
+
+
+async def _pause(seconds: float, receive: Receive) -> None:
+    """Wait, but no longer than the client stays."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while not (await receive())["type"].endswith(".disconnect"):
+                pass
 
 
 def _credentials(authorization: str | None) -> tuple[str, bytes]:

@@ -15,7 +15,7 @@ class Platform:
     """The differences between the generations that a client can see.
 
     address_keys     where an active server shows its address
-    password_key     how the VNC password is spelt in info
+    password_keys    where info shows the VNC password
     cores            whether the cores in use show as `smp:cores` (else as the value of `smp`)
     counters         (key, name of the hypervisor's counter) of NIC traffic
     hidden           keys that info never shows
@@ -28,7 +28,7 @@ class Platform:
 
     name: str
     address_keys: tuple[str, ...]
-    password_key: str
+    password_keys: tuple[str, ...]
     cores: bool
     counters: tuple[tuple[str, str], ...]
     hidden: frozenset[str]
@@ -53,7 +53,7 @@ PLATFORMS = {
         Platform(
             name="new",
             address_keys=("nic:0:dhcp:ip", "nic:0:ip"),
-            password_key="password",  # noqa: S106 (the name of a key)
+            password_keys=("password",),
             cores=True,
             counters=tuple((f"nic:{{nic}}:{name}", name) for name in _TRAFFIC),
             hidden=frozenset(),
@@ -66,7 +66,7 @@ PLATFORMS = {
         Platform(
             name="old",
             address_keys=("nic:0:dhcp",),
-            password_key="vnc:password",  # noqa: S106 (the name of a key)
+            password_keys=("password", "vnc:password"),
             cores=False,
             counters=(
                 ("rx", "rx:bytes"),

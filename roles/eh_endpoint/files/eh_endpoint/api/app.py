@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ASGI application: authentication, fault rules, routing, error replies and the log of requests."""
+"""The ASGI application: origin, authentication, fault rules, routing, error replies and the log of requests."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 
 from starlette.exceptions import HTTPException
@@ -22,26 +23,36 @@ from ..testing.broken_responses import RecordedResponse
 from ..testing.fault_rules import NO_FAULTS, FaultRule, FaultRules, Verdict
 from .accounts import Accounts
 from .bodies import BodyTimeout
-from .formats import TEXT
+from .formats import TEXT, printable
+from .origins import OwnOrigin
 
 CLIENT_LEFT = 499
 """The status in the log when the client closed the connection, or fell silent, while it sent its request."""
+LOGGED = 1000
+"""Characters of a path that the log shows: strangers can send 64 KiB."""
 LOG = logging.getLogger("eh_endpoint")
 
 
 class Application:
-    """Authenticates a request, applies the fault rules, routes it, logs it and sends the reply, in this order."""
+    """Checks origin and key of a request, applies the fault rules, routes it, logs it and replies, in this order."""
 
     def __init__(
-        self, accounts: Accounts, routes: Sequence[BaseRoute], fault_rules: FaultRules, log: RequestLog
+        self,
+        own_origin: OwnOrigin,
+        accounts: Accounts,
+        routes: Sequence[BaseRoute],
+        fault_rules: FaultRules,
+        log: RequestLog,
     ) -> None:
+        self._own_origin = own_origin
         self._accounts = accounts
         self._router = Router(routes, redirect_slashes=False)
         self._fault_rules = fault_rules
         self._log = log
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":  # these routes authenticate on their own: a WebSocket has no error replies
+        if scope["type"] == "websocket":  # its route checks origin and key on its own: a WebSocket has no error replies
             await self._router({**scope, "app": self}, receive, send)
         if scope["type"] != "http":
             return
@@ -51,7 +62,9 @@ class Application:
         # Recorded, because the log and the fault rules come before the first byte of the reply.
         response = RecordedResponse()
         try:
-            user = self._accounts.authenticate(request.headers.get("authorization"))
+            self._own_origin.check(request)
+            user = await self._accounts.admit(request, receive)
+            await self._turn(user)
             verdict = self._fault_rules.judge(request.method, scope["path"], user)
             if verdict.delay:
                 await asyncio.sleep(verdict.delay)
@@ -80,8 +93,16 @@ class Application:
         if instead is not None:
             response = RecordedResponse()
             await _replace(instead, scope, receive, response)
+        if response.start and {"content-length", "transfer-encoding"} <= set(request.headers):
+            # Something before the endpoint may see another end of the body, and so another next request (RFC 9112 6.1).
+            response.start["headers"] = [*response.start["headers"], (b"connection", b"close")]
         self._note(request, response.status, user, verdict, began)
         await broken_responses.send(response, verdict.answer, receive, send)
+
+    async def _turn(self, user: str) -> None:
+        """Begin one call of a user in a pass of the event loop, so that those of other users come between them."""
+        async with self._turns[user]:
+            await asyncio.sleep(0)
 
     def _routed(self, scope: Scope, user: str, verdict: Verdict) -> Scope:
         """Return what routes see: the path without doubled and trailing slashes, the user, what the rules do."""
@@ -91,8 +112,8 @@ class Application:
 
     def _note(self, request: Request, status: int, user: str | None, verdict: Verdict, began: float) -> None:
         record = RequestRecord(
-            method=request.method,
-            path=request.scope["path"],
+            method=request.method[:LOGGED],
+            path=request.scope["path"][:LOGGED],
             status=status,
             account=user,
             seconds=time.monotonic() - began,
@@ -108,7 +129,7 @@ def _error(error: ApiError) -> Response:
 
 
 def _line(status: int, word: str, message: str, headers: dict[str, str]) -> Response:
-    content = f"{' '.join(message.split())}\n".encode("utf-8", "backslashreplace")
+    content = f"{printable(' '.join(message.split()))}\n".encode()
     return Response(content, status, {"X-Elastic-Error": word, "Content-Type": TEXT, **headers})
 
 

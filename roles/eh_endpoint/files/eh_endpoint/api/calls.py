@@ -169,9 +169,11 @@ class CallApplication:
         await response(scope, receive, send)
 
     async def _body(self, request: Request) -> tuple[Any, ...]:
+        content_type = request.headers.get("content-type")
+        if self._call.body:
+            formats.refuse_multipart(content_type)
         if self._call.body == "properties":
-            content = await bodies.collect(request, self._body_timeout)
-            return (formats.parse(content, request.headers.get("content-type")),)
+            return (formats.parse(await bodies.collect(request, self._body_timeout), content_type),)
         return (bodies.stream(request, self._body_timeout),) if self._call.body == "stream" else ()
 
 

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
@@ -23,7 +24,7 @@ from . import values
 from .api_platform import Platform
 from .bodies import Body
 from .formats import Given, Properties, Value
-from .properties import DEVICE_COUNTERS, DRIVE_KEYS, DRIVE_MULTIPLE, changes, merged
+from .properties import DEVICE_COUNTERS, DRIVE_KEYS, DRIVE_MULTIPLE, changes
 from .quotas import Quotas
 from .values import Kept
 
@@ -86,7 +87,7 @@ class Drives:
             raise Usage(f"Drive {uuid}: invalid offset {start}: the drive has {drive.size} bytes")
         length = min(length, drive.size - start)
         place = self._standard if drive.user == self._standard.USER else self._files
-        content = await self._files.work(lambda: place.read(drive.uuid, start, length))
+        content = await self._files.work(user, lambda: place.read(drive.uuid, start, length))
         if place is self._files:
             self._count(self._read.setdefault(drive.uuid, {}), "read", length)
         return content
@@ -157,12 +158,14 @@ class Drives:
         if not isinstance(size, int):
             raise Usage("size: invalid request: a new drive needs a size in bytes")
         self._quotas.check_drives(user, size)
-        return Drive(str(uuid4()), user, size, {**_DEFAULTS, **merged({}, wanted)}, _NEW_COUNTERS, imaging)
+        return Drive(
+            str(uuid4()), user, size, {**_DEFAULTS, **self._quotas.config(user, {}, wanted)}, _NEW_COUNTERS, imaging
+        )
 
     async def _made(self, drive: Drive, check: Callable[[], None]) -> Drive:
         """Create the file, then the record. check: repeats checks whose result may have changed meanwhile."""
         try:
-            await self._files.work(lambda: self._files.create(drive.uuid, drive.size))
+            await self._files.work(drive.user, lambda: self._files.create(drive.uuid, drive.size))
             check()
             self._state.commit(drive)
         except BaseException:
@@ -178,7 +181,7 @@ class Drives:
             size = wanted.pop("size", drive.size)
             if not isinstance(size, int):
                 raise Usage("size: invalid change: a drive keeps a size")
-            after = replace(drive, size=size, config=merged(drive.config, wanted))
+            after = replace(drive, size=size, config=self._quotas.config(user, drive.config, wanted))
         if drive.shared and not after.shared and len(self._state.claims(drive.uuid)) > 1:
             raise Busy(f"Drive {drive.uuid} is claimed by several servers, so it cannot become exclusive")
         if size != drive.size:
@@ -193,13 +196,13 @@ class Drives:
         # Grow before the commit and shrink after it: a crash between the two loses no data.
         with self._change(drive):
             if size > drive.size:
-                await self._files.work(lambda: self._files.resize(drive.uuid, size))
+                await self._files.work(drive.user, lambda: self._files.resize(drive.uuid, size))
             # Another call may have changed other properties meanwhile.
             now = self.own(drive.user, drive.uuid)
-            after = replace(now, size=size, config=merged(now.config, wanted))
+            after = replace(now, size=size, config=self._quotas.config(now.user, now.config, wanted))
             self._state.commit(after)
             if size < drive.size:
-                await self._files.work(lambda: self._files.resize(drive.uuid, size))
+                await self._files.work(drive.user, lambda: self._files.resize(drive.uuid, size))
         return after
 
     async def destroy(self, user: str, uuid: str) -> None:
@@ -207,7 +210,7 @@ class Drives:
         self._idle(drive)
         self._state.commit(remove=[drive])
         self._read.pop(drive.uuid, None)
-        await self._files.work(lambda: self._files.remove(drive.uuid))
+        await self._files.work(user, lambda: self._files.remove(drive.uuid))
 
     # ---- images
 
@@ -270,15 +273,15 @@ class Drives:
                 if expand:
                     await self._write_gzip(drive, space, body, writer)
                 else:
-                    await self._files.pour(body.stream, writer.write)
+                    await self._files.pour(user, body.stream, partial(map, writer.write))
             self._written(drive.uuid, writer.position - start)
 
     async def _write_gzip(self, drive: Drive, space: int, body: Body, writer: Writer) -> None:
         with self._files.scratch() as file:
             checked = _Checked(drive, file, space)
-            await self._files.pour(body.stream, checked.take)
+            await self._files.pour(drive.user, body.stream, checked.take)
             checked.finish()
-            await self._files.work(lambda: writer.write(*checked.expanded()))
+            await self._files.run(drive.user, map(writer.write, checked.expanded()))
 
     def _written(self, uuid: str, size: int) -> None:
         drive = self._state.drives.get(uuid)
@@ -327,8 +330,11 @@ class _Checked:
         self._space = space
         self._gunzip = Gunzip()
 
-    def take(self, *pieces: bytes) -> None:
-        """Check and store bytes. Raises Usage if they are not gzip, Full if they expand beyond the space."""
+    def take(self, pieces: Iterable[bytes]) -> Iterator[None]:
+        """Check and store bytes, a step for each MiB at most of what they expand to.
+
+        Raises Usage if they are not gzip, Full if they expand beyond the space.
+        """
         with room(), self._is_gzip():
             for piece in pieces:
                 self._file.write(piece)
@@ -336,6 +342,7 @@ class _Checked:
                     self._space -= len(expanded)
                     if self._space < 0:
                         raise _beyond(self._drive)
+                    yield
 
     def finish(self) -> None:
         with self._is_gzip():

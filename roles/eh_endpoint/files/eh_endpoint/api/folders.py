@@ -11,7 +11,8 @@ from ..errors import Busy, Missing, about
 from ..state.objects import Folder
 from ..state.state import State
 from .formats import Given, Properties, Value
-from .properties import FOLDER_KEYS, changes, merged
+from .properties import FOLDER_KEYS, changes
+from .quotas import Quotas
 
 MIB = 1 << 20
 _NOBODY = "00000000-0000-0000-0000-000000000000"
@@ -28,8 +29,9 @@ _STANDARD = {
 class Folders:
     """The folder calls. Folders hold no files. seconds: how long info shows `syncing` after a clone."""
 
-    def __init__(self, state: State, seconds: float) -> None:
+    def __init__(self, state: State, quotas: Quotas, seconds: float) -> None:
         self._state = state
+        self._quotas = quotas
         self._seconds = seconds
 
     def uuids(self, user: str) -> list[str]:
@@ -61,7 +63,9 @@ class Folders:
     def clone(self, user: str, source: str, given: Given) -> Properties:
         original = _STANDARD.get(source.lower()) or self.own(user, source)
         wanted = {"tier": "disk", "name": original.config.get("name"), **changes(FOLDER_KEYS, given, None, live=False)}
-        folder = Folder(str(uuid4()), user, merged({}, wanted), original.used, self._state.clock.now())
+        folder = Folder(
+            str(uuid4()), user, self._quotas.config(user, {}, wanted), original.used, self._state.clock.now()
+        )
         self._state.commit(folder)
         return self._describe(folder)
 
@@ -69,7 +73,7 @@ class Folders:
         folder = self.own(user, uuid)
         with about(f"Folder {folder.uuid}"):
             wanted = changes(FOLDER_KEYS, given, folder.config, live=False)
-            after = replace(folder, config=merged(folder.config, wanted))
+            after = replace(folder, config=self._quotas.config(user, folder.config, wanted))
         if wanted:
             self._state.commit(after)
         return self._describe(after)

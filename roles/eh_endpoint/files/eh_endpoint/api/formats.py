@@ -30,14 +30,23 @@ _UNESCAPE = {escaped: plain for plain, escaped in _ESCAPE.items()}
 # ---- requests
 
 
+def refuse_multipart(content_type: str | None) -> None:
+    """Raise Usage for a body in parts: its envelope is neither properties nor bytes of a drive."""
+    if _media(content_type).startswith("multipart/"):
+        raise Usage("invalid Content-Type: multipart is not possible, send properties or bytes as the whole body")
+
+
+def _media(content_type: str | None) -> str:
+    return (content_type or "").partition(";")[0].strip().lower()
+
+
 def parse(body: bytes, content_type: str | None) -> Given:
     """Parse the body of a request; any content type but application/json is text. Raises Usage."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Usage(f"invalid body: it is not UTF-8 at byte {error.start}") from None
-    media = (content_type or "").partition(";")[0].strip().lower()
-    given = _parse_json(text) if media == JSON else _parse_text(text)
+    given = _parse_json(text) if _media(content_type) == JSON else _parse_text(text)
     if len(given) > MAX_KEYS:
         raise Usage(f"invalid body: {len(given)} keys, where at most {MAX_KEYS} are taken")
     for key, value in given.items():
@@ -114,6 +123,11 @@ def _shown(key: str) -> str:
     return ascii(key[:60]).strip("'") if not key.isprintable() or len(key) > 60 else key
 
 
+def printable(text: str) -> str:
+    """Return a text for people: control characters, which a terminal would obey, and halves of pairs are escaped."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
 def escape(value: str) -> str:
     r"""Put a value on one line: backslash, line feed and carriage return become \\, \n and \r."""
     if "\\" in value or "\n" in value or "\r" in value:
@@ -172,6 +186,9 @@ def _lines(found: Properties) -> str:
 
 
 def _flat(value: Value) -> str:
-    if isinstance(value, str):
-        return escape(value)
-    return escape(" ".join(value)) if isinstance(value, list) else str(value)
+    return str(value) if isinstance(value, int) else escape(words(value))
+
+
+def words(value: Value) -> str:
+    """Return a value of an info object as a request has it: several words are separated by spaces."""
+    return " ".join(value) if isinstance(value, list) else str(value)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import Usage
-from ..state.objects import DEVICES, MAX_CORES, MOUNTS, NICS
+from ..state.objects import DEVICES, MAX_CORES, MOUNTS, NICS, config_size
 from . import values
 from .formats import Given
 from .values import Kept, Kind
@@ -35,6 +35,7 @@ DRIVE_LIMIT = 2 << 40
 CPU_RANGE = (500, 20000)
 MEM_RANGE = (256, 32768)
 OBJECT_KEYS = 600
+OBJECT_SIZE = 128 << 10
 
 _READ_ONLY = Key()
 _NAME = Key(values.text(80), live=True)
@@ -110,7 +111,7 @@ SERVER_KEYS: Mapping[str, Key] = {
 
 DRIVE_KEYS: Mapping[str, Key] = {
     "name": _NAME,
-    "size": Key(values.size(DRIVE_LIMIT, DRIVE_MULTIPLE), live=True),
+    "size": Key(values.size(DRIVE_LIMIT, DRIVE_MULTIPLE, ignore_zero=True), live=True),
     "claim:type": Key(values.choice("exclusive", "shared"), live=True),
     "readers": Key(values.uuids, live=True),
     "tags": _TAGS,
@@ -174,8 +175,14 @@ def _find(table: Mapping[str, Key], name: str, absent: Collection[str]) -> Key:
 
 
 def merged(current: Mapping[str, Kept], wanted: Mapping[str, Kept]) -> dict[str, str | int]:
-    """Return the keys after a change. Raises Usage when the object would have too many."""
+    """Return the keys after a change. Raises Usage when they would be too many or too large."""
     after = {key: value for key, value in {**current, **wanted}.items() if value is not None}
     if len(after) > OBJECT_KEYS:
         raise Usage(f"invalid request: an object has at most {OBJECT_KEYS} keys, and this would make {len(after)}")
+    size = config_size(after)
+    if size > max(OBJECT_SIZE, config_size(current)):
+        raise Usage(
+            f"invalid request: the keys and values of an object have at most {OBJECT_SIZE} bytes in JSON, "
+            f"and this would make {size}"
+        )
     return after

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from ..errors import Billing
-from ..state.objects import Server
+from ..state.objects import Config, Server, config_size
 from ..state.state import State
+from .properties import merged
+from .values import Kept
 
 GIB = 1 << 30
 Quota = Mapping[str, int]
@@ -20,8 +23,11 @@ MEASURES = {
     "gb": "GiB of drives",
     "ips": "static IP addresses",
     "vlans": "VLANs",
+    "keys": "KiB of keys and values",
 }
 """The names of limits in an accounts file, and what each limits."""
+DEFAULTS: Quota = MappingProxyType({"keys": 16 << 10})
+"""Limits of accounts that have none: the endpoint is busy for others while it lists keys and values."""
 
 POWER: Mapping[str, Callable[[Server], int]] = {
     "cores": lambda server: server.cores,
@@ -31,11 +37,19 @@ POWER: Mapping[str, Callable[[Server], int]] = {
 
 
 class Quotas:
-    """Limits by user; an account or a measure without a limit is unlimited."""
+    """Limits by user; an account or a measure without a limit, here or in DEFAULTS, is unlimited."""
 
     def __init__(self, state: State, limits: Mapping[str, Quota]) -> None:
         self._state = state
         self._limits = limits
+
+    def config(self, user: str, current: Config, wanted: Mapping[str, Kept]) -> dict[str, str | int]:
+        """Return the keys of an object after a change. Raises Usage, and Billing when they grow beyond the limit."""
+        after = merged(current, wanted)
+        more = config_size(after) - config_size(current)
+        if more > 0:
+            self._check(user, "keys", self._state.config_size(user), more, 1 << 10)
+        return after
 
     def check_servers(self, user: str) -> None:
         """Check the limit before a server is created. Raises Billing."""
@@ -71,10 +85,14 @@ class Quotas:
         used["gb"] = sum(drive.size for drive in self._state.drives.of(user)) / GIB
         for resource in self._state.resources.of(user):
             used[f"{resource.type}s"] = used.get(f"{resource.type}s", 0) + 1
-        return used, self._limits.get(user, {})
+        used["keys"] = self._state.config_size(user) / (1 << 10)
+        return used, self._limits_of(user)
+
+    def _limits_of(self, user: str) -> Quota:
+        return {**DEFAULTS, **self._limits.get(user, {})}
 
     def _check(self, user: str, measure: str, used: int, more: int, unit: int = 1) -> None:
-        limit = self._limits[user].get(measure)
+        limit = self._limits_of(user).get(measure)
         if limit is not None and used + more > limit * unit:
             raise Billing(
                 f"Account {user}: the subscription covers {limit} {MEASURES[measure]}, in use are "

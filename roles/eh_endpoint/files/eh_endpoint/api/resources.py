@@ -11,7 +11,7 @@ from ..errors import Busy, Missing, about
 from ..state.objects import Resource
 from ..state.state import State
 from .formats import Given, Properties
-from .properties import RESOURCE_KEYS, changes, merged
+from .properties import RESOURCE_KEYS, changes
 from .quotas import Quotas
 
 TYPES = ("ip", "vlan")
@@ -51,7 +51,7 @@ class Resources:
 
     def create(self, user: str, kind: str, given: Given) -> Properties:
         _known(kind)
-        config = merged({}, changes(RESOURCE_KEYS, given, None, live=False))
+        config = self._quotas.config(user, {}, changes(RESOURCE_KEYS, given, None, live=False))
         self._quotas.check_resources(user, kind)
         name = self._state.addresses.free() if kind == "ip" else str(uuid4())
         resource = Resource(name, user, kind, config)
@@ -62,7 +62,7 @@ class Resources:
         resource = self.own(user, kind, name)
         with about(f"Resource {kind} {resource.uuid}"):
             wanted = changes(RESOURCE_KEYS, given, resource.config, live=False)
-            after = replace(resource, config=merged(resource.config, wanted))
+            after = replace(resource, config=self._quotas.config(user, resource.config, wanted))
         if wanted:
             self._state.commit(after)
         return self._describe(after)

@@ -13,13 +13,13 @@ from weakref import WeakKeyDictionary
 
 from ..errors import Busy, Failed, Missing, Usage, about
 from ..hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
-from ..state.objects import DEVICES, MOUNTS, Server
+from ..state.objects import ADDRESSES_KEPT, DEVICES, MOUNTS, Server
 from ..state.state import State
 from .api_platform import Platform
 from .drives import Drives
 from .folders import Folders
-from .formats import Given, Properties, Value
-from .properties import DEVICE_COUNTERS, SERVER_KEYS, changes, merged
+from .formats import Given, Properties, Value, words
+from .properties import DEVICE_COUNTERS, SERVER_KEYS, changes
 from .quotas import Quotas
 from .resources import Resources
 
@@ -122,7 +122,7 @@ class Servers:
 
     def _configured(self, user: str, given: Given) -> Server:
         wanted = changes(SERVER_KEYS, given, None, live=False, absent=self._platform.absent)
-        config = {**_DEFAULTS, **merged({}, wanted)}
+        config = {**_DEFAULTS, **self._quotas.config(user, {}, wanted)}
         server = Server(str(uuid4()), user, config)
         _check(config)
         self._find_named(user, config)
@@ -133,8 +133,9 @@ class Servers:
         server = self._own(user, uuid)
         self._unchanging(server)
         with about(f"Server {server.uuid}"):
+            given = self._changed(server, given)
             wanted = changes(SERVER_KEYS, given, server.config, live=server.active, absent=self._platform.absent)
-            after = replace(server, config=_without_orphans(merged(server.config, wanted), wanted))
+            after = replace(server, config=_without_orphans(self._quotas.config(user, server.config, wanted), wanted))
             _check(after.config)
         self._find_named(user, wanted)
         if wanted:
@@ -146,6 +147,25 @@ class Servers:
                 after = replace(self._own(user, uuid), config=after.config)  # it may have powered off meanwhile
             self._state.commit(after)
         return await self._shown(after)
+
+    def _changed(self, server: Server, given: Given) -> Given:
+        """Return the keys of a body that differ from info: clients send whole objects back (elastichosts-api 3).
+
+        In `nic:0:dhcp`, where old clients send it back, the address of this or an earlier start becomes `auto`.
+        """
+        shown: dict[str, Value] = {**self._describe(server, {})}
+        for nic in server.nics[1:]:
+            shown.setdefault(f"nic:{nic.number}:dhcp", "auto")  # jclouds adds it to each NIC without an address
+        if server.active:  # what is in use, where info shows the configuration or nothing: jclouds sends it too
+            shown |= {"smp": server.cores, **{f"nic:{nic.number}:model": nic.model for nic in server.nics}}
+            shown = {**{f"{device}:media": "disk" for device in server.drives}, **shown}
+        changed = {key: text for key, text in given.items() if key not in shown or text != words(shown[key])}
+        address = changed.get("nic:0:dhcp")
+        static = self._state.resources.get(address or "")
+        own = static is not None and static.user == server.user
+        if address and address in (server.address, *server.past_addresses) and not own:
+            changed["nic:0:dhcp"] = "auto"
+        return changed
 
     def _find_named(self, user: str, config: Mapping[str, object]) -> None:
         """Check that the drives, folders, VLANs and the address in a configuration exist. Raises Missing."""
@@ -215,7 +235,7 @@ class Servers:
     def _active(self, user: str, uuid: str, verb: str) -> Server:
         server = self._own(user, uuid)
         if not server.active:
-            raise Failed(f"Server {server.uuid}: {verb} failed: it is {server.status}")
+            raise Busy(f"Server {server.uuid}: {verb} is not possible, it is {server.status}")
         return server
 
     @contextmanager
@@ -247,8 +267,11 @@ class Servers:
             claims = self._state.claims(drive_uuid)
             if claims and not drive.shared:
                 raise Busy(f"Drive {drive_uuid} is claimed by {' '.join(claims)}")
-        address = self._address(server)
-        return replace(server, status="active", started=self._state.clock.now(), address=address, asked_off=None)
+        address, past = self._address(server), server.past_addresses
+        if address and server.config["nic:0:dhcp"] == "auto":
+            past = (*[one for one in past if one != address], address)[-ADDRESSES_KEPT:]
+        now = self._state.clock.now()
+        return replace(server, status="active", started=now, address=address, past_addresses=past, asked_off=None)
 
     def _address(self, server: Server) -> str | None:
         wanted = server.config.get("nic:0:dhcp")
@@ -341,8 +364,8 @@ class Servers:
             found["vnc:ip"] = "auto"
         if server.active:
             found |= self._running(server)
-        if self._platform.password_key != "password" and "password" in found:  # noqa: S105 (the name of a key)
-            found[self._platform.password_key] = found.pop("password")
+        if "password" in found:
+            found |= dict.fromkeys(self._platform.password_keys, found["password"])
         return InfoFrame(self._platform.shown(found), counters)
 
     def _running(self, server: Server) -> dict[str, Value]:

@@ -49,19 +49,21 @@ def integer(low: int, high: int, unit: str = "") -> Kind:
     return kind
 
 
-def size(limit: int, multiple: int) -> Kind:
+def size(limit: int, multiple: int, *, ignore_zero: bool = False) -> Kind:
     """Return the kind of sizes in bytes with an optional k, M, G or T (elastichosts-api 2.1, 7.14).
 
-    A size is rounded up to a multiple.
+    A size is rounded up to a multiple. ignore_zero: a size of 0 is as good as none.
     """
 
-    def kind(text: str) -> int:
+    def kind(text: str) -> int | str:
         found = _SIZE.fullmatch(text.strip())
         if not found:
             raise BadValue("a number of bytes is expected, with k, M, G or T if you like")
         wanted = int(found.group(1)) << _FACTOR[found.group(2).lower()]
         if wanted < 0:
             raise BadValue("a size must not be negative")
+        if not wanted and ignore_zero:
+            return IGNORED
         if not 1 <= wanted <= limit:
             raise BadValue(f"1 to {limit} bytes are possible")
         return rounded_up(wanted, multiple)

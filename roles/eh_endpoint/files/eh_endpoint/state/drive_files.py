@@ -8,10 +8,11 @@ import asyncio
 import errno
 import os
 import tempfile
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -31,6 +32,10 @@ def room() -> Iterator[None]:
 
 
 THREADS = 16
+SHARE = 4
+"""Threads that one account can have at a time."""
+TURN = 0.01
+"""Seconds of a thread after which the other jobs of the account have their turn."""
 BATCH = 1 << 20
 T = TypeVar("T")
 
@@ -42,13 +47,30 @@ class DriveFiles:
         folder.mkdir(exist_ok=True)
         self._folder = folder
         self._threads = ThreadPoolExecutor(THREADS, "drive-files")
+        self._shares: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(SHARE))
 
-    async def work(self, job: Callable[[], T]) -> T:
-        """Run a job in a thread, so that a slow disk does not delay other requests."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, job)
+    async def work(self, user: str, job: Callable[[], T]) -> T:
+        """Run a short job in a thread, so that a slow disk does not delay other requests.
 
-    async def pour(self, stream: AsyncIterator[bytes], sink: Callable[..., None]) -> None:
-        """Pass a stream to a sink in a thread, in batches: while a batch is written the next one is received."""
+        The jobs of each user wait in a queue of their own.
+        """
+        async with self._shares[user]:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, job)
+
+    async def run(self, user: str, steps: Iterator[object]) -> None:
+        """Run a long job to its end, in turns. A step is at most what takes a MiB."""
+
+        def turn() -> bool:
+            end = time.monotonic() + TURN
+            return any(time.monotonic() >= end for _step in steps)  # True: its time is over
+
+        while await self.work(user, turn):
+            pass
+
+    async def pour(
+        self, user: str, stream: AsyncIterator[bytes], steps: Callable[[list[bytes]], Iterator[object]]
+    ) -> None:
+        """Pass a stream to a long job, in batches: while the steps of one are run the next one is received."""
         batch: list[bytes] = []
         size = 0
         under_way: asyncio.Future[None] | None = None
@@ -59,11 +81,11 @@ class DriveFiles:
                 if size >= BATCH:
                     if under_way is not None:
                         await under_way
-                    under_way = asyncio.ensure_future(self.work(partial(sink, *batch)))
+                    under_way = asyncio.ensure_future(self.run(user, steps(batch)))
                     batch, size = [], 0
             if under_way is not None:
                 await under_way
-            await self.work(partial(sink, *batch))
+            await self.run(user, steps(batch))
         finally:
             # The caller closes the file afterwards, so wait for the thread that writes to it.
             if under_way is not None and not under_way.done():

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address
@@ -19,6 +20,7 @@ EVERYONE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 """As a reader of a drive: all users."""
 MAX_CORES = 8
 NICS = 4
+ADDRESSES_KEPT = 16
 DEVICES = (
     *(f"ide:{bus}:{unit}" for bus in range(2) for unit in range(2)),
     *(f"scsi:0:{unit}" for unit in range(8)),
@@ -28,6 +30,11 @@ DEVICES = (
 MOUNTS = tuple(f"fs:{number}" for number in range(8))
 Config = Mapping[str, Union[str, int]]
 _MHZ_PER_CORE = 2500
+
+
+def config_size(config: Mapping[str, Union[str, int, None]]) -> int:
+    """Return the size of keys and values in bytes, as a listing in JSON has them."""
+    return len(json.dumps(config))
 
 
 class ImagingRequest(TypedDict):
@@ -67,7 +74,10 @@ class Folder:
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """A server of a user. started and asked_off (the shutdown call) in epoch seconds."""
+    """A server of a user. started and asked_off (the shutdown call) in epoch seconds.
+
+    past_addresses: its addresses from the pool, of this and earlier starts, the newest last, at most ADDRESSES_KEPT.
+    """
 
     uuid: str
     user: str
@@ -76,6 +86,7 @@ class Server:
     started: float | None = None
     address: str | None = None
     asked_off: float | None = None
+    past_addresses: Sequence[str] = ()
 
     @property
     def active(self) -> bool:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar, Union
@@ -12,7 +13,7 @@ from typing import Any, Generic, TypeVar, Union
 from ..errors import Full, SystemFault
 from ..testing.clock import Clock
 from .addresses import AddressPool
-from .objects import Drive, Folder, Resource, Server
+from .objects import Drive, Folder, Resource, Server, config_size
 from .store import Row, Store
 
 StoredObject = Union[Drive, Folder, Server, Resource]
@@ -65,6 +66,7 @@ class State:
             Resource: self.resources,
         }
         self._claims: dict[str, dict[str, None]] = {}
+        self._config_sizes: Counter[str] = Counter()
         self._store = store
         for row in store.rows():
             self._enter(KINDS[row.kind](**row.document))
@@ -90,12 +92,17 @@ class State:
         """
         return tuple(self._claims.get(uuid, ()))
 
+    def config_size(self, user: str) -> int:
+        """Return the bytes of all keys and values of a user."""
+        return self._config_sizes[user]
+
     def _enter(self, item: StoredObject) -> None:
         index = self._indexes[type(item)]
         before = index.get(item.uuid)
         if before is not None:
             self._release(before)
         index.put(item)
+        self._config_sizes[item.user] += config_size(item.config)
         address = _address(item)
         if address:
             self.addresses.claim(address)
@@ -107,7 +114,8 @@ class State:
         self._indexes[type(item)].remove(item)
 
     def _release(self, item: StoredObject) -> None:
-        """Release the claims and the address of an object; a server's static address stays with its resource."""
+        """Release what an object uses; a server's static address stays with its resource."""
+        self._config_sizes[item.user] -= config_size(item.config)
         address = _address(item)
         if address and (isinstance(item, Resource) or self.resources.get(address) is None):
             self.addresses.release(address)

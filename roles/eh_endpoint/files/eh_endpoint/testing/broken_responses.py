@@ -31,11 +31,17 @@ class RecordedResponse:
     async def record(self, message: Message) -> None:
         """Take a message in place of ASGI's `send`."""
         if message["type"] == "http.response.start":
-            self.start, self.body = message, b""
+            headers = [(_documented(name), value) for name, value in message["headers"]]
+            self.start, self.body = {**message, "headers": headers}, b""
         elif self.body:
             self.body += message.get("body", b"")
         else:
             self.body = message.get("body", b"")
+
+
+def _documented(name: bytes) -> bytes:
+    """Return a header's name as documents have it: Starlette makes it lower case, and old scripts look for it so."""
+    return b"WWW-Authenticate" if name == b"www-authenticate" else name.title()
 
 
 async def send(response: RecordedResponse, rule: FaultRule | None, receive: Receive, to: Send) -> None:

@@ -9,9 +9,10 @@ import contextlib
 import mimetypes
 import os
 import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -23,9 +24,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from ..api.accounts import Accounts
 from ..api.drives import Drives
+from ..api.formats import Properties
+from ..api.origins import OwnOrigin
 from ..api.quotas import Quotas
 from ..api.servers import Servers
-from ..errors import ApiError, Missing, Unauthorised
+from ..errors import ApiError, ForeignOrigin, Missing
+from ..state.objects import DEVICES
 
 _SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; "
@@ -42,6 +46,7 @@ _MEASURES = {
     "gb": "Disk, GiB",
     "ips": "IP addresses",
     "vlans": "VLANs",
+    "keys": "Keys and values, KiB",
 }
 _CHUNK = 64 << 10
 mimetypes.add_type("text/javascript", ".js")  # Python 3.11 has an older name for it
@@ -59,8 +64,15 @@ class Pages:
     """The status page and the consoles. novnc: the folder of the package @novnc/novnc; without it no consoles."""
 
     def __init__(
-        self, accounts: Accounts, drives: Drives, servers: Servers, quotas: Quotas, novnc: Path | None
+        self,
+        own_origin: OwnOrigin,
+        accounts: Accounts,
+        drives: Drives,
+        servers: Servers,
+        quotas: Quotas,
+        novnc: Path | None,
     ) -> None:
+        self._own_origin = own_origin
         self._accounts = accounts
         self._drives = drives
         self._servers = servers
@@ -90,6 +102,7 @@ class Pages:
             uses=[Use(label, round(used.get(name, 0), 2), limits.get(name)) for name, label in _MEASURES.items()],
             servers=servers,
             drives=drives,
+            stopped=_drives_of_stopped(servers),
             names={one.get("server") or one.get("drive"): one.get("name") for one in (*servers, *drives)},
             consoles=self._novnc is not None,
             now=time.time(),
@@ -109,7 +122,7 @@ class Pages:
     async def _screen(self, browser: WebSocket) -> None:
         """Pass the bytes of a guest's VNC server through a WebSocket, both ways."""
         try:
-            where = self._vnc_server(browser)
+            where = await self._vnc_server(browser)
             reader, writer = await asyncio.open_connection(*where)
         except (ApiError, OSError):
             await browser.close(code=1008)
@@ -127,11 +140,11 @@ class Pages:
             with contextlib.suppress(RuntimeError):  # the browser has closed it already
                 await browser.close()
 
-    def _vnc_server(self, browser: WebSocket) -> tuple[str, int]:
-        user = self._accounts.authenticate(browser.headers.get("authorization"))
-        # The page of another site could use the credentials that the browser remembers for this one.
-        if urlsplit(browser.headers.get("origin", "")).netloc != browser.headers.get("host"):
-            raise Unauthorised("A console is opened from the endpoint's own page")
+    async def _vnc_server(self, browser: WebSocket) -> tuple[str, int]:
+        # Browsers send Origin with every WebSocket.
+        if not self._own_origin.is_of(browser, browser.headers.get("origin", "")):
+            raise ForeignOrigin("A console is opened from the endpoint's own page")
+        user = await self._accounts.admit(browser, browser.receive)
         where = self._servers.console(user, str(browser.path_params["server"]))
         if where is None:
             raise Missing("The guest has no console")
@@ -156,6 +169,16 @@ class Files(StaticFiles):
         response = super().file_response(full_path, stat_result, scope, status_code)
         response.headers.update(_SECURITY_HEADERS)
         return response
+
+
+def _drives_of_stopped(servers: Iterable[Properties]) -> Mapping[str, list[str]]:
+    """Return the UUIDs of the stopped servers that name a drive, by drive. The API shows them as no claim."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for server in servers:
+        if server["status"] == "stopped":
+            for device in server.keys() & set(DEVICES):
+                found[str(server[device])].append(str(server["server"]))
+    return found
 
 
 def _page(name: str, status: int = 200, **context: Any) -> Response:
