@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,19 @@ class Endpoint:
 
     PYTHON = sys.executable
 
-    def __init__(self, state: Path, *arguments: str, user: str = USER, key: str = KEY, start: bool = True) -> None:
+    def __init__(
+        self,
+        state: Path,
+        *arguments: str,
+        user: str = USER,
+        key: str = KEY,
+        start: bool = True,
+        before: Sequence[str] = (),
+        stderr: int | None = None,
+    ) -> None:
+        """Before: a command that becomes the endpoint. stderr: a descriptor in place of the file `log`."""
+        self.before = before
+        self.stderr = stderr
         self.state = state
         self.user = user
         self.key = key
@@ -55,14 +68,15 @@ class Endpoint:
 
     def start(self) -> None:
         self.state.mkdir(parents=True, exist_ok=True)
-        command = [self.PYTHON, "-m", "eh_endpoint", "--listen", f"127.0.0.1:{self.port}"]
+        command = [*self.before, self.PYTHON, "-m", "eh_endpoint", "--listen", f"127.0.0.1:{self.port}"]
         # Our end of its standard input closes with this process however that ends, and then the endpoint ends too.
-        command += ["--exit-on-eof", "--state", str(self.state), "--auth", self.auth, *self.arguments]
+        command += ["--exit-on-eof", "--state", str(self.state), "--auth", self.auth]
+        command += ["--reserve", "1M", *self.arguments]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
-                stderr=log,
+                stderr=log if self.stderr is None else self.stderr,
                 stdin=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": str(SOURCES)},
             )

@@ -91,7 +91,7 @@ class InProcessCloud:
         self._loop = asyncio.new_event_loop()
         mask = os.umask(0o077)
         words = ["--listen", "127.0.0.1:0", "--state", str(state), "--auth", f"{USER}:{KEY}", "--quiet"]
-        words += ["--acpi-delay", str(ACPI_SECONDS), "--imaging-seconds", str(COPY_SECONDS)]
+        words += ["--reserve", "0", "--acpi-delay", str(ACPI_SECONDS), "--imaging-seconds", str(COPY_SECONDS)]
         self._endpoint = serving.Endpoint(parse(words), clock)
         os.umask(mask)
         self._imaging = self._endpoint._imaging

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -133,6 +135,13 @@ class Control:
     def requests(self, since: int = 0) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.send("GET", f"requests?since={since}").json["requests"]
         return found
+
+
+def as_format_1(database: Path, *more: str) -> None:
+    """Turn a state file into one of the first format, which has no checksums. more: statements that come after that."""
+    statements = ("DROP TABLE removed", "ALTER TABLE objects DROP COLUMN checksum", "PRAGMA user_version = 1", *more)
+    with contextlib.closing(sqlite3.connect(database)) as state:
+        state.executescript(";".join(statements))
 
 
 def eventually(found: Callable[[], Any]) -> Any:

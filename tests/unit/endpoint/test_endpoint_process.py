@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,10 +23,10 @@ from tests.unit.endpoint.conftest import Control, Wire, eventually
 AUTH = f"{USER}:{KEY}"
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The program with options that it cannot use: it has to end by itself."""
+def run(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program with options that it cannot use: it has to end by itself. before: a command that starts it."""
     return subprocess.run(
-        [sys.executable, "-m", "eh_endpoint", *arguments],
+        [*before, sys.executable, "-m", "eh_endpoint", *arguments],
         env={**os.environ, "PYTHONPATH": str(SOURCES), **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -105,7 +105,7 @@ def test_a_state_folder_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     (tmp_path / "state" / "state.sqlite").write_bytes(b"not a database" * 100)
     ended = run("--state", str(tmp_path / "state"), "--listen", "127.0.0.1:0", "--auth", AUTH)
     assert ended.returncode == 2
-    assert "state.sqlite cannot be used: file is not a database" in ended.stderr
+    assert "state.sqlite is damaged (file is not a database)" in ended.stderr
 
 
 def test_one_endpoint_per_state_folder(endpoint: Endpoint) -> None:

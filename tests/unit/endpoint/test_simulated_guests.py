@@ -21,6 +21,9 @@ class Clock:
     def now(self) -> float:
         return self.time
 
+    def monotonic(self) -> float:
+        return self.time
+
 
 @pytest.fixture
 def clock() -> Clock:

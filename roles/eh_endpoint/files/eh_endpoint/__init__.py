@@ -5,6 +5,8 @@
     __main__, options   the command line
     serving             the process: builds all parts, sockets, uvicorn, signals
     request_log         a line per request
+    log_file            logs that cannot be written
+    backup              copies of the state folder
     errors              the errors of the API
     api                 the HTTP API: application, table of calls, formats, keys and values, accounts, quotas
     web                 the status page and the consoles of guests

@@ -13,6 +13,7 @@
      +- Failed               500  failed
      +- SystemFault          500  system
      +- Full                 507  full
+         +- DiskFull         507  full
 
 The message is the body of the reply: one line that names the object by its UUID and never holds a password.
 """
@@ -82,3 +83,7 @@ class SystemFault(ApiError):
 
 class Full(ApiError):
     status, word = 507, "full"
+
+
+class DiskFull(Full):
+    """The disk of the endpoint is full; a line in the log tells its administrator."""

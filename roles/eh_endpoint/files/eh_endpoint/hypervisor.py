@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from .testing.clock import Clock
+from .testing.clock import Clock, monotonic_of
 
 
 class Disk(NamedTuple):
@@ -111,7 +111,7 @@ class Hypervisor(Protocol):
 class SimulatedHypervisor:
     """Simulates guests: their counters grow with the clock, and a shutdown takes effect after a delay.
 
-    acpi_delay: in seconds; None for guests that ignore a shutdown.
+    acpi_delay: in seconds; None for guests that ignore a shutdown. Times in this class are by the monotonic clock.
     """
 
     def __init__(self, clock: Clock, acpi_delay: float | None) -> None:
@@ -121,19 +121,19 @@ class SimulatedHypervisor:
         self._shutdowns: list[tuple[float, str, float]] = []  # (time of power-off, UUID, time of start)
 
     async def start(self, guest: Guest) -> None:
-        self._running[guest.uuid] = guest, self._clock.now()
+        self._running[guest.uuid] = guest, self._clock.monotonic()
 
     async def adopt(self, running: Iterable[Adopted]) -> None:
         for guest, started, asked_off in running:
-            self._running[guest.uuid] = guest, started
+            self._running[guest.uuid] = guest, monotonic_of(self._clock, started)
             if asked_off is not None:
-                self._schedule_power_off(guest.uuid, asked_off)
+                self._schedule_power_off(guest.uuid, monotonic_of(self._clock, asked_off))
 
     async def stop(self, uuid: str) -> None:
         self._running.pop(uuid, None)
 
     async def shutdown(self, uuid: str) -> None:
-        self._schedule_power_off(uuid, self._clock.now())
+        self._schedule_power_off(uuid, self._clock.monotonic())
 
     def _schedule_power_off(self, uuid: str, asked: float) -> None:
         if self._acpi_delay is not None:
@@ -150,12 +150,12 @@ class SimulatedHypervisor:
         self._running[guest.uuid] = guest, self._running[guest.uuid][1]
 
     async def stats(self, uuids: Iterable[str]) -> Mapping[str, Counters]:
-        now = self._clock.now()
+        now = self._clock.monotonic()
         return {uuid: _counters(*self._running[uuid], now) for uuid in uuids if uuid in self._running}
 
     def powered_off(self) -> Iterable[str]:
         powered_off = []
-        now = self._clock.now()
+        now = self._clock.monotonic()
         while self._shutdowns and self._shutdowns[0][0] <= now:
             _unused, uuid, started = heapq.heappop(self._shutdowns)
             if uuid in self._running and self._running[uuid][1] == started:

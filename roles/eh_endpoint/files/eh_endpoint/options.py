@@ -18,6 +18,8 @@ from .api.api_platform import PLATFORMS
 
 DESCRIPTION = "An ElasticHosts API server, with simulated guests or with real guests run by libvirt."
 EPILOG = """\
+backups: python -m eh_endpoint backup --state DIR --to DIR, and restore --state DIR --from DIR.
+
 status: a browser shows a page at /, with the same account. The page changes nothing.
 
 accounts: give at least one, by --auth, --auth-file, --accounts or the environment variable EH_ENDPOINT_AUTH. A command
@@ -36,7 +38,7 @@ state folder; after a crash or kill the endpoint starts again with everything th
 
 
 class Options(argparse.Namespace):
-    """The values of the options, by the names of the options. Times in seconds.
+    """The values of the options, by the names of the options. Times in seconds, sizes in bytes.
 
     hypervisor: URI of the libvirt that runs guests, empty for simulated guests. tls: files of a certificate and of its
     key. acpi_delay: None for guests that ignore a shutdown.
@@ -62,6 +64,7 @@ class Options(argparse.Namespace):
     control: tuple[str, int] | None
     control_open: bool
     request_log: Path | None
+    reserve: int
     sync: bool
     quiet: bool
     exit_on_eof: bool
@@ -154,6 +157,13 @@ def _novnc(text: str) -> Path:
             "it needs the Python package wsproto: install roles/eh_endpoint/files/requirements.txt"
         )
     return folder
+
+
+def _bytes(text: str) -> int:
+    number = text.rstrip("KMGT")
+    if not (number.isascii() and number.isdigit() and len(number) < 16 and len(text) - len(number) < 2):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size in bytes, like 256M or 0")
+    return int(number) << 10 * " KMGT".index(text[len(number) :] or " ")
 
 
 def _seconds(least: float = 0) -> Callable[[str], float]:
@@ -256,6 +266,8 @@ _VALUES: tuple[tuple[str, str, Callable[[str], object], object, str], ...] = (
     ("--faults", "FILE", Path, None, "fault rules in JSON"),
     ("--control", "HOST:PORT", _host_and_port, None,
      "second port for fault rules, the log of requests and the clock; without authentication"),
+    ("--reserve", "SIZE", _bytes, "256M",
+     "space on the disk that is kept for the state, so that drives can be destroyed when they have filled the disk"),
     ("--request-log", "FILE", Path, None, "append a JSON line per request: method, path, status, account"),
 )  # fmt: skip
 """Options with a value: name, placeholder, type, default, help."""

@@ -11,6 +11,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any, TypedDict
 
+from .log_file import LogFile
+
 REMEMBERED = 100_000
 """requests in memory"""
 
@@ -50,17 +52,22 @@ class RequestLog:
     """Writes a record before its reply is sent.
 
     file: JSON lines are appended to it; raises OSError if it cannot be opened. quiet: no lines on standard error.
+    A log that cannot be written later has no effect on replies; see LogFile.
     """
 
     def __init__(self, file: Path | None, memory: RequestMemory | None, *, quiet: bool) -> None:
-        self._file = None if file is None else os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = None
+        if file is not None:
+            # Without O_NONBLOCK a FIFO without a reader would never be opened.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+            self._file = LogFile(os.open(file, flags, 0o600), lambda dropped: json.dumps({"dropped": dropped}) + "\n")
         self._memory = memory
         self._quiet = quiet
 
     def write(self, record: RequestRecord) -> None:
         if self._file is not None:
             line = {name: value for name, value in record.items() if name != "seconds"}
-            os.write(self._file, json.dumps(line).encode() + b"\n")
+            self._file.write(json.dumps(line).encode() + b"\n")
         if self._memory is not None:
             self._memory.add(record)
         if not self._quiet:

@@ -41,6 +41,7 @@ from .request_target import origin_form
 from .state.addresses import AddressPool
 from .state.drive_files import DriveFiles
 from .state.imaging import Imaging
+from .state.reserve import Reserve
 from .state.standard_images import StandardDrives
 from .state.state import State
 from .state.store import Store, StoreError
@@ -62,18 +63,23 @@ class Endpoint:
         self._options = options
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
-        self._lock = _lock(options.state)
+        self._lock = lock(options.state)
         unauthenticated = UnauthenticatedConnections(options.auth_timeout)
         listening = _listen(*options.listen, secure=options.tls is not None)
         self._listening = Listener(listening, unauthenticated)
         self._controlled = _control_socket(options)
-        self._store = _open_store(options)
+        reserve = _reserve(options)
+        self._store = _open_store(options, reserve)
+        if not reserve.fill():
+            sys.stderr.write("the disk has no space for --reserve: drives take no data until it has\n")
         addresses = AddressPool(options.addresses, nameserver=not options.hypervisor)
         state = State(self._store, clock, addresses)
         try:
-            files = DriveFiles(options.state / "drives")
-            files.reconcile((drive.uuid, drive.size) for drive in state.drives)
-            standard = StandardDrives(options.state / "standard")
+            files = DriveFiles(options.state / "drives", reserve)
+            sizes = {drive.uuid: drive.size for drive in state.drives}
+            for uuid in files.reconcile(sizes, self._store.removed()):
+                self._store.file_gone(uuid)
+            standard = StandardDrives(options.state / "standard", reserve)
         except OSError as error:
             raise CannotServe(f"the state folder {options.state} cannot be used: {error}") from error
         platform = PLATFORMS[options.platform]
@@ -251,26 +257,32 @@ def _control_socket(options: Options) -> socket.socket | None:
     return _listen(host, port)
 
 
-def _lock(state: Path) -> IO[Any]:
-    """Lock the state folder for this process."""
+def lock(state: Path) -> IO[Any]:
+    """Lock the state folder for this process. Raises CannotServe."""
     try:
         state.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("a+")
+        locked = (state / "lock").open("a+")
     except OSError as error:
         raise CannotServe(f"the state folder {state} cannot be written: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
+        locked.close()
         raise CannotServe(f"the state folder {state} is in use by another endpoint") from None
-    return lock
+    return locked
 
 
-def _open_store(options: Options) -> Store:
+def _reserve(options: Options) -> Reserve:
+    try:
+        return Reserve(options.state / "reserve", options.reserve)
+    except OSError as error:
+        raise CannotServe(f"the state folder {options.state} cannot be written: {error.strerror}") from error
+
+
+def _open_store(options: Options, reserve: Reserve) -> Store:
     path = options.state / "state.sqlite"
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        return Store(path, sync=options.sync)
+        return Store(path, reserve, sync=options.sync)
     except StoreError as error:
         raise CannotServe(str(error)) from None
     except (OSError, sqlite3.Error) as error:

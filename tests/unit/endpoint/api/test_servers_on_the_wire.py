@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.endpoint import USER, Endpoint
-from tests.unit.endpoint.conftest import UUID, Wire
+from tests.unit.endpoint.conftest import UUID, Wire, as_format_1
 
 
 def create_text(drive: str) -> str:
@@ -399,8 +397,8 @@ def test_a_server_of_an_older_state_takes_its_own_address_back(tmp_path: Path, c
     with Endpoint(tmp_path / "state") as older:
         server = connect(older).server(nic__0__dhcp="auto")
         older.stop()
-        with contextlib.closing(sqlite3.connect(tmp_path / "state" / "state.sqlite")) as state, state:
-            state.execute("UPDATE objects SET document = json_remove(document, '$.past_addresses')")
+        without = "UPDATE objects SET document = json_remove(document, '$.past_addresses')"
+        as_format_1(tmp_path / "state" / "state.sqlite", without)
         older.start()
         wire = connect(older)
         found = wire.json(f"/servers/{server}/info").json

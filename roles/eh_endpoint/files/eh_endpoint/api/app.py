@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Router
 from starlette.types import Receive, Scope, Send
 
-from ..errors import ApiError, Missing, SystemFault, Unauthorised
+from ..errors import ApiError, DiskFull, Missing, SystemFault, Unauthorised
 from ..request_log import RequestLog, RequestRecord
 from ..testing import broken_responses
 from ..testing.broken_responses import RecordedResponse
@@ -82,6 +82,8 @@ class Application:
             await broken_responses.reset(receive, send)
             return
         except ApiError as error:
+            if isinstance(error, DiskFull):
+                LOG.error("%s %s: %s", request.method, scope["path"], error.message)
             await _error(error)(scope, receive, response.record)
         except HTTPException:  # from the router: no such path, or not with this method
             await _error(Missing(f"There is no call {scope['path'][:120]!a}"))(scope, receive, response.record)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import IO
 from uuid import uuid4
 
 from ..errors import Busy, Full, Missing, Usage, about
-from ..state.drive_files import DriveFiles, Writer, room
+from ..state.drive_files import DriveFiles, Writer
 from ..state.imaging import Imaging
 from ..state.objects import EVERYONE, Drive, ImagingRequest
 from ..state.standard_images import StandardDrives
@@ -164,12 +164,15 @@ class Drives:
 
     async def _made(self, drive: Drive, check: Callable[[], None]) -> Drive:
         """Create the file, then the record. check: repeats checks whose result may have changed meanwhile."""
+        with self._files.room():  # a drive that could not be written to is of no use
+            self._state.begin_file(drive)
         try:
             await self._files.work(drive.user, lambda: self._files.create(drive.uuid, drive.size))
             check()
             self._state.commit(drive)
         except BaseException:
-            self._files.remove(drive.uuid)
+            if self._files.remove(drive.uuid):
+                self._state.file_gone(drive)
             raise
         return drive
 
@@ -210,7 +213,8 @@ class Drives:
         self._idle(drive)
         self._state.commit(remove=[drive])
         self._read.pop(drive.uuid, None)
-        await self._files.work(user, lambda: self._files.remove(drive.uuid))
+        if await self._files.work(user, lambda: self._files.remove(drive.uuid)):
+            self._state.file_gone(drive)
 
     # ---- images
 
@@ -278,7 +282,7 @@ class Drives:
 
     async def _write_gzip(self, drive: Drive, space: int, body: Body, writer: Writer) -> None:
         with self._files.scratch() as file:
-            checked = _Checked(drive, file, space)
+            checked = _Checked(drive, file, space, self._files.room)
             await self._files.pour(drive.user, body.stream, checked.take)
             checked.finish()
             await self._files.run(drive.user, map(writer.write, checked.expanded()))
@@ -324,7 +328,10 @@ class Drives:
 class _Checked:
     """Stores a gzip body in a temporary file and checks it on the way."""
 
-    def __init__(self, drive: Drive, file: IO[bytes], space: int) -> None:
+    def __init__(
+        self, drive: Drive, file: IO[bytes], space: int, room: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._room = room
         self._drive = drive
         self._file = file
         self._space = space
@@ -335,7 +342,7 @@ class _Checked:
 
         Raises Usage if they are not gzip, Full if they expand beyond the space.
         """
-        with room(), self._is_gzip():
+        with self._room(), self._is_gzip():
             for piece in pieces:
                 self._file.write(piece)
                 for expanded in self._gunzip.feed(piece):

@@ -10,6 +10,7 @@ from uuid import uuid4
 from ..errors import Busy, Missing, about
 from ..state.objects import Folder
 from ..state.state import State
+from ..testing.clock import monotonic_of
 from .formats import Given, Properties, Value
 from .properties import FOLDER_KEYS, changes
 from .quotas import Quotas
@@ -33,6 +34,7 @@ class Folders:
         self._state = state
         self._quotas = quotas
         self._seconds = seconds
+        self._cloned = {folder.uuid: monotonic_of(state.clock, folder.cloned) for folder in state.folders}
 
     def uuids(self, user: str) -> list[str]:
         return [folder.uuid for folder in self._state.folders.of(user)]
@@ -67,6 +69,7 @@ class Folders:
             str(uuid4()), user, self._quotas.config(user, {}, wanted), original.used, self._state.clock.now()
         )
         self._state.commit(folder)
+        self._cloned[folder.uuid] = self._state.clock.monotonic()
         return self._describe(folder)
 
     def set(self, user: str, uuid: str, given: Given) -> Properties:
@@ -86,9 +89,10 @@ class Folders:
         if self._syncing(folder):
             raise Busy(f"Folder {folder.uuid} is being synchronised")
         self._state.commit(remove=[folder])
+        del self._cloned[folder.uuid]
 
     def _syncing(self, folder: Folder) -> bool:
-        return self._state.clock.now() < folder.cloned + self._seconds
+        return self._state.clock.monotonic() < self._cloned[folder.uuid] + self._seconds
 
     def _describe(self, folder: Folder) -> Properties:
         found: dict[str, Value] = {**folder.config, "folder": folder.uuid, "used": folder.used, "user": folder.user}

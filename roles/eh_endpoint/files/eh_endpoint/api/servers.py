@@ -15,6 +15,7 @@ from ..errors import Busy, Failed, Missing, Usage, about
 from ..hypervisor import Adopted, Console, Counters, Disk, Guest, Hypervisor, HypervisorError
 from ..state.objects import ADDRESSES_KEPT, DEVICES, MOUNTS, Server
 from ..state.state import State
+from ..testing.clock import monotonic_of
 from .api_platform import Platform
 from .drives import Drives
 from .folders import Folders
@@ -56,11 +57,13 @@ class Servers:
         self._platform = platform
         self._address_delay = address_delay
         self._changing: set[str] = set()
+        self._started: dict[str, float] = {}
         self._frames: WeakKeyDictionary[Server, InfoFrame] = WeakKeyDictionary()
 
     async def adopt(self) -> None:
         """Give the hypervisor the servers that were active when the endpoint ended."""
         running = [server for server in self._state.servers if server.active]
+        self._started |= {server.uuid: monotonic_of(self._state.clock, server.started or 0.0) for server in running}
         await self._hypervisor.adopt(
             Adopted(self._guest(server), server.started or 0.0, server.asked_off) for server in running
         )
@@ -225,6 +228,7 @@ class Servers:
                 await self._hypervisor.stop(server.uuid)
             if self._state.servers.get(server.uuid) is not None:
                 self._state.commit(remove=[server])
+            self._started.pop(server.uuid, None)
 
     def _settle(self, server: Server, after: Server | None) -> None:
         """Commit the result of a power call (None: powered off), unless the guest has powered off meanwhile."""
@@ -270,6 +274,7 @@ class Servers:
         address, past = self._address(server), server.past_addresses
         if address and server.config["nic:0:dhcp"] == "auto":
             past = (*[one for one in past if one != address], address)[-ADDRESSES_KEPT:]
+        self._started[server.uuid] = self._state.clock.monotonic()
         now = self._state.clock.now()
         return replace(server, status="active", started=now, address=address, past_addresses=past, asked_off=None)
 
@@ -300,6 +305,7 @@ class Servers:
             self._state.commit(off)
         else:
             self._state.commit(remove=[server])
+        self._started.pop(server.uuid, None)
 
     def _guest(self, server: Server) -> Guest:
         config = server.config
@@ -343,7 +349,7 @@ class Servers:
     def hide_address(self, found: dict[str, Value], delay: float) -> None:
         """Remove the address from an info object until `delay` seconds after the start of its server."""
         server = self._state.servers.get(str(found.get("server")))
-        if server is None or self._state.clock.now() >= (server.started or 0.0) + delay:
+        if server is None or self._state.clock.monotonic() >= self._started.get(server.uuid, 0.0) + delay:
             return
         for key in (*self._platform.address_keys, "vnc:ip"):
             if server.address and found.get(key) == server.address:

@@ -361,9 +361,12 @@ def _zone(state: Path) -> str:
     if not file.exists():
         # Written under another name first, so that a killed process leaves no incomplete file.
         new = state / "zone.new"
-        new.write_text(f"eh{uuid4().hex[:8]}\n")
-        new.rename(file)
-    zone = file.read_text().strip()
+        try:
+            new.write_text(f"eh{uuid4().hex[:8]}\n")
+            new.rename(file)
+        except OSError as error:
+            raise CannotUse(f"{new} cannot be written: {error.strerror}") from None
+    zone = file.read_text(errors="replace").strip()
     if not re.fullmatch(r"eh[0-9a-f]{8}", zone):
         raise CannotUse(
             f"{file} does not hold the name of a zone, like eh01234567: libvirt's guests of it are named so"

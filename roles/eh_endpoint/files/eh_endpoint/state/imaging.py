@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ QUEUED = "queued"
 
 @dataclass(eq=False)
 class Job:
-    """A copy. done and total in bytes of the source; began in epoch seconds, None while the copy is queued."""
+    """A copy. done and total in bytes of the source; began by the monotonic clock, None while the copy is queued."""
 
     target: Drive
     source: Drive
@@ -98,12 +99,12 @@ class Imaging:
         if job is None or job.began is None:
             return QUEUED
         copied = 100 * job.done // job.total
-        elapsed = 100 * (self._state.clock.now() - job.began) / self._seconds if self._seconds else 100
+        elapsed = 100 * (self._state.clock.monotonic() - job.began) / self._seconds if self._seconds else 100
         return max(0, min(copied, int(elapsed), 99))
 
     def advance(self) -> None:
         """Record the end of copies that are complete and have taken their minimum duration."""
-        now = self._state.clock.now()
+        now = self._state.clock.monotonic()
         for uuid, job in list(self._jobs.items()):
             if job.copied and job.began is not None and now >= job.began + self._seconds and self._record_end(uuid):
                 del self._jobs[uuid]
@@ -128,7 +129,7 @@ class Imaging:
         if not waiting or waiting[0].began is not None:
             return
         job = waiting[0]
-        job.began = self._state.clock.now()
+        job.began = self._state.clock.monotonic()
         copying = asyncio.get_running_loop().run_in_executor(self._threads, self._copy, job)
         copying.add_done_callback(lambda future: self._copied(job, future))
 
@@ -143,7 +144,7 @@ class Imaging:
         job.copied = True
         self.advance()
         if job.target.uuid in self._jobs and job.began is not None:
-            left = job.began + self._seconds - self._state.clock.now()
+            left = job.began + self._seconds - self._state.clock.monotonic()
             asyncio.get_running_loop().call_later(max(0.0, left), self.advance)
 
     def _record_end(self, uuid: str) -> bool:
@@ -184,10 +185,8 @@ class Imaging:
                 raise _Closing
             job.done = int(job.total * part)
 
-        try:
+        with suppress(_Closing), self._files.room():
             copier(self.path(job.source.uuid), self._files.path(job.target.uuid), progress)
-        except _Closing:
-            return
 
     def _pieces(self, job: Job) -> Iterator[Piece]:
         if job.conversion == "gunzip" and self._standard.rawsize(job.source.uuid) is not None:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from .drive_files import DriveFiles
 from .objects import EVERYONE, Config, Drive
+from .reserve import Reserve
 from .streams import Piece
 
 MIB = 1 << 20
@@ -42,13 +43,14 @@ class StandardDrives:
 
     USER = "00000000-0000-0000-0000-000000000000"
 
-    def __init__(self, folder: Path) -> None:
-        self._files = DriveFiles(folder)
-        for unfinished in folder.glob("*.*.raw"):
-            unfinished.unlink()
+    def __init__(self, folder: Path, reserve: Reserve) -> None:
+        self._files = DriveFiles(folder, reserve)
         library = list(_library())
         self._images = {image.uuid: image for image, _listed in library}
         self._listed = [image.uuid for image, listed in library if listed]
+        for unfinished in folder.glob("*.*.raw"):
+            if unfinished.name.partition(".")[0] in self._images:
+                unfinished.unlink()
 
     def uuids(self) -> list[str]:
         return list(self._listed)
@@ -99,17 +101,21 @@ class StandardDrives:
         # Written under a unique name first, so that a killed process leaves no incomplete file and several threads can
         # create the same image at once.
         making = f"{image.uuid}.{uuid4()}"
-        self._files.create(making, image.size)
-        with self._files.writer(making, 0) as writer:
-            first = _sector(image)
-            if not image.rawsize:
-                writer.write(first)
-            else:
-                writer.write(_gzip(first + bytes(_PIECE - len(first))))
-                zeros = _gzip(bytes(_PIECE))
-                for _unused in range(image.rawsize // _PIECE - 1):
-                    writer.write(zeros)
-        self._files.path(making).rename(self._files.path(image.uuid))
+        try:
+            self._files.create(making, image.size)
+            with self._files.writer(making, 0) as writer:
+                first = _sector(image)
+                if not image.rawsize:
+                    writer.write(first)
+                else:
+                    writer.write(_gzip(first + bytes(_PIECE - len(first))))
+                    zeros = _gzip(bytes(_PIECE))
+                    for _unused in range(image.rawsize // _PIECE - 1):
+                        writer.write(zeros)
+            self._files.path(making).rename(self._files.path(image.uuid))
+        except BaseException:
+            self._files.remove(making)
+            raise
 
 
 _PIECE = 4 * MIB

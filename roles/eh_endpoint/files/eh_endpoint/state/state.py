@@ -4,18 +4,21 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar, Union
 
-from ..errors import Full, SystemFault
+from ..errors import DiskFull, SystemFault
 from ..testing.clock import Clock
 from .addresses import AddressPool
 from .objects import Drive, Folder, Resource, Server, config_size
+from .reserve import NoSpace
 from .store import Row, Store
 
+LOG = logging.getLogger("eh_endpoint")
 StoredObject = Union[Drive, Folder, Server, Resource]
 KINDS: dict[str, type[StoredObject]] = {"drive": Drive, "folder": Folder, "server": Server, "resource": Resource}
 T = TypeVar("T", Drive, Folder, Server, Resource)
@@ -72,18 +75,22 @@ class State:
             self._enter(KINDS[row.kind](**row.document))
 
     def commit(self, *put: StoredObject, remove: Iterable[StoredObject] = ()) -> None:
-        """Store and remove objects in one transaction. Raises Full or SystemFault, and then nothing has changed."""
+        """Store and remove objects in one transaction. Raises DiskFull or SystemFault, and then nothing has changed."""
         remove = tuple(remove)
-        try:
-            self._store.commit([_row(item) for item in put], [item.uuid for item in remove])
-        except sqlite3.Error as error:
-            if "full" in str(error):
-                raise Full("The state folder of the endpoint has no space left") from error
-            raise SystemFault("The state of the endpoint cannot be written, see its log") from error
+        drives = [(item.uuid, False) for item in remove if isinstance(item, Drive)]
+        self._write([_row(item) for item in put], [item.uuid for item in remove], drives)
         for item in remove:
             self._leave(item)
         for item in put:
             self._enter(item)
+
+    def begin_file(self, drive: Drive) -> None:
+        """Note that the file of a drive is to be removed unless the drive is committed. Raises what commit raises."""
+        self._write(note=[(drive.uuid, True)])
+
+    def file_gone(self, drive: Drive) -> None:
+        """Note that the file of a drive that is no longer there is removed too."""
+        self._store.file_gone(drive.uuid)
 
     def claims(self, uuid: str) -> tuple[str, ...]:
         """Return the UUIDs of active servers that use a drive or folder, and of the other drive of a copy.
@@ -95,6 +102,17 @@ class State:
     def config_size(self, user: str) -> int:
         """Return the bytes of all keys and values of a user."""
         return self._config_sizes[user]
+
+    def _write(
+        self, put: Iterable[Row] = (), remove: Iterable[str] = (), note: Iterable[tuple[str, bool]] = ()
+    ) -> None:
+        try:
+            self._store.commit(put, remove, note)
+        except NoSpace as error:
+            raise DiskFull("The state folder of the endpoint has no space left") from error
+        except (OSError, sqlite3.Error) as error:
+            LOG.error("the state cannot be written: %s", error)
+            raise SystemFault("The state of the endpoint cannot be written, see its log") from error
 
     def _enter(self, item: StoredObject) -> None:
         index = self._indexes[type(item)]

@@ -31,10 +31,10 @@ def stored(path: Path, size: int) -> Iterator[Piece]:
     try:
         position = 0
         while position < size:
-            data = min(_seek(descriptor, position, os.SEEK_DATA, size), size)
+            data = min(seek(descriptor, position, os.SEEK_DATA, size), size)
             if data > position:
                 yield data - position
-            end = min(_seek(descriptor, data, os.SEEK_HOLE, size), size)
+            end = min(seek(descriptor, data, os.SEEK_HOLE, size), size)
             position = data
             while position < end:
                 piece = os.pread(descriptor, min(PIECE, end - position), position)
@@ -48,7 +48,8 @@ def stored(path: Path, size: int) -> Iterator[Piece]:
         os.close(descriptor)
 
 
-def _seek(descriptor: int, position: int, way: int, otherwise: int) -> int:
+def seek(descriptor: int, position: int, way: int, otherwise: int) -> int:
+    """Return the next offset with data or with a hole (os.SEEK_DATA, os.SEEK_HOLE), `otherwise` if there is none."""
     try:
         return os.lseek(descriptor, position, way)
     except OSError as error:

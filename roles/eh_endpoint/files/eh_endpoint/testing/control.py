@@ -8,7 +8,8 @@ DELETE /_control/faults      remove the rules
 GET    /_control/requests    return the requests since the start; with ?since=N those from number N on
 DELETE /_control/requests    remove the requests
 GET    /_control/clock       return the time in epoch seconds, and the offset of the clock in seconds
-POST   /_control/clock       move the clock by {"advance": seconds}, or to {"now": epoch seconds}
+POST   /_control/clock       move the clock by {"advance": seconds}, or to {"now": epoch seconds}; backwards as when the
+                             machine's clock is set
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Control:
         return {"now": self._clock.now(), "offset": self._clock.offset}
 
     def _move(self, document: object, request: Request) -> Any:
-        self._clock.offset += _seconds(document, self._clock.now())
+        self._clock.move(_seconds(document, self._clock.now()))
         self._advance()
         return self._time(None, request)
 

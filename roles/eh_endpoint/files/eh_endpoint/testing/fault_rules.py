@@ -185,7 +185,7 @@ class FaultRule:
         return {"fault": self.kind, **self.settings, "matched": self.matched, "acted": self.acted}
 
     def acts(self, method: str, path: str, account: str, now: float) -> bool:
-        """Count a request, and return whether the rule acts on it. now: epoch seconds."""
+        """Count a request, and return whether the rule acts on it. now: by the monotonic clock, in seconds."""
         wanted = self.settings
         if wanted["method"] not in ("", method) or wanted["account"].lower() not in ("", account):
             return False
@@ -290,7 +290,7 @@ class FaultRules:
         answer, conditions, delay, names = None, [], 0.0, []
         for rule in self.rules:
             answers = KINDS[rule.kind].answers
-            if (answers and answer is not None) or not rule.acts(method, path, account, self._clock.now()):
+            if (answers and answer is not None) or not rule.acts(method, path, account, self._clock.monotonic()):
                 continue
             names.append(rule.name)
             delay += rule.pause()
