@@ -152,16 +152,20 @@ def test_editing_a_section_that_stands_changes_its_meaning_and_nothing_else(
     file: File, key: str, changes: dict[str, Optional[str]]
 ) -> None:
     changes.pop("NAME", None)
-    document = conf.parse(f"{file.text}\nV_ = [ {key}_1 = a, # c\n NAME = n, TYPE = kvm ] ZZ_Z = 1\n")
-    text = conf.set_section(document, "V_", "n", changes)
+    document = conf.parse(
+        f"{file.text}\nA_SECTION_OF_THE_TEST = [ {key}_1 = a, # c\n NAME = n, TYPE = kvm ] ZZ_Z = 1\n"
+    )
+    text = conf.set_section(document, "A_SECTION_OF_THE_TEST", "n", changes)
     before, after = meaning_of(document.text), meaning_of(text)
-    assert [item for item in after if item[0] != "V_"] == [item for item in before if item[0] != "V_"]
+    assert [item for item in after if item[0] != "A_SECTION_OF_THE_TEST"] == [
+        item for item in before if item[0] != "A_SECTION_OF_THE_TEST"
+    ]
     expected = {f"{key.upper()}_1": "a", "NAME": "n", "TYPE": "kvm"}
     expected.update({name: value for name, value in changes.items() if value is not None})
     for name in [name for name, value in changes.items() if value is None]:
         expected.pop(name, None)
-    assert conf.parse(text).sections("V_")[0].mapping() == expected
-    assert conf.set_section(conf.parse(text), "V_", "n", changes) == text
+    assert conf.parse(text).sections("A_SECTION_OF_THE_TEST")[0].mapping() == expected
+    assert conf.set_section(conf.parse(text), "A_SECTION_OF_THE_TEST", "n", changes) == text
 
 
 @given(files())
