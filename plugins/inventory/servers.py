@@ -314,6 +314,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             answer = answers[zone.name]
             if isinstance(answer, ElasticHostsError):
                 self._skip_or_raise(zone, answer, alone=len(zones) == 1)
+            elif answer.left_out:
+                self.display.warning(
+                    f"zone {zone.name}: {len(answer.left_out)} parts of its listing cannot be read and are left out, "
+                    f"in eh_capacity too ({'; '.join(dict.fromkeys(answer.left_out))[:300]})"
+                )
         return {zone.name: answers[zone.name] for zone in zones}
 
     def _cached(self, key: str) -> Optional[ZoneListing]:

@@ -81,6 +81,29 @@ class Reply(NamedTuple):
         """Return the body as several objects. Raises ProtocolError."""
         return self._parsed(formats.parse_objects)
 
+    def described(
+        self, make: Callable[[formats.Properties, Reply], T], left_out: Optional[List[str]] = None
+    ) -> List[T]:
+        """Return what `make` makes of each row of a listing.
+
+        A row that describes no object raises ProtocolError: what is not in a listing counts as gone. Callers that only
+        show what there is pass `left_out`, which takes the reasons for what is left out. A listing of which no row can
+        be used is an error then too.
+        """
+        rows = self._parsed(lambda content, kind: formats.parse_objects(content, kind, left_out))
+        found, unusable = [], None
+        for row in rows:
+            try:
+                found.append(make(row, self))
+            except ProtocolError as error:
+                if left_out is None:
+                    raise
+                unusable = error
+                left_out.append(str(error))
+        if unusable and not found:
+            raise unusable
+        return found
+
     def rows(self) -> List[formats.Row]:
         """Return the body as the rows of a list call. Raises ProtocolError."""
         return self._parsed(formats.parse_rows)
