@@ -452,15 +452,18 @@ def _check_certificates(endpoint: str, verify: Union[bool, str], *, by_option: b
     if verify is False or not endpoint.startswith("https:"):
         return
     path = Path(verify if isinstance(verify, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    source = "ca_path" if by_option else " or ".join(CA_VARIABLES)
+    given = isinstance(verify, str) and not by_option
+    source = " or ".join(CA_VARIABLES) if given else "ca_path"
+    shown = f"that {source} names" if given else repr(str(path))  # no value of an environment variable is shown
     if not path.exists():
-        raise ConfigurationError(f"there is no file {str(path)!r} with certificates: correct {source}")
+        raise ConfigurationError(f"there is no file {shown} with certificates: correct {source}")
     if isinstance(verify, str):
         folder = path.is_dir()
         try:
             ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"{verify!r} holds no certificates ({error}): correct {source}") from None
+            reason = type(error).__name__ if given else error
+            raise ConfigurationError(f"the file {shown} holds no certificates ({reason}): correct {source}") from None
 
 
 def _prepare_proxy(adapter: HTTPAdapter, endpoint: str, proxies: Dict[str, str]) -> bool:

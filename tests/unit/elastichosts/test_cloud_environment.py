@@ -60,8 +60,9 @@ def test_a_ca_path_that_is_not_there_is_told_before_any_call(monkeypatch: pytest
     with pytest.raises(errors.ConfigurationError, match=r"no file '/none.pem'.*correct ca_path"):
         http_client.Transport("https://127.0.0.1:1", AUTH, verify="/none.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none.pem")
-    with pytest.raises(errors.ConfigurationError, match="correct REQUESTS_CA_BUNDLE"):
+    with pytest.raises(errors.ConfigurationError, match="correct REQUESTS_CA_BUNDLE") as caught:
         http_client.Transport("https://127.0.0.1:1", AUTH)
+    assert "none.pem" not in str(caught.value), "no value of an environment variable is shown"
 
 
 def test_a_ca_path_without_a_certificate_is_told(tmp_path: Path) -> None:
