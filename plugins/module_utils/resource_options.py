@@ -13,6 +13,7 @@ from .elastichosts.identifiers import is_address, is_uuid
 from .elastichosts.plan import plan_resource
 from .elastichosts.properties import RESOURCE
 from .elastichosts.resources import Resource
+from .elastichosts.single_name import single_resource, until_settled
 from .elastichosts.values import Encoder, uuid
 from .module import Outcome, Task, predicted
 from .options import Desired, InvalidOption, arguments_of, encode_fields, encode_user_keys, fields_of
@@ -67,9 +68,15 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
 
 def perform_resource(task: Task, kind: Kind) -> Outcome:
     """Bring one address or VLAN into the state that the task describes."""
+    return until_settled(lambda: _perform_once(task, kind))
+
+
+def _perform_once(task: Task, kind: Kind) -> Outcome:
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
-    current = task.client.resources.find(kind.type, resource_wanted(kind, params))
+    named = resource_wanted(kind, params)
+    single = single_resource(task.client, kind.type, named, task.deadline) if task.makes_by_name else None
+    current = single.look_up() if single else task.client.resources.find(kind.type, named)
     if state == "present" and current is None and params[kind.option] is not None:
         problem = f"the account has no {kind.noun} {params[kind.option]}; correct it, or give only a name for a new one"
         raise InvalidOption(kind.option, problem)
@@ -80,7 +87,7 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
         expected = predicted(plan, current.properties if current else {})
         resource: Optional[Resource] = Resource({"type": kind.type, **expected}) if expected else None
     else:
-        resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type)
+        resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type, single=single)
     view = resource_view(resource, users) if resource else {}
     subject = f"{kind.type} {params['name'] or params[kind.option]}"
     return Outcome({kind.type: view}, plan.changed, plan.before, plan.after, subject)

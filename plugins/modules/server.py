@@ -311,6 +311,7 @@ from ..module_utils.elastichosts.identifiers import is_uuid
 from ..module_utils.elastichosts.plan import Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
+from ..module_utils.elastichosts.single_name import SingleName, single_server, until_settled
 from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
 from ..module_utils.server_options import (
     COMMON_ARGUMENTS,
@@ -352,10 +353,15 @@ ARGUMENTS: Dict[str, Any] = {
 
 
 def perform(task: Task) -> Outcome:
+    return until_settled(lambda: perform_once(task))
+
+
+def perform_once(task: Task) -> Outcome:
     params = task.params
     if params["state"] != "absent":
         check_server(params, task.given)
-    current = task.client.servers.find(wanted(params))
+    single = single_server(task.client, wanted(params), task.deadline) if task.makes_by_name else None
+    current = single.look_up() if single else task.client.servers.find(wanted(params))
     if params["state"] != "absent":
         must_exist(params, current, "server")
     desired = {} if params["state"] == "absent" else desire(task, current)
@@ -364,7 +370,7 @@ def perform(task: Task) -> Outcome:
     if task.check_mode:
         server: Optional[Server] = Server(predicted(plan, current.properties if current else {}))
     else:
-        server = carry_out(task, plan, current, doomed)
+        server = carry_out(task, plan, current, doomed, single)
     return outcome(plan, server, doomed, params)
 
 
@@ -417,7 +423,9 @@ def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
     return [drive for drive in task.client.drives.info() if drive.uuid in disks - shared]
 
 
-def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive]) -> Optional[Server]:
+def carry_out(
+    task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive], single: Optional[SingleName[Server]] = None
+) -> Optional[Server]:
     """Execute the plan. Destroys drives after the stop and before their server: an interrupted run can be repeated."""
     if not plan.changed:
         return current
@@ -428,7 +436,7 @@ def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Dr
             fresh = task.client.drives.find(drive.uuid)
             apply_drive(task.client, plan_drive({}, "absent", fresh), fresh, task.deadline)
         plan = Plan(plan.steps[-1:])
-    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"])
+    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"], single=single)
     return with_address(task, plan, server) if task.params["wait"] and server else server
 
 

@@ -36,6 +36,11 @@ class Server:
         return self.properties.get("server", "")
 
     @property
+    def identity(self) -> str:
+        """What tells it apart, as in all kinds of things."""
+        return self.uuid
+
+    @property
     def name(self) -> str:
         return self.properties.get("name", "")
 
