@@ -87,6 +87,10 @@ options:
       - Seconds that the whole task may take. When they are over the task fails and names the state that was seen last.
     type: int
     default: 600
+notes:
+  - Only one task at a time may work on a group. Where a play has several hosts, the task needs C(run_once=true), with
+    C(delegate_to=localhost) as a rule. Several at once would make a member each, and take the drives of each other's
+    members for what a killed run has left.
 seealso:
   - module: opennebula.elastichosts.server
   - module: opennebula.elastichosts.capacity_info
