@@ -421,6 +421,22 @@ def test_a_fault_of_the_driver_fails_no_host_that_has_vms(site: Site, release: s
             core.wait(vm, "POWEROFF")
 
 
+@pytest.mark.parametrize("release", ["2.0.1", "7.4.0"])
+def test_a_request_that_meets_a_fault_of_the_vm_driver_is_answered(site: Site, release: str) -> None:
+    flag = breakable(site, "vm_driver", "purpose")
+    flag.write_text("s3cret")
+    template = site.template()
+    with site.core(release) as core:
+        core.start_vmm()
+        host = core.create_host("eh")
+        vm = core.create_vm(template)
+        core.deploy(vm, host)
+        core.wait(vm, "BOOT_FAILURE" if core.release.boot_failure else "FAILED")
+        assert OWN_FAULT in vm.log[-1]
+        flag.unlink()
+        site.running(core)
+
+
 def test_a_host_whose_thread_cannot_begin_is_told_and_begins_with_the_next_request(site: Site) -> None:
     flag = breakable(site, "monitor_driver", "HostMonitorThread.start")
     flag.write_text("s3cret")
