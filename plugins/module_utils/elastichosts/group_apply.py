@@ -14,11 +14,12 @@ from .client import ElasticHosts
 from .clock import Clock, Deadline
 from .drive_copy import Source, copy_onto
 from .drives import Drive
-from .errors import ElasticHostsError
-from .group_plan import GroupPlan, Listing, Member, marks, member_name
+from .errors import ElasticHostsError, Refused, WaitTimeout
+from .group_plan import GROUP_KEY, GroupPlan, Listing, Member, marks, member_name
 from .plan import plan_drive, plan_resource, plan_server
 from .resources import Resource
 from .servers import Server
+from .single_name import ATTEMPT_KEY, PAUSE, SETTLED_AFTER, LostRace, single_server
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -60,12 +61,16 @@ class HalfMade(Exception):
 
 
 class Done(NamedTuple):
-    """What became of a plan. `there` are all members then, `made` the new ones, `removed` the names of the others."""
+    """What became of a plan. `there` are all members then, `made` the new ones, `removed` the names of the others.
+
+    `lost`: others have made members at the same time, so `there` lacks some.
+    """
 
     there: Tuple[Server, ...]
     made: Tuple[Server, ...]
     removed: Tuple[str, ...]
     failures: Tuple[Failure, ...]
+    lost: bool = False
 
 
 def look(client: ElasticHosts) -> Listing:
@@ -78,6 +83,32 @@ def look(client: ElasticHosts) -> Listing:
     with ThreadPoolExecutor(len(rooms)) as pool:
         servers, drives, resources = [pool.submit(room) for room in rooms]
     return Listing(servers.result(), drives.result(), resources.result())  # type: ignore[arg-type]
+
+
+def look_settled(client: ElasticHosts, group: str, deadline: Deadline) -> Listing:
+    """Like `look`, once no member of the group is just being made by another host, see single_name.
+
+    Members whose maker has died meanwhile are settled. Raises WaitTimeout.
+    """
+    seen: Dict[str, float] = {}
+    while True:
+        listing = look(client)
+        now = deadline.clock.monotonic()
+        undecided = [
+            server.uuid
+            for server in listing.servers
+            if server.properties.get(GROUP_KEY) == group and ATTEMPT_KEY in server.properties
+        ]
+        if not undecided:
+            return listing
+        seen = {uuid: seen.get(uuid, now) for uuid in undecided}
+        for uuid, since in seen.items():
+            if now - since > SETTLED_AFTER:
+                client.servers.set(uuid, {ATTEMPT_KEY: None})
+        if not deadline.left():
+            sentence = f"others are just making members of the group {group!r}: run this again in a minute"
+            raise WaitTimeout(sentence, last="undecided")
+        deadline.sleep(PAUSE)
 
 
 def apply_group(
@@ -113,7 +144,7 @@ def apply_group(
     )
     if wait and made and not jobs.failures:
         made = jobs.collected(lambda: _with_addresses(client, made, deadline), made, recipe.group)
-    return Done(_there(plan, changed, removed, made), tuple(made), tuple(removed), tuple(jobs.failures))
+    return Done(_there(plan, changed, removed, made), tuple(made), tuple(removed), tuple(jobs.failures), jobs.lost)
 
 
 def _there(
@@ -132,6 +163,7 @@ class _Jobs:
         self._concurrency = concurrency
         self._stop = threading.Event()
         self.failures: List[Failure] = []
+        self.lost = False
 
     def run(self, items: Sequence[S], work: Callable[[S], T], name: Callable[[S], str]) -> List[T]:
         if not items or self._stop.is_set():
@@ -142,6 +174,9 @@ class _Jobs:
                 return None
             try:
                 return work(item)
+            except LostRace:
+                self.lost = True
+                return None
             except HalfMade as half:
                 failure = Failure(name(item), half.error, half.left)
             except ElasticHostsError as error:
@@ -165,13 +200,23 @@ class _Jobs:
 def _make(
     client: ElasticHosts, recipe: Recipe, number: int, deadline: Deadline, wait: bool, tell: Callable[[str], None]
 ) -> Server:
-    """One member. What was made for it is undone when its server cannot be had; then raises HalfMade."""
+    """One member. What was made for it is undone when its server cannot be had; then raises HalfMade.
+
+    Raises LostRace, with nothing left, if another host has made the member at the same time.
+    """
     name = member_name(recipe.group, number)
     own = {"name": name, **marks(recipe.group, number)}
+    single = single_server(client, name, deadline)
     begun: List[Thing] = []
     try:
         wanted = {**recipe.properties, **_make_parts(client, recipe, own, deadline, begun), **own}
-        server = apply_server(client, plan_server(wanted, "started", None), None, deadline, wait=False)
+        server = apply_server(client, plan_server(wanted, "started", None), None, deadline, wait=False, single=single)
+    except LostRace as lost:
+        left = _undo(client, begun, deadline.clock)
+        if left:
+            raise HalfMade(Refused("another host has made it at the same time"), left) from lost
+        single.look_up()
+        raise
     except ElasticHostsError as error:
         raise HalfMade(error, _undo(client, begun, deadline.clock)) from error
     if server is None:

@@ -69,6 +69,17 @@ def test_hosts_that_make_one_name_at_once_make_one_object(cloud: Cloud, tmp_path
     assert sum(result["changed"] for result in results) == 1, "one made it, the others found it"
 
 
+def test_hosts_that_make_one_group_at_once_make_each_member_once(cloud: Cloud, tmp_path: Path) -> None:
+    results = on_all_hosts(cloud, tmp_path, "burst", 5, name="web", exact_count=3, cpu=500, mem=256)
+    assert [result.get("msg", "") for result in results] == [""] * 5
+    servers = cloud.endpoint.call("/servers/info").json()
+    assert sorted(server["name"] for server in servers) == ["web-1", "web-2", "web-3"]
+    there = {server["server"] for server in servers}
+    assert all({member["uuid"] for member in result["members"]} == there for result in results)
+    assert sorted(name for result in results for name in result["created"]) == ["web-1", "web-2", "web-3"]
+    assert all(result["changed"] == bool(result["created"]) for result in results)
+
+
 def test_a_usual_create_costs_one_listing_and_one_change_more(cloud: Cloud) -> None:
     uuid = cloud.run("drive", name="data", size="4M")["drive"]["uuid"]
     assert cloud.calls == [
