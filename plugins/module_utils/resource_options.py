@@ -14,6 +14,7 @@ from .elastichosts.identifiers import is_address, is_uuid
 from .elastichosts.plan import plan_resource
 from .elastichosts.properties import RESOURCE
 from .elastichosts.resources import Resource
+from .elastichosts.single_name import single_resource, until_settled
 from .elastichosts.values import Encoder, uuid
 from .module import Outcome, Task
 from .options import Desired, InvalidOption, arguments_of, encode_fields, encode_user_keys, fields_of
@@ -74,9 +75,15 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
 
 def perform_resource(task: Task, kind: Kind) -> Outcome:
     """Bring an address or VLAN into the task's state, or in check mode predict the result."""
+    return until_settled(lambda: _perform_once(task, kind))
+
+
+def _perform_once(task: Task, kind: Kind) -> Outcome:
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
-    current = task.client.resources.find(kind.type, resource_wanted(kind, params))
+    named = resource_wanted(kind, params)
+    single = single_resource(task.client, kind.type, named, task.deadline) if task.makes_by_name else None
+    current = single.look_up() if single else task.client.resources.find(kind.type, named)
     stands_for = {"type": kind.type, "resource": str(params[kind.option])}
     current = current or stand_in(task, params[kind.option], Resource(stands_for))
     if state == "present" and current is None and params[kind.option] is not None:
@@ -90,7 +97,7 @@ def perform_resource(task: Task, kind: Kind) -> Outcome:
         expected = predicted(plan, current.properties if current else {}, new)
         resource: Optional[Resource] = Resource({"type": kind.type, **expected}) if expected else None
     else:
-        resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type)
+        resource = apply_resource(task.client, plan, current, task.deadline, kind=kind.type, single=single)
     view = resource_view(resource, users) if resource else {}
     subject = f"{kind.type} {params['name'] or params[kind.option]}"
     return Outcome({kind.type: view}, plan.changed, plan.before, plan.after, subject)

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
+  - opennebula.elastichosts.attributes.one_name
 attributes:
   idempotent:
     support: partial
@@ -313,6 +314,7 @@ from ..module_utils.elastichosts.identifiers import is_uuid
 from ..module_utils.elastichosts.plan import NEEDED, Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
+from ..module_utils.elastichosts.single_name import SingleName, single_server, until_settled
 from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
 from ..module_utils.server_options import (
     COMMON_ARGUMENTS,
@@ -354,10 +356,15 @@ ARGUMENTS: Dict[str, Any] = {
 
 
 def perform(task: Task) -> Outcome:
+    return until_settled(lambda: perform_once(task))
+
+
+def perform_once(task: Task) -> Outcome:
     params = task.params
     if params["state"] != "absent":
         check_server(params, task.given)
-    current = task.client.servers.find(wanted(params))
+    single = single_server(task.client, wanted(params), task.deadline) if task.makes_by_name else None
+    current = single.look_up() if single else task.client.servers.find(wanted(params))
     new = placeholder("server", params["name"])
     stands_for = {
         "server": params["uuid"] or new,
@@ -377,7 +384,7 @@ def perform(task: Task) -> Outcome:
     if task.check_mode:
         server: Optional[Server] = Server(predicted(plan, current.properties if current else {}, {"server": new}))
     else:
-        server = carry_out(task, plan, current, doomed)
+        server = carry_out(task, plan, current, doomed, single)
     return outcome(plan, server, doomed, params)
 
 
@@ -438,7 +445,9 @@ def deletable_drives(task: Task, current: Optional[Server]) -> List[Drive]:
     return [drive for drive in task.client.drives.info() if drive.uuid in disks - shared]
 
 
-def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive]) -> Optional[Server]:
+def carry_out(
+    task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive], single: Optional[SingleName[Server]] = None
+) -> Optional[Server]:
     """Execute the plan; drives are destroyed before their server, so that a repeated run can still find them."""
     if not plan.changed:
         return current
@@ -449,7 +458,7 @@ def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Dr
             existing = task.client.drives.find(drive.uuid)
             apply_drive(task.client, plan_drive({}, "absent", existing), existing, task.deadline)
         plan = Plan(plan.steps[-1:])
-    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"])
+    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"], single=single)
     return with_address(task, plan, server) if task.params["wait"] and server else server
 
 

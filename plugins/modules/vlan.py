@@ -19,6 +19,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
+  - opennebula.elastichosts.attributes.one_name
 attributes:
   idempotent:
     support: full

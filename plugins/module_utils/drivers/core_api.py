@@ -15,6 +15,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Tuple, Union
 from xml.etree.ElementTree import Element
 from xml.parsers.expat import ExpatError
 
+from ..elastichosts.address import shown_address
 from ..opennebula.errors import DocumentError
 from ..opennebula.vm import VirtualMachine, child_text, from_payload
 from ..opennebula.xml import parse_xml
@@ -58,8 +59,9 @@ def credentials(environment: Mapping[str, str]) -> Tuple[str, str]:
     place = environment.get("ONE_AUTH") or f"{home}/.one/one_auth"
     session = _read(place)
     if not session:
+        shown = "the file that ONE_AUTH names" if environment.get("ONE_AUTH") else place
         raise CoreSilent(
-            f"OpenNebula cannot be asked about its VMs and hosts, because {place} holds no user:password: make it "
+            f"OpenNebula cannot be asked about its VMs and hosts, because {shown} holds no user:password: make it "
             "readable for the user that runs OpenNebula, or set ONE_AUTH."
         )
     return endpoint, session
@@ -182,19 +184,22 @@ class CoreApi:
                 return str(answer[1])
             if isinstance(answer, list) and len(answer) > 2 and answer[2] != AUTHENTICATION:
                 break
-        raise CoreRefused(f"OpenNebula at {endpoint} gives no access to {what}: check ONE_AUTH or ~/.one/one_auth.")
+        raise CoreRefused(
+            f"OpenNebula at {shown_address(endpoint)} gives no access to {what}: check ONE_AUTH or ~/.one/one_auth."
+        )
 
     def _call(self, endpoint: str, what: str, method: str, *arguments: Union[str, int]) -> object:
+        core = shown_address(endpoint)
         try:
             proxy: Any = xmlrpc.client.ServerProxy(endpoint, transport=_transport(endpoint, self._seconds))
             return getattr(proxy, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             raise CoreSilent(
-                f"OpenNebula at {endpoint} answered fault {fault.faultCode} about {what}: look into oned.log."
+                f"OpenNebula at {core} answered fault {fault.faultCode} about {what}: look into oned.log."
             ) from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
             raise CoreSilent(
-                f"OpenNebula at {endpoint} cannot be asked about {what} ({type(error).__name__}): correct ONE_XMLRPC "
+                f"OpenNebula at {core} cannot be asked about {what} ({type(error).__name__}): correct ONE_XMLRPC "
                 "or ~/.one/one_endpoint."
             ) from None
 

@@ -122,10 +122,18 @@ class VmDriver:
         if request.action == "INIT":
             self._send(INIT_REPLY)
             return
+        reply = PendingReply(self._send, partial(_reply, request))
+        try:
+            self._take(request, reply)
+        except Exception as error:
+            log_exception(logger, error)
+            if request.action != "DRIVER_CANCEL":
+                reply.send(False, internal_error(error))
+
+    def _take(self, request: VmmRequest, reply: PendingReply) -> None:
         if request.action != "DRIVER_CANCEL":
             self._learn(request)
         meaning = purpose(request.action, request.protocol, request.vm.lcm_state if request.vm else None)
-        reply = PendingReply(self._send, partial(_reply, request))
         if meaning in self._direct:
             self._direct[meaning](request, reply)
         elif meaning is Purpose.POLL:

@@ -59,21 +59,21 @@ def parse_endpoint(endpoint: Optional[str]) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ConfigurationError(f"{_shown(text)!r} is no address: correct EHURI or endpoint") from None
+        raise ConfigurationError(f"{shown_address(text)!r} is no address: correct EHURI or endpoint") from None
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname or _UNPRINTABLE.search(text) or port == 0:
         raise ConfigurationError(
-            f"{_shown(text)!r} is no http:// or https:// address: correct EHURI or endpoint (https://HOST[:PORT][/PREFIX])"
+            f"{shown_address(text)!r} is no http:// or https:// address: correct EHURI or endpoint (https://HOST[:PORT][/PREFIX])"
         )
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            f"the endpoint {_shown(text)!r} carries credentials: take them out and set EHAUTH or auth instead"
+            f"the endpoint {shown_address(text)!r} carries credentials: take them out and set EHAUTH or auth instead"
         )
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"the endpoint {_shown(text)!r} carries a query or a fragment: take it out")
+        raise ConfigurationError(f"the endpoint {shown_address(text)!r} carries a query or a fragment: take it out")
     return f"{parts.scheme.lower()}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _shown(text: str) -> str:
+def shown_address(text: str) -> str:
     """Return a URL for an error sentence: one line, without anything before an @ and without a query."""
     scheme, separator, rest = text.rpartition("://")
     rest = re.split(r"[?#]", rest, maxsplit=1)[0].rpartition("@")[2]

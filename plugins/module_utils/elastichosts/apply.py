@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
-from typing import Callable, List, Mapping, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, TypeVar
 
 from .client import ElasticHosts
 from .clock import Deadline
 from .drives import Drive
 from .errors import AnswerLost, MissingError, WaitTimeout
 from .plan import Plan, Step
-from .properties import drive_changes, resource_changes, server_changes
+from .properties import Wanted, drive_changes, resource_changes, server_changes
 from .resources import Resource
 from .safe_retry import change_once, create_once
 from .servers import Server
+
+if TYPE_CHECKING:
+    from .single_name import SingleName
 
 T = TypeVar("T")
 Thing = TypeVar("Thing", Server, Drive, Resource)
@@ -73,19 +76,21 @@ def apply_server(
     *,
     wait: bool = True,
     lookup: Optional[Callable[[], Optional[Server]]] = None,
+    single: Optional[SingleName[Server]] = None,
 ) -> Optional[Server]:
     """Execute ``plan`` and return the server as it is then; None if it was destroyed.
 
     :param current: None if the plan creates the server
     :param wait: whether to wait for the status after the last step as well as after the others
     :param lookup: finds the server if the response to its creation was lost (default: by name and user keys)
+    :param single: withdraws a new server if another one of its name was made at the same time: ``SingleName.make``
     :raises WaitTimeout: a status was not reached by the deadline; has the last status
     :raises ElasticHostsError: a call failed
     """
     server = current
     with client.transport.within(deadline):
         for number, step in enumerate(plan.steps, 1):
-            server = _server_step(client, step, server, deadline, lookup)
+            server = _server_step(client, step, server, deadline, lookup, single)
             target = TARGETS.get(step.verb)
             if server is None or target in (None, server.status):
                 continue
@@ -100,10 +105,15 @@ def _server_step(
     server: Optional[Server],
     deadline: Deadline,
     lookup: Optional[Callable[[], Optional[Server]]],
+    single: Optional[SingleName[Server]],
 ) -> Optional[Server]:
     """Make the call of one step and return the server as it is then."""
     if step.verb in ("create", "create_stopped"):
-        return _create_server(client, step, deadline, lookup)
+
+        def create(properties: Wanted) -> Server:
+            return _create_server(client, Step(step.verb, properties), deadline, lookup)
+
+        return single.make(create, step.properties) if single else create(step.properties)
     if server is None:
         return None
     uuid = server.uuid
@@ -216,6 +226,7 @@ def apply_drive(
     deadline: Deadline,
     *,
     lookup: Optional[Callable[[], Optional[Drive]]] = None,
+    single: Optional[SingleName[Drive]] = None,
 ) -> Optional[Drive]:
     """Execute ``plan`` and return the drive as it is then; None if it was destroyed.
 
@@ -226,7 +237,7 @@ def apply_drive(
     drive = current
     with client.transport.within(deadline):
         for step in plan.steps:
-            drive = _drive_step(client, step, drive, deadline, lookup)
+            drive = _drive_step(client, step, drive, deadline, lookup, single)
     return drive
 
 
@@ -236,10 +247,15 @@ def _drive_step(
     drive: Optional[Drive],
     deadline: Deadline,
     lookup: Optional[Callable[[], Optional[Drive]]],
+    single: Optional[SingleName[Drive]],
 ) -> Optional[Drive]:
     if step.verb == "create":
-        by_name = lookup or (lambda: _created(client.drives.info(), step.properties))
-        return create_once(lambda: client.drives.create(step.properties), by_name, deadline)
+
+        def create(properties: Wanted) -> Drive:
+            by_name = lookup or (lambda: _created(client.drives.info(), properties))
+            return create_once(lambda: client.drives.create(properties), by_name, deadline)
+
+        return single.make(create, step.properties) if single else create(step.properties)
     if drive is None:
         return None
     uuid = drive.uuid
@@ -296,7 +312,13 @@ def wait_imaged(
 
 
 def apply_resource(
-    client: ElasticHosts, plan: Plan, current: Optional[Resource], deadline: Deadline, *, kind: str
+    client: ElasticHosts,
+    plan: Plan,
+    current: Optional[Resource],
+    deadline: Deadline,
+    *,
+    kind: str,
+    single: Optional[SingleName[Resource]] = None,
 ) -> Optional[Resource]:
     """Execute ``plan`` and return the address or VLAN as it is then; None if it was destroyed.
 
@@ -306,20 +328,29 @@ def apply_resource(
     resource = current
     with client.transport.within(deadline):
         for step in plan.steps:
-            resource = _resource_step(client, step, resource, deadline, kind)
+            resource = _resource_step(client, step, resource, deadline, kind, single)
     return resource
 
 
 def _resource_step(
-    client: ElasticHosts, step: Step, current: Optional[Resource], deadline: Deadline, kind: str
+    client: ElasticHosts,
+    step: Step,
+    current: Optional[Resource],
+    deadline: Deadline,
+    kind: str,
+    single: Optional[SingleName[Resource]],
 ) -> Optional[Resource]:
     resources = client.resources
     if step.verb == "create":
-        return create_once(
-            lambda: resources.create(kind, step.properties),
-            lambda: _created([resource for resource in resources.info() if resource.type == kind], step.properties),
-            deadline,
-        )
+
+        def create(properties: Wanted) -> Resource:
+            return create_once(
+                lambda: resources.create(kind, properties),
+                lambda: _created([resource for resource in resources.info() if resource.type == kind], properties),
+                deadline,
+            )
+
+        return single.make(create, step.properties) if single else create(step.properties)
     if current is None:
         return None
     identity = current.resource

@@ -14,11 +14,12 @@ from .client import ElasticHosts
 from .clock import Clock, Deadline
 from .drive_copy import Source, copy_onto
 from .drives import Drive
-from .errors import ElasticHostsError
-from .group_plan import GroupPlan, Listing, Member, marks, member_name
+from .errors import ElasticHostsError, Refused, WaitTimeout
+from .group_plan import GROUP_KEY, GroupPlan, Listing, Member, marks, member_name
 from .plan import plan_drive, plan_resource, plan_server
 from .resources import Resource
 from .servers import Server
+from .single_name import ATTEMPT_KEY, PAUSE, SETTLED_AFTER, LostRace, single_server
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -63,7 +64,10 @@ class HalfMade(Exception):
 
 
 class Done(NamedTuple):
-    """The result of a GroupPlan."""
+    """The result of a GroupPlan.
+
+    ``lost``: other hosts have made members at the same time, so ``there`` lacks some.
+    """
 
     there: Tuple[Server, ...]
     """all members that exist now"""
@@ -72,6 +76,7 @@ class Done(NamedTuple):
     removed: Tuple[str, ...]
     """names of the destroyed members"""
     failures: Tuple[Failure, ...]
+    lost: bool = False
 
 
 def look(client: ElasticHosts) -> Listing:
@@ -87,6 +92,34 @@ def look(client: ElasticHosts) -> Listing:
     with ThreadPoolExecutor(len(calls)) as pool:
         servers, drives, resources = [pool.submit(call) for call in calls]
     return Listing(servers.result(), drives.result(), resources.result())  # type: ignore[arg-type]
+
+
+def look_settled(client: ElasticHosts, group: str, deadline: Deadline) -> Listing:
+    """Like `look`, once no member of the group is just being made by another host, see single_name.
+
+    Members whose maker has died meanwhile are settled. Raises WaitTimeout.
+    """
+    seen: Dict[str, float] = {}
+    while True:
+        listing = look(client)
+        now = deadline.clock.monotonic()
+        undecided = [
+            server.uuid
+            for server in listing.servers
+            if server.properties.get(GROUP_KEY) == group and ATTEMPT_KEY in server.properties
+        ]
+        if not undecided:
+            return listing
+        seen = {uuid: seen.get(uuid, now) for uuid in undecided}
+        for uuid, since in seen.items():
+            if now - since > SETTLED_AFTER:
+                client.servers.set(uuid, {ATTEMPT_KEY: None})
+        if not deadline.left():
+            raise WaitTimeout(
+                f"other hosts are creating members of the group {group!r} at the same time: run this again in a minute",
+                last="undecided",
+            )
+        deadline.sleep(PAUSE)
 
 
 def apply_group(
@@ -129,7 +162,8 @@ def apply_group(
             made = _with_addresses(client, made, deadline)
         except ElasticHostsError as error:
             jobs.failures.append(Failure(recipe.group, error))
-    return Done(_all_members(plan, changed, removed, made), tuple(made), tuple(removed), tuple(jobs.failures))
+    members = _all_members(plan, changed, removed, made)
+    return Done(members, tuple(made), tuple(removed), tuple(jobs.failures), jobs.lost)
 
 
 def _all_members(
@@ -149,6 +183,7 @@ class _Jobs:
         self._concurrency = concurrency
         self._stop = threading.Event()
         self.failures: List[Failure] = []
+        self.lost = False
 
     def run(self, items: Sequence[S], work: Callable[[S], T], name: Callable[[S], str]) -> List[T]:
         """Call ``work`` for each item in parallel, and return the results of the successful calls.
@@ -163,6 +198,9 @@ class _Jobs:
                 return None
             try:
                 return work(item)
+            except LostRace:
+                self.lost = True
+                return None
             except HalfMade as half:
                 failure = Failure(name(item), half.error, half.left)
             except ElasticHostsError as error:
@@ -182,14 +220,22 @@ def _make(
     """Create a member and return its server.
 
     :raises HalfMade: the server could not be created; its drive and address were destroyed again, if possible
+    :raises LostRace: another host has made the member at the same time; nothing of this one is left
     :raises ElasticHostsError: the server was created but does not run by the deadline
     """
     name = member_name(recipe.group, number)
     own = {"name": name, **marks(recipe.group, number)}
+    single = single_server(client, name, deadline)
     begun: List[Thing] = []
     try:
         desired = {**recipe.properties, **_make_parts(client, recipe, own, deadline, begun), **own}
-        server = apply_server(client, plan_server(desired, "started", None), None, deadline, wait=False)
+        server = apply_server(client, plan_server(desired, "started", None), None, deadline, wait=False, single=single)
+    except LostRace as lost:
+        left = _undo(client, begun, deadline.clock)
+        if left:
+            raise HalfMade(Refused("another host has created this member at the same time"), left) from lost
+        single.look_up()
+        raise
     except ElasticHostsError as error:
         raise HalfMade(error, _undo(client, begun, deadline.clock)) from error
     if server is None:
