@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.create_server import Standing, standing
 from tests.core import Core, Vm
 from tests.unit.drivers.conftest import Installation, Site, until
-from tests.unit.drivers.proxy import Proxy
+from tests.unit.drivers.proxy import Proxy, kill_at
 
 VMS = 40
 SEEDS = range(int(os.environ.get("EH_HISTORIES", "20")) // 10)
@@ -117,7 +117,7 @@ def slow(proxy: Proxy, chance: random.Random) -> None:
 class TwoFrontEnds:
     """Two cores with the same VMs, each with a driver and a journal of its own, and one account."""
 
-    def __init__(self, site: Site, proxies: Iterable[Proxy], folder: Path, *, image: bool) -> None:
+    def __init__(self, site: Site, proxies: Iterable[Proxy], folder: Path, *, image: bool, vms: int = VMS) -> None:
         self.site = site
         for drive in site.endpoint.call("/drives/info").json():
             site.endpoint.call(f"/drives/{drive['drive']}/destroy")
@@ -129,7 +129,7 @@ class TwoFrontEnds:
         for core in self.cores:
             core.create_host("eh")
             core.start_vmm()
-        for number in range(VMS):
+        for number in range(vms):
             template = dict(TEMPLATE)
             if image:
                 # A drive that is being copied is busy for others, which would make one deploy wait for the next.
@@ -229,3 +229,27 @@ def test_drivers_that_are_killed_meanwhile_leave_one_server_for_each_vm(
                 until(lambda core=core, vm=vm: deployed(core, vm), f"VM {vm.id} runs", 240)
         until(lambda: len(both.servers()) == VMS, "one server for each VM")
         both.judge()
+
+
+def test_a_server_of_another_driver_that_cannot_be_used_now_is_left_to_that_one(
+    site: Site, proxies: tuple[Proxy, Proxy], tmp_path: Path
+) -> None:
+    """The driver had begun to make one itself, and was killed: what it destroys after a failure must be its own."""
+    both = TwoFrontEnds(site, proxies, tmp_path, image=True, vms=1)
+    (one, other), ((mine, theirs),) = both.cores, both.vms
+    with one, other:
+        done = kill_at(lambda: one.kill("vmm"), proxies[0], 2, "meanwhile")
+        both.deploy(0)
+        until(lambda: not done, "the kill")
+        proxies[0].faults.clear()
+        both.deploy(1)
+        other.wait(theirs, "RUNNING")
+        one.start_vmm()
+        proxies[0].fault("/set", status=400, code="usage")
+        one.retry(mine)
+        one.wait(mine, "BOOT_FAILURE")
+        assert list(both.servers()) == [theirs.deploy_id]
+        one.retry(mine)
+        one.wait(mine, "RUNNING")
+        assert mine.deploy_id == theirs.deploy_id
+        until(lambda: not both.orphans(), "the end of the copy that the killed driver had made")
