@@ -176,7 +176,7 @@ def _check(context: ActionContext, servers: List[Server], new: Server) -> None:
             )
 
 
-# --- a server is made
+# --- a server is made, or used
 
 
 @dataclass
@@ -286,7 +286,7 @@ def _settled(context: ActionContext, listing: Snapshot[Server]) -> Snapshot[Serv
     return listing
 
 
-# --- a server is made, or used
+# --- one create call
 
 
 def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> str:
@@ -417,9 +417,9 @@ def _adopt(context: ActionContext, found: Server, wanted: Properties) -> str:
         if attempt:
             context.try_to_note(context.journal.resolved, attempt)
         bring(context, found, "started", desired, context.deadline())
-    except MissingError:
-        raise OtherServer(f"Server {found.uuid} of an earlier DEPLOY is gone.") from None
-    except ElasticHostsError:
+    except ElasticHostsError as error:
+        if isinstance(error, MissingError) and found.uuid not in [server.uuid for server in context.own_now()]:
+            raise OtherServer(f"Server {found.uuid} of an earlier DEPLOY is gone.") from None
         before = context.begun.previous
         if before is not None and before.creates and before.state != DONE and attempt in _known(context):
             destroy_server(context, found, context.clean_up())

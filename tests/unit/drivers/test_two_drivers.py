@@ -231,8 +231,9 @@ def test_drivers_that_are_killed_meanwhile_leave_one_server_for_each_vm(
         both.judge()
 
 
+@pytest.mark.parametrize(("status", "code"), [(400, "usage"), (404, "missing")])
 def test_a_server_of_another_driver_that_cannot_be_used_now_is_left_to_that_one(
-    site: Site, proxies: tuple[Proxy, Proxy], tmp_path: Path
+    site: Site, proxies: tuple[Proxy, Proxy], tmp_path: Path, status: int, code: str
 ) -> None:
     """The driver had begun to make one itself, and was killed: what it destroys after a failure must be its own."""
     both = TwoFrontEnds(site, proxies, tmp_path, image=True, vms=1)
@@ -245,7 +246,7 @@ def test_a_server_of_another_driver_that_cannot_be_used_now_is_left_to_that_one(
         both.deploy(1)
         other.wait(theirs, "RUNNING")
         one.start_vmm()
-        proxies[0].fault("/set", status=400, code="usage")
+        proxies[0].fault("/set", status=status, code=code)
         one.retry(mine)
         one.wait(mine, "BOOT_FAILURE")
         assert list(both.servers()) == [theirs.deploy_id]
