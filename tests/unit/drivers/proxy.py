@@ -149,8 +149,9 @@ def kill_at(kill: Callable[[], object], proxy: Proxy, number: int, moment: str) 
 
     def passed() -> bool:
         if left and left[0] == 0:
-            left.clear()
+            left[0] = -1
             kill()
+            left.clear()  # only now: who waits for it starts another driver, which the kill must not meet
             return True
         left[:] = [count - 1 for count in left]
         return False
