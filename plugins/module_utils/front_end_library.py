@@ -96,7 +96,9 @@ def ask_zones(python: str, zones: Sequence[Mapping[str, Any]], scratch: str) -> 
     folder = Path(tempfile.mkdtemp(dir=scratch))
     try:
         unpack(folder / NAME)
-        done = run((python, "-c", _LOOK, str(folder)), seconds=LOOK_SECONDS * len(zones), text=json.dumps(list(zones)))
+        done = run(
+            (python, "-I", "-c", _LOOK, str(folder)), seconds=LOOK_SECONDS * len(zones), text=json.dumps(list(zones))
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if not done.is_right:

@@ -136,12 +136,12 @@ python:
   type: str
   sample: /usr/bin/python3
 settings:
-  description: What C(vmm_ehrc) and C(im_ehrc) say, without the key of the account.
+  description: The settings in C(vmm_ehrc) and C(im_ehrc), without the key of the account.
   returned: success
   type: dict
   sample: {EHURI: https://eh.example.org, EHCLOUD: 3f9c1b2a70de}
 settings_files:
-  description: What each file of settings says, by its path below C(folders.etc), without the keys of accounts.
+  description: The settings in each file, by its path below C(folders.etc), without the keys of accounts.
   returned: success
   type: dict
   sample: {vmm_eh/vmm_ehrc: {EHURI: https://eh.example.org, EHCLOUD: 3f9c1b2a70de}}
@@ -240,7 +240,16 @@ from typing import Any, Dict, List, Mapping, Tuple
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.atomic_files import check_kind
-from ..module_utils.drivers.settings import parse_rc
+from ..module_utils.drivers.settings import (
+    NAMES,
+    SettingsError,
+    ShellText,
+    account_in,
+    parse_rc,
+    read_file,
+    shell_names,
+    shell_sentence,
+)
 from ..module_utils.front_end import FrontEnd, group_name, location, run, user_name
 from ..module_utils.front_end_library import Server, ask_zones
 from ..module_utils.front_end_service import Service
@@ -430,7 +439,8 @@ def restart_due(folders: Layout, sections: List[Dict[str, str]]) -> bool:
 
 def first_that(code: str, candidates: Tuple[str, ...]) -> str:
     """The path of the first interpreter that runs ``code`` and prints it."""
-    return next(filter(None, (output_of(candidate, "-c", code).strip() for candidate in candidates)), "")
+    # Isolated, as the drivers run: without the packages of a home folder, PYTHONPATH and PYTHONHOME.
+    return next(filter(None, (output_of(candidate, "-I", "-c", code).strip() for candidate in candidates)), "")
 
 
 def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
@@ -461,13 +471,17 @@ def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
         "",
         (
             f"There is no Python 3.9 or later with the package requests {where}: install python3-requests, or set"
-            " one_eh_driver_python to one that has it, or to venv."
+            " one_eh_driver_python to one that has it, or to venv. What pip install --user or PYTHONPATH adds does not"
+            " count, since the drivers run isolated (python -I)."
         ),
     )
 
 
 def settings_files(folders: Layout) -> Tuple[Dict[str, Dict[str, str]], str]:
-    """What each file of settings says, by its path below the folder of the configuration, and the problem."""
+    """What each file of settings says, by its path below the folder of the configuration, and the problem.
+
+    EHAUTH is also what the file that EHAUTH_FILE names holds.
+    """
     etc, hosts = Path(folders.etc), Path(folders.etc, HOSTS)
     paths = [etc / "vmm_eh/vmm_ehrc", etc / "im_eh/im_ehrc"]
     files: Dict[str, Dict[str, str]] = {}
@@ -475,12 +489,23 @@ def settings_files(folders: Layout) -> Tuple[Dict[str, Dict[str, str]], str]:
         paths += sorted(path for path in (hosts.iterdir() if hosts.exists() else ()) if HOST_FILE.fullmatch(path.name))
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
-                check_kind(path)
-                text = path.read_text(encoding="utf-8", errors="surrogateescape")
-                files[str(path.relative_to(etc))] = parse_rc(text)
+                said = files[str(path.relative_to(etc))] = parse_rc(read_file(str(path)))
+                if said.get("EHAUTH_FILE") and not said.get("EHAUTH"):
+                    said["EHAUTH"] = account_in(said["EHAUTH_FILE"], str(path))
     except OSError as problem:
         return files, unreadable(problem)
+    except SettingsError as problem:
+        return files, str(problem)
     return files, ""
+
+
+def shell_warnings(folders: Layout, files: Mapping[str, Mapping[str, str]]) -> List[str]:
+    """One sentence for each setting that a shell would have to work out, which drivers up to 1.0 let it do."""
+    default = Path(folders.etc, "defaultrc")
+    found = {**files}
+    with contextlib.suppress(OSError):
+        found["defaultrc"] = parse_rc(read_file(str(default)))
+    return [shell_sentence(name, f"{folders.etc}/{path}") for path, said in found.items() for name in shell_names(said)]
 
 
 def other_keys(params: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]) -> List[str]:
@@ -491,8 +516,8 @@ def other_keys(params: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]
 
 
 def told(settings: Mapping[str, str]) -> Dict[str, str]:
-    """Settings as everybody may see them, without the key of the account."""
-    return {name: value for name, value in settings.items() if name != "EHAUTH"}
+    """Settings as everybody may see them: without the key of the account, and without what is not the drivers' own."""
+    return {name: value for name, value in settings.items() if name in NAMES and name != "EHAUTH"}
 
 
 def unreadable(problem: OSError) -> str:
@@ -515,7 +540,7 @@ def zones_of(
     for name, own in (given or {"": {}}).items():
         filled: Dict[str, str] = {}
         for values in (settings, main, of_hosts.get(name, {}), own):
-            filled.update({key: value for key, value in values.items() if value})
+            filled.update({key: value for key, value in values.items() if value and not isinstance(value, ShellText)})
         get = filled.get
         zones.append({"name": name, "endpoint": get("EHURI", ""), "auth": get("EHAUTH", ""), "ca": get("EHCA", "")})
     return zones
@@ -632,12 +657,16 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "commands": front_end.has("onehost"),
         "scheduler_file": scheduler_file(folders, release),
         "problems": problems,
+        "warnings": shell_warnings(folders, files),
     }
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    module.exit_json(changed=False, **look(module.params, module.tmpdir))
+    found = look(module.params, module.tmpdir)
+    for warning in found.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(changed=False, **found)
 
 
 if __name__ == "__main__":

@@ -349,6 +349,12 @@ def _prepare_start(context: ActionContext, server: Server) -> Dict[str, Optional
     attempt = uuid.uuid4().hex
     try:
         devices = image_drives.make(context, stated.images, stated.drive, server.name, attempt)
+        held = context.account.client.servers.get(server.uuid).drives
+        if any(held.get(device) != server.drives.get(device) for device in devices):
+            # Another driver that was asked for the same start has been here meanwhile.
+            if image_drives.drop(context, attempt):
+                context.try_to_note(context.journal.resolved, attempt)
+            return {}
         context.account.client.servers.set(server.uuid, {**changes, **devices})
         context.try_to_note(context.journal.resolved, attempt)
     except (ElasticHostsError, ActionFailed, Cancelled):

@@ -33,7 +33,7 @@ from .answers import internal_error
 from .core_version import GUARDED, Version
 from .journal import ActionRecord, Journal, JournalError
 from .listing_cache import ListingLate, Snapshot
-from .monitoring_facts import Facts, elsewhere, host_facts, import_template, state_of, vm_facts
+from .monitoring_facts import NOTICE, Facts, elsewhere, host_facts, import_template, state_of, vm_facts
 from .settings import HostSettings, Settings, SettingsError
 
 TICK = 1.0
@@ -52,7 +52,7 @@ UNMONITORED = (0, 3, 5, 6)
 """host states INIT, ERROR, MONITORING_ERROR, MONITORING_INIT: a failure takes nothing away"""
 CAPACITY = ("TOTALCPU", "TOTALMEMORY")
 HOST_LOAD = ("USEDCPU", "FREECPU", "USEDMEMORY", "FREEMEMORY", "CPUSPEED")
-HOST_SELF = ("HYPERVISOR", "HOSTNAME", "ARCH", "CPUSPEED", *CAPACITY)
+HOST_SELF = (NOTICE, "HYPERVISOR", "HOSTNAME", "ARCH", "CPUSPEED", *CAPACITY)
 
 
 class Advance(NamedTuple):
@@ -191,7 +191,7 @@ class HostMonitor:
         recovered = self._bad_since is not None
         wild = snapshot.wild(cloud)
         strangers = frozenset(server.uuid for server in wild)
-        changed = self._facts is None or any(facts[key] != self._facts[key] for key in CAPACITY)
+        changed = self._facts is None or any(facts.get(key) != self._facts.get(key) for key in (*CAPACITY, NOTICE))
         self._facts = facts
         if strangers != self._strangers:
             self._due.pop("SYSTEM_HOST", None)
@@ -348,7 +348,9 @@ class HostMonitor:
     def _system_host(self, facts: Facts, wild: List[Server]) -> bytes:
         strangers = [WildVm(server.uuid, server.name, import_template(server, self.host)) for server in wild]
         return self._message(
-            "SYSTEM_HOST", True, template_text({key: facts[key] for key in HOST_SELF}) + wild_text(strangers)
+            "SYSTEM_HOST",
+            True,
+            template_text({key: facts[key] for key in HOST_SELF if key in facts}) + wild_text(strangers),
         )
 
     def _monitor_host(self, facts: Facts) -> bytes:

@@ -14,8 +14,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
+from ..elastichosts.drives import Drive
 from ..elastichosts.identifiers import is_uuid
+from ..elastichosts.servers import Server
 from ..opennebula.vm import ACTIVE, DONE, VirtualMachine
+from .translate import DEVICE_KEY, owner
 
 RUNNING = 3
 """LCM_STATE"""
@@ -178,3 +181,35 @@ def leftovers(
         if wait is not None and sighting.times >= times and now - sighting.first >= wait:
             findings.due[vm_id] = seen
     return findings
+
+
+def spare_copies(drives: Sequence[Drive], servers: Sequence[Server], cloud: str) -> Dict[str, int]:
+    """Return the VM by UUID of each copy that no server has, while the VM's server has another one at its device.
+
+    Another driver has made such a copy for a server that it has not created yet, or never will. A copy that somebody
+    has taken off, whose device is empty or has a drive that is not the VM's, is none.
+    """
+    owners = {drive.uuid: owner(drive, cloud) for drive in drives}
+    named = {uuid for server in servers for uuid in server.drives.values()}
+    taken = {
+        (owner(server, cloud), device)
+        for server in servers
+        for device, uuid in server.drives.items()
+        if owners.get(uuid) == owner(server, cloud)
+    }
+    found: Dict[str, int] = {}
+    for drive in drives:
+        vm = owners[drive.uuid]
+        if vm is not None and drive.uuid not in named and (vm, drive.properties.get(DEVICE_KEY)) in taken:
+            found[drive.uuid] = vm
+    return found
+
+
+def overdue(first_seen: Mapping[str, float], listed: float, longest: float) -> List[str]:
+    """Return the UUIDs of the spare copies whose attempts are over, since none takes so long.
+
+    :param first_seen: by UUID, when the listing was begun in which the copy was seen first (monotonic seconds)
+    :param listed: when the last listing was begun
+    :param longest: seconds that an attempt may take at most, with a margin
+    """
+    return [uuid for uuid, first in first_seen.items() if listed - first > longest]

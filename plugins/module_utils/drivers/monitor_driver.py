@@ -12,6 +12,7 @@ or of the driver only when it has heard nothing of the host for some minutes: th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -149,8 +150,11 @@ class MonitorDriver:
         first = not self._protocol
         self._protocol = protocol
         if first:
-            for path in self._settings.exposed_files():
-                self._say("W", 0, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+            warnings = self._settings.warnings()
+            with contextlib.suppress(JournalError):
+                warnings += self._journal.kept()
+            for warning in warnings:
+                self._say("W", 0, warning)
 
     def _malformed(self, error: MalformedLine) -> None:
         if error.id is not None and error.action in ("START_MONITOR", "MONITOR"):

@@ -5,6 +5,7 @@
 """Periodic check of the accounts for changes that the core does not report to the VM driver (opennebula-drivers 4, 10).
 
 * Servers and drives whose VM has ended, or runs on a host of another driver, are destroyed. ``leftovers`` decides.
+* Copies of IMAGE that another driver has made and given up are destroyed when no attempt takes so long.
 * Servers that ``onehost importvm`` has taken over without a DEPLOY (4.14 to 6.10) get their VM's ownership keys.
 
 Both query the core by XML-RPC in a separate thread. Changes are made by a job in the VM's queue, which checks again
@@ -33,9 +34,22 @@ from .actions import end, take_over
 from .core_api import CoreHost, CoreRefused, CoreSilent
 from .core_version import IMPORTABLE, Version
 from .driver_log import log_exception
+from .image_drives import drop_copy
 from .job_queue import Job, JobQueue, job_without_reply
 from .journal import Journal
-from .leftovers import RUNNING, Evidence, OwnedObject, Reason, Sighting, by_vm, evidence, is_elsewhere, leftovers
+from .leftovers import (
+    RUNNING,
+    Evidence,
+    OwnedObject,
+    Reason,
+    Sighting,
+    by_vm,
+    evidence,
+    is_elsewhere,
+    leftovers,
+    overdue,
+    spare_copies,
+)
 from .listing_cache import ListingLate, Snapshot
 from .processes import is_alive
 from .settings import NUMBERS, HostSettings, Settings, SettingsError
@@ -52,6 +66,8 @@ GRACE: Mapping[Reason, int] = {Reason.ENDED: 1, Reason.MOVED: 4}
 HIGH_AVAILABILITY: Version = (5, 4)
 """From this release on, a front-end that is cut off from its Raft leader may hold outdated VM records for long: that a
 VM has moved is then no reason to destroy anything, while the state DONE is final."""
+ATTEMPT_MARGIN = 2
+"""how much longer than an attempt to create a server may take, the second create call included, a copy is left alone"""
 AT_MOST = 100
 """VMs that the core is queried about in one check; the others are left to the next"""
 LISTING_WAIT = 60.0
@@ -95,6 +111,8 @@ class SweptAccount:
     sightings: Dict[int, Sighting] = field(default_factory=dict)
     queried: Dict[int, float] = field(default_factory=dict)
     """when the core was last queried about a VM (monotonic seconds)"""
+    spares: Dict[str, float] = field(default_factory=dict)
+    """when spare copies were first listed, by UUID (monotonic seconds)"""
     logged: Set[Tuple[int, Evidence]] = field(default_factory=set)
     """(VM id, evidence) of the warnings that were written"""
 
@@ -227,6 +245,7 @@ class Sweep:
         self._warn(swept, grace)
         for vm_id, seen in findings.due.items():
             self._submit(vm_id, partial(self._destroy, swept, vm_id, own[vm_id][0].host, seen))
+        self._look_for_spares(swept, drives, servers)
         self._look_for_imports(swept, servers)
 
     # --- queries to the core
@@ -347,6 +366,20 @@ class Sweep:
             end(context, servers)
         uuids, reason = " ".join(sorted(expected.things)), expected.reason.value
         self._say("W", -1, f"What VM {vm_id} had left at ElasticHosts ({uuids}) was destroyed: {reason}.")
+
+    def _look_for_spares(self, swept: SweptAccount, drives: Snapshot[Drive], servers: Snapshot[Server]) -> None:
+        owners = spare_copies(drives.things, servers.things, swept.cloud)
+        swept.spares = {uuid: swept.spares.get(uuid, drives.begun) for uuid in owners}
+        number_of = swept.settings.number
+        longest = ATTEMPT_MARGIN * (number_of("IMAGE_TIMEOUT") + 2 * number_of("ACTION_TIMEOUT"))
+        for uuid in overdue(swept.spares, drives.begun, longest):
+            self._submit(owners[uuid], partial(self._destroy_spare, swept, owners[uuid], uuid))
+
+    def _destroy_spare(self, swept: SweptAccount, vm_id: int, uuid: str, job: Job) -> None:
+        """Destroy a spare copy if it still is one."""
+        context = self._contexts.make(VmmRequest("CLEANUP", vm_id, "", host=swept.settings.host), None, job)
+        if uuid in spare_copies(context.own_drives(), context.own_now(), swept.cloud) and drop_copy(context, uuid):
+            self._say("W", -1, f"Drive {uuid}, which was copied for VM {vm_id} and never used, was destroyed.")
 
     # --- jobs
 

@@ -10,6 +10,7 @@ here: the journal, cancellation, POLL, and the answers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -163,8 +164,11 @@ class VmDriver:
         if vm is not None and vm.history_host == request.host and vm.history_driver:
             self._contexts.driver_name = vm.history_driver
         if first:
-            for path in self._settings.exposed_files():
-                self._log("W", -1, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+            warnings = self._settings.warnings()
+            with contextlib.suppress(JournalError):
+                warnings += self._journal.kept()
+            for warning in warnings:
+                self._log("W", -1, warning)
 
     def _malformed(self, error: MalformedLine) -> None:
         if error.id is not None and error.action and error.id >= 0:

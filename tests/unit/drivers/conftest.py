@@ -180,9 +180,12 @@ def quick_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
 
 @pytest.fixture
 def site(installation: Installation, quick_endpoint: Endpoint) -> Site:
-    """A site that is configured for an endpoint without servers."""
+    """A site that is configured for an endpoint without servers and copies: VM ids begin anew in each test."""
     for server in quick_endpoint.call("/servers/info").json():
         quick_endpoint.call(f"/servers/{server['server']}/destroy")
+    for drive in quick_endpoint.call("/drives/info").json():
+        if "user:one-vm" in drive:
+            quick_endpoint.call(f"/drives/{drive['drive']}/destroy")
     return Site(installation, quick_endpoint)
 
 

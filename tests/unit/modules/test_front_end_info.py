@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils import front_end
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_library import Server
@@ -282,3 +283,34 @@ def test_a_daemon_that_a_start_leaves_behind_keeps_nobody_waiting() -> None:
     done = front_end.run(("sh", "-c", "sleep 60 & echo $!"), seconds=30)
     assert done.is_right
     os.kill(int(done.output), 9)
+
+
+def test_settings_that_a_shell_worked_out_are_warned_about_and_never_taken_for_a_value(tree: Path) -> None:
+    (tree / "etc/vmm_eh").mkdir()
+    (tree / "etc/defaultrc").write_text("PROXY=`cat proxy`\n")
+    (tree / "etc/vmm_eh/vmm_ehrc").write_text("EHURI=https://x\nEHAUTH=$(cat key)\nhttp_proxy=http://u:geheim@p\n")
+    found = look(tree, auth="", ask="form")
+    assert [warning.partition(" without $")[0] for warning in found["warnings"]] == ["Write EHAUTH", "Write PROXY"]
+    assert f"no shell works out what {tree}/etc/vmm_eh/vmm_ehrc says, or set EHAUTH_FILE" in found["warnings"][0]
+    assert "account is missing" in found["problems"]["account"]
+    assert found["settings"] == {"EHURI": "https://x"}
+
+
+def test_the_account_of_a_file_is_compared_with_the_one_that_is_given(tree: Path) -> None:
+    (tree / "etc/vmm_eh").mkdir()
+    (tree / "key").write_text(f"{AUTH}\n")
+    (tree / "etc/vmm_eh/vmm_ehrc").write_text(f"EHAUTH=\nEHAUTH_FILE={tree}/key\n")
+    assert look(tree)["other_keys"] == []
+    assert look(tree, auth="u:another")["other_keys"] == ["vmm_eh/vmm_ehrc"]
+    assert problems(look(tree, auth="", ask="form")) == {}
+    (tree / "key").unlink()
+    assert look(tree)["problems"]["settings"].startswith("Correct EHAUTH_FILE in the settings, or what it names: ")
+
+
+def test_packages_that_isolated_drivers_do_not_see_do_not_count(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter has requests by PYTHONPATH alone, as pip install --user would put it into a home folder."""
+    bare = tree / "bare"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(Path(requests.__file__).parent.parent))
+    assert "python -I" in look(tree, python=str(bare))["problems"]["python"]
