@@ -157,7 +157,7 @@ def read_file(path: str, most: int = -1) -> str:
 
     with open(path, encoding="utf-8", errors="surrogateescape", opener=opener) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
+            raise OSError(errno.EINVAL, "Not a regular file", path)
         return file.read(most)
 
 

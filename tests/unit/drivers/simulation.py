@@ -97,10 +97,7 @@ class InProcessCloud:
         self._imaging = self._endpoint._imaging
 
     def close(self) -> None:
-        self._imaging.close()
-        self._endpoint._store.close()
-        self._endpoint._lock.close()
-        self._endpoint._listening.close()
+        self._endpoint.close()
         self._loop.close()
 
     def call(

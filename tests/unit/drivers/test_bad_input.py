@@ -292,7 +292,7 @@ def test_a_named_pipe_in_the_place_of_a_settings_file_is_refused_and_not_waited_
     os.mkfifo(site.installation.etc / "im_eh" / "im_ehrc")
     with site.core("7.4.0") as core:
         core.start_vmm()
-        assert "im_ehrc cannot be read (not a regular file)" in failed(core, core.create_vm(site.template()))
+        assert "im_ehrc cannot be read (Not a regular file)" in failed(core, core.create_vm(site.template()))
 
 
 def test_nothing_in_the_environment_keeps_the_driver_from_starting(

@@ -68,7 +68,7 @@ class Endpoint:
         listening = _listen(*options.listen, secure=options.tls is not None)
         self._listening = Listener(listening, unauthenticated)
         self._controlled = _control_socket(options)
-        reserve = _reserve(options)
+        self._reserve = reserve = _reserve(options)
         self._store = _open_store(options, reserve)
         if not reserve.fill():
             sys.stderr.write("the disk has no space for --reserve: drives take no data until it has\n")
@@ -194,9 +194,15 @@ class Endpoint:
         try:
             Server(config).run([one for one in (self._listening, self._controlled) if one is not None])
         finally:
-            self._imaging.close()
-            self._store.close()
-            self._lock.close()
+            self.close()
+
+    def close(self) -> None:
+        """End copies, and close the files of the state and the listening socket."""
+        self._imaging.close()
+        self._store.close()
+        self._reserve.close()
+        self._lock.close()
+        self._listening.close()
 
 
 def serve(options: Options) -> None:
