@@ -251,7 +251,7 @@ from ..module_utils.drivers.settings import (
     shell_sentence,
 )
 from ..module_utils.front_end import FrontEnd, group_name, location, run, user_name
-from ..module_utils.front_end_library import Server, ask_zones
+from ..module_utils.front_end_library import OwnedServer, ask_zones
 from ..module_utils.front_end_service import Service
 from ..module_utils.opennebula import conf
 from ..module_utils.opennebula.host_commands import is_done
@@ -592,7 +592,7 @@ def is_gone(front_end: FrontEnd, vm: str) -> bool:
     return bool(re.search(rf"Error getting (VM|virtual machine) \[{vm}\]", done.errors or done.output))
 
 
-def sorted_out(front_end: FrontEnd, servers: List[Server]) -> Tuple[List[str], List[str]]:
+def sorted_out(front_end: FrontEnd, servers: List[OwnedServer]) -> Tuple[List[str], List[str]]:
     """Servers whose VM the core has, or may have, and those whose VM it has no longer."""
     vms = {server.vm for server in servers if server.vm.isdigit()}
     gone = {vm for vm in vms if is_gone(front_end, vm)}
