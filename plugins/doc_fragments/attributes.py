@@ -59,3 +59,17 @@ attributes:
     details:
       - This module only reads.
 """
+
+    ONE_NAME = r"""
+options: {}
+notes:
+  - Where the same task runs on several hosts at once, each without a UUID or an address, one object of the name
+    is made. The API has neither locks nor unique names, so a new object first has the key
+    C(user:creation-attempt), which is taken away once the account was listed again. A host that finds another
+    object of the name withdraws its own, and reports the other one as it does with any that is there. If a host
+    dies between these calls, the next task that names the object waits 20 seconds and takes it over.
+  - Two objects remain where a call takes longer than 10 seconds, where two hosts die so, or where the cloud
+    lists a new object late. The next task then fails, with their UUIDs. With C(run_once=true) and
+    C(delegate_to=localhost) there is no race and no wait, so this is the better way to make what is there once
+    for all hosts.
+"""

@@ -10,8 +10,8 @@ class ModuleDocFragment:
 options:
   endpoint:
     description:
-      - Address of the ElasticHosts API, for example V(https://eh.example.org). A path prefix and a trailing slash are
-        fine, credentials in the address are not.
+      - URL of the ElasticHosts API, for example V(https://eh.example.org). A path prefix and a trailing slash are
+        allowed, credentials in the URL are not.
       - If not given, the environment variable E(EHURI) is used.
     type: str
   auth:
@@ -31,12 +31,12 @@ options:
     type: path
   connect_timeout:
     description:
-      - Seconds that setting up a connection may take.
+      - Time limit for establishing a connection, in seconds.
     type: float
     default: 5
   timeout:
     description:
-      - Seconds to wait for data of a response.
+      - Time limit for the next data of a response, in seconds.
     type: float
     default: 60
 requirements:
@@ -47,7 +47,7 @@ notes:
     is repeated only after a lookup has shown that it had no effect.
 """
 
-    # For plugins that are configured by a file: the same options, read from the environment by Ansible itself.
+    # For plugins that are configured by a file: Ansible itself reads these options from the environment.
     ENVIRONMENT = r"""
 options:
   endpoint:

@@ -25,7 +25,7 @@ options:
 options:
   user_keys:
     description:
-      - Your own keys, C(user:KEY) in the API. Keys that are not named stay as they are, a key with V(null) is removed.
+      - User keys, C(user:KEY) in the API. A key with V(null) is removed; keys that are not given are not changed.
     type: dict
 """
 

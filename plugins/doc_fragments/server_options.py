@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    # What a single server and the servers of a group have in common.
+    # Options of both a single server and the servers of a group.
     DOCUMENTATION = r"""
 options:
   cpu:
@@ -24,7 +24,7 @@ options:
   nics:
     description:
       - All network interfaces of the server, at most four. Interfaces that are not in this list are removed.
-      - A new server gets one with model V(e1000) and an address by DHCP, unless the list is given.
+      - Without this list, a new server gets one interface with model V(e1000) and an address by DHCP.
     type: list
     elements: dict
     suboptions:
@@ -36,7 +36,7 @@ options:
         default: e1000
       dhcp:
         description:
-          - Address of the first interface. V(auto) for any, V(none) for none, or a static address of the account.
+          - Address of the first interface, V(auto) for any, V(none) for none, or a static address of the account.
           - The default for the first interface is V(auto).
         type: str
       vlan:
@@ -45,11 +45,11 @@ options:
         type: str
       mac:
         description:
-          - MAC address of an interface after the first. It is random if not given.
+          - MAC address of an interface after the first. If not given, it is random.
         type: str
       firewall_policy:
         description:
-          - What the first interface does with packets that match no exception.
+          - Action of the first interface for packets that match no exception.
         type: str
         choices: [accept, reject]
       firewall_accept:
@@ -64,7 +64,7 @@ options:
         elements: str
   vnc:
     description:
-      - Whether the console can be reached by VNC. Needs a O(password).
+      - Whether the console is accessible by VNC. Needs a O(password).
     type: bool
   vnc_tls:
     description:
@@ -72,12 +72,12 @@ options:
     type: bool
   password:
     description:
-      - Password of the console, and of the first login on images that use it. The API takes 1 to 8 characters.
-      - V(null) removes it.
+      - Password of the console, and of the first login on images that use it, 1 to 8 characters.
+      - V(null) removes the password.
     type: str
   tags:
     description:
-      - All tags of the server, an empty list for none. A tag is one word. Their order does not matter.
+      - All tags of the server, an empty list for none. A tag is one word. The order does not matter.
     type: list
     elements: str
   avoid:

@@ -34,6 +34,7 @@ description:
     V(null) is for what has no stated limit, or is not known, as C(drives) and C(storage) without O(drives). What is
     left is below 0 where a limit is exceeded. C(endpoint) is the address of the zone's API. The group of a zone has the
     same as C(eh_total), C(eh_used), C(eh_left) and C(eh_endpoint). O(query) and O(filters) do not change these figures.
+  - A row of a listing that cannot be read is left out with a warning, also in these figures.
   - The variable C(eh_unreachable) of the group C(all) has the reason for each zone that was left out; see
     O(on_unreachable).
 extends_documentation_fragment:
@@ -129,6 +130,8 @@ options:
     description:
       - Expressions for the name of a host, with its variables. The first non-empty text is used. An expression that
         fails is skipped, or with O(strict) an error.
+      - In a name, what is no letter, digit, C(_), C(.) or C(-) becomes C(_), and so does a dot or a dash at its
+        beginning.
     type: list
     elements: str
     default: [eh_name]
@@ -314,6 +317,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
             answer = answers[zone.name]
             if isinstance(answer, ElasticHostsError):
                 self._skip_or_raise(zone, answer, alone=len(zones) == 1)
+            elif answer.left_out:
+                self.display.warning(
+                    f"zone {zone.name}: {len(answer.left_out)} parts of its listing cannot be read and are left out, "
+                    f"in eh_capacity too ({'; '.join(dict.fromkeys(answer.left_out))[:300]})"
+                )
         return {zone.name: answers[zone.name] for zone in zones}
 
     def _cached(self, key: str) -> Optional[ZoneListing]:

@@ -13,9 +13,9 @@ author:
 description:
   - Returns the names of the zones that have enough capacity left for new servers, from the variable C(eh_capacity) of
     the inventory P(opennebula.elastichosts.servers#inventory). The zone with the most capacity is first; zones with
-    equal capacity are sorted by name. The list is empty if there is none.
-  - Capacity is measured by how often all of what is needed fits in. Without a stated limit, or a known use, a measure
-    does not count. The lookup makes no call, so the figures are as old as the inventory; C(ansible.builtin.meta) with
+    equal capacity are sorted by name. The list is empty if no zone has enough.
+  - Capacity is measured by how many times the new servers fit in. A measure without a known limit and a known use is
+    ignored. The lookup makes no call, so the figures are as old as the inventory; C(ansible.builtin.meta) with
     V(refresh_inventory) renews them.
 options:
   _terms:
@@ -27,23 +27,23 @@ options:
     type: float
     default: 1
   cores:
-    description: Cores of all of them together.
+    description: Cores of all new servers together.
     type: float
     default: 0
   cpu:
-    description: MHz of all of them together.
+    description: MHz of all new servers together.
     type: float
     default: 0
   mem:
-    description: MB of memory of all of them together.
+    description: MB of memory of all new servers together.
     type: float
     default: 0
   drives:
-    description: Number of their drives.
+    description: Number of drives of all new servers together.
     type: float
     default: 0
   storage:
-    description: GB (binary) of all their drives together.
+    description: GB (binary) of all these drives together.
     type: float
     default: 0
 seealso:
@@ -52,19 +52,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Burst when three more servers of 1 GB fit somewhere
+- name: Burst if three more servers of 1 GB fit into a zone
   hosts: localhost
   gather_facts: false
   vars:
     zones: "{{ query('opennebula.elastichosts.burst_capacity', servers=3, mem=3072) }}"
     accounts: "{{ vault_accounts }}" # name of a zone -> credentials
   tasks:
-    - name: There is no room
+    - name: Fail if no zone has enough capacity
       ansible.builtin.fail:
-        msg: "No zone has room: {{ eh_capacity | to_nice_json }}"
+        msg: "No zone has enough capacity: {{ eh_capacity | to_nice_json }}"
       when: zones | length == 0
 
-    - name: Three servers in the roomiest zone
+    - name: Create three servers in the zone with the most capacity
       opennebula.elastichosts.server:
         endpoint: "{{ eh_capacity[zones | first].endpoint }}"
         auth: "{{ accounts[zones | first] }}"

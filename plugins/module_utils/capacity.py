@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an account uses, and what is left of its limits, for module, inventory and lookup. Pure functions.
+"""Used and remaining capacity of an account, for module, inventory and lookup. Pure functions.
 
-The API has no call for limits (elastichosts-api 2.5), so the user states them.
+The API has no call for limits (elastichosts-api 2.5), so the user gives them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .options import InvalidOption
 GIB = 1024**3
 Number = Union[int, float]
 Amounts = Dict[str, Optional[Number]]
-"""By the name of a measure. None: no limit, or not known."""
+"""amount by name of a measure; None: no limit, or unknown"""
 
 
 class Measure(NamedTuple):
-    """One thing that is counted, and how much of it a server or a drive takes."""
+    """A kind of capacity, and how much of it a server or a drive uses; the sum is divided by ``per``."""
 
     unit: str
     of_server: Optional[Callable[[Server], int]] = None
@@ -30,7 +30,7 @@ class Measure(NamedTuple):
 
 
 def _cores(server: Server) -> int:
-    """A stopped server with `smp auto` has no number yet; it will take one core at least."""
+    """Return the server's cores; 1 for a stopped server with ``smp auto``, whose number is not known yet."""
     return server.cores or 1
 
 
@@ -46,9 +46,10 @@ OF_SERVERS = tuple(name for name, measure in MEASURES.items() if measure.of_serv
 
 
 def amounts(given: Any, where: str) -> Dict[str, Number]:
-    """Check limits, or what new servers need: numbers of 0 or more by measure; null is the same as leaving one out.
+    """Return limits, or the needs of new servers, as numbers by measure, without those that are null.
 
-    `where` names the option in errors. Raises InvalidOption.
+    :param where: name of the option, for errors
+    :raises InvalidOption: a measure is unknown, or an amount is no number of 0 or more
     """
     if given is None:
         return {}
@@ -81,14 +82,14 @@ def _number(value: Any) -> Optional[Number]:
 
 
 def used(servers: Sequence[Server], drives: Optional[Sequence[Drive]]) -> Amounts:
-    """Return how much these take together, stopped servers too: they can be started any time.
+    """Return how much of each measure is used; stopped servers count, as they can be started at any time.
 
-    `drives`: None where they are not known; then their measures are None as well. Storage has two decimals.
+    :param drives: None: unknown, as are then the measures of drives
     """
-    return {name: _taken(measure, servers, drives) for name, measure in MEASURES.items()}
+    return {name: _used(measure, servers, drives) for name, measure in MEASURES.items()}
 
 
-def _taken(measure: Measure, servers: Sequence[Server], drives: Optional[Sequence[Drive]]) -> Optional[Number]:
+def _used(measure: Measure, servers: Sequence[Server], drives: Optional[Sequence[Drive]]) -> Optional[Number]:
     if measure.of_server:
         return sum(map(measure.of_server, servers))
     if drives is None or measure.of_drive is None:
@@ -98,27 +99,27 @@ def _taken(measure: Measure, servers: Sequence[Server], drives: Optional[Sequenc
 
 
 def left(limits: Mapping[str, Optional[Number]], taken: Mapping[str, Optional[Number]]) -> Amounts:
-    """Return what is left of each limit, below 0 where it is exceeded; None without a limit or a known use."""
-    return {name: _rest(limits.get(name), taken.get(name)) for name in MEASURES}
+    """Return the remaining amount by measure, negative if the limit is exceeded; None if limit or use is unknown."""
+    return {name: _difference(limits.get(name), taken.get(name)) for name in MEASURES}
 
 
-def _rest(limit: Optional[Number], taken: Optional[Number]) -> Optional[Number]:
+def _difference(limit: Optional[Number], taken: Optional[Number]) -> Optional[Number]:
     return None if limit is None or taken is None else round(limit - taken, 2)
 
 
 def stated(limits: Mapping[str, Number]) -> Amounts:
-    """Return the limits with None for each measure that has none."""
+    """Return the limits of all measures, None for a measure without limit."""
     return {name: limits.get(name) for name in MEASURES}
 
 
 def times(free: Mapping[str, Optional[Number]], need: Mapping[str, Number]) -> float:
-    """Return how often `need` fits into what is free; infinite where nothing of it has a limit.
+    """Return how many times ``need`` fits into the free capacity; infinite if no needed measure has a limit.
 
-    Measures of which nothing is needed do not count.
+    :param free: remaining amount by measure, see :func:`left`
     """
     fits = float("inf")
     for name, number in need.items():
-        have = free.get(name)
-        if number > 0 and have is not None:
-            fits = min(fits, have // number)
+        available = free.get(name)
+        if number > 0 and available is not None:
+            fits = min(fits, available // number)
     return fits

@@ -19,16 +19,20 @@ _WHERE_FROM = {
 
 
 def require(options: Mapping[str, Any], *names: str) -> None:
-    """Raise InvalidOption if one of the connection options `names` is missing or empty."""
+    """Check that the connection options ``names`` are given.
+
+    :raises InvalidOption: an option is missing or empty
+    """
     for name in names:
         if not options.get(name):
             raise InvalidOption(name, "not given; " + _WHERE_FROM[name])
 
 
 def connect(options: Mapping[str, Any], clock: Optional[Clock] = None) -> ElasticHosts:
-    """Return the client for the connection options. Makes no call.
+    """Return a client for the connection options, without making a call.
 
-    Raises InvalidOption if an option is missing or out of range, ConfigurationError if its form is wrong.
+    :raises InvalidOption: an option is missing or out of range
+    :raises ConfigurationError: endpoint or auth has a wrong form
     """
     require(options, "endpoint", "auth")
     for name in ("connect_timeout", "timeout"):

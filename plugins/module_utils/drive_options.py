@@ -29,7 +29,10 @@ _OWN_OPTION = {field.key: field.option for field in DRIVE_FIELDS}
 
 
 def drive_desired(params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """Return the properties for the options that are given; None unsets."""
+    """Return the properties for the options that are given; None unsets a property.
+
+    :raises InvalidOption: an option has a wrong value
+    """
     desired = encode_fields(DRIVE_FIELDS, params, given)
     desired.update(encode_user_keys(params.get("user_keys"), RESERVED))
     desired.update(encode_extra(params.get("extra"), _OWN_OPTION, desired))
@@ -53,7 +56,7 @@ def source_for(task: Task, wanted: str, own: Optional[List[Drive]] = None) -> So
 
 
 def drive_view(drive: Drive) -> Dict[str, Any]:
-    """Return a drive as all results show it: plain JSON types, sizes in bytes."""
+    """Return a drive as shown in all results, in JSON types, with sizes in bytes."""
     return {
         "uuid": drive.uuid,
         "name": drive.name,

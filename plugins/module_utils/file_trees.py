@@ -118,7 +118,7 @@ class Tree:
             fresh.chmod(0o755)
             if self.python:
                 # A failure is none: the interpreter then compiles at each start. Paths are those of the final place.
-                run((self.python, "-m", "compileall", "-q", "-s", str(fresh), "-p", str(root), str(fresh)))
+                run((self.python, "-I", "-m", "compileall", "-q", "-s", str(fresh), "-p", str(root), str(fresh)))
             for path in (fresh, *fresh.rglob("*")):
                 own(module, str(path), None, self.owner, self.group)
             with at(root):

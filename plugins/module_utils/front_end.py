@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An OpenNebula front-end as a machine: its programs, run as the user that OpenNebula runs as."""
+"""Finds an OpenNebula installation on this machine, and runs its programs as the user that runs OpenNebula."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .opennebula.layout import layout
 
 COMMAND_SECONDS = 60
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "ONE_AUTH", "ONE_XMLRPC", "RUBYLIB", "GEM_HOME", "GEM_PATH")
 WARNING = ": warning: "
-"""in a line that Ruby writes before a program begins, whether or not the program then fails"""
+"""part of the warnings that Ruby prints before a program begins, whether or not the program fails"""
 Call = Tuple[str, ...]
 
 
-class Done(NamedTuple):
-    """What a program said. ``status`` is None when it could not be run or was not ready in time."""
+class CommandResult(NamedTuple):
+    """Exit status and output of a program; ``status`` is None if it could not be run or timed out."""
 
     status: Optional[int]
     output: str
@@ -39,13 +39,13 @@ class Done(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The first line that it said: a program of OpenNebula names its error there, before a backtrace of Ruby."""
+        """The first line of output: there OpenNebula's programs print their error, before Ruby's backtrace."""
         lines = self._lines()
         return next((line for line in lines if WARNING not in line), lines[0])
 
     @property
     def conclusion(self) -> str:
-        """The last line that it said: Python and pip name their error there, after a backtrace."""
+        """The last line of output: there Python and pip print their error, after a traceback."""
         return self._lines()[-1]
 
     def _lines(self) -> List[str]:
@@ -54,6 +54,7 @@ class Done(NamedTuple):
 
 
 def user_name(uid: int) -> str:
+    """Return the name of a user; the number if there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -61,21 +62,26 @@ def user_name(uid: int) -> str:
 
 
 def group_name(gid: int) -> str:
+    """Return the name of a group; the number if there is none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
 
 
-def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> Done:
-    """Run a program; ``text`` is its standard input, ``options`` go to subprocess.Popen.
+def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> CommandResult:
+    """Run a program, and kill it with its child processes after a time-out.
 
-    What it says goes into files: a daemon that it leaves behind may hold a pipe open for ever.
+    The output goes to files, since a daemon that the program starts could hold a pipe open forever.
+
+    :param seconds: time-out
+    :param text: standard input
+    :param options: keyword arguments of subprocess.Popen
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
-            # Programs of the installation itself, without a shell. AnsibleModule.run_command knows neither a limit of
-            # time nor another user.
+            # Programs of the installation itself, without a shell. AnsibleModule.run_command has no time-out and cannot
+            # run a program as another user.
             process = subprocess.Popen(  # noqa: S603 # pylint: disable=ansible-bad-function
                 list(command),
                 stdin=subprocess.PIPE,
@@ -85,16 +91,16 @@ def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str =
                 **options,
             )
         except OSError as problem:
-            return Done(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
+            return CommandResult(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
         try:
             process.communicate(text.encode(), timeout=seconds)
         except subprocess.TimeoutExpired:
-            # A script's children, too: another start must not run beside the rest of one that hangs.
+            # Kill a script's child processes, too: the next start must not run beside those of a start that hangs.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return Done(None, "", f"no answer within {seconds:g} s", timed_out=True)
-        return Done(process.returncode, _text(output), _text(errors))
+            return CommandResult(None, "", f"no answer within {seconds:g} s", timed_out=True)
+        return CommandResult(process.returncode, _text(output), _text(errors))
 
 
 def _text(file: IO[bytes]) -> str:
@@ -103,9 +109,10 @@ def _text(file: IO[bytes]) -> str:
 
 
 def location(wanted: str) -> str:
-    """The folder of the self-contained installation that is here, empty for a system-wide one.
+    """Return the folder of the self-contained installation; empty for a system-wide installation.
 
-    Without a wish: a system-wide one if there is one, else what ONE_LOCATION says, here or where the core runs.
+    :param wanted: folder to use; if empty, a system-wide installation is preferred, then ONE_LOCATION in the
+        environment of this process or of the core
     """
     if wanted or Path(layout("").mads).is_dir():
         return wanted
@@ -113,7 +120,7 @@ def location(wanted: str) -> str:
 
 
 def _cores() -> Iterator[Path]:
-    """The processes that are OpenNebula's core."""
+    """Yield the folders in /proc of the processes of OpenNebula's core."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (folder / "comm").read_text(encoding="utf-8", errors="replace").strip() == "oned":
@@ -130,10 +137,10 @@ def _location_of(process: Path) -> str:
 
 
 class FrontEnd:
-    """One installation.
+    """An OpenNebula installation on this machine.
 
     :param one_location: value of $ONE_LOCATION, empty for a system-wide installation
-    :param owner: name of the user that runs OpenNebula, empty for whoever runs this
+    :param owner: name of the user that runs OpenNebula, empty for the current user
     """
 
     def __init__(self, one_location: str, owner: str) -> None:
@@ -148,13 +155,13 @@ class FrontEnd:
         return os.access(self.program(name), os.X_OK)
 
     def as_owner(self) -> Dict[str, Any]:
-        """Options of subprocess for a program that is to run as OpenNebula's own user, with nothing of ours around."""
+        """Return the options of subprocess.Popen that run a program as the owner, in a clean environment."""
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         options: Dict[str, Any] = {"env": environment}
         if self.one_location:
             environment["ONE_LOCATION"] = self.one_location
             environment["PATH"] = f"{self.one_location}/bin{os.pathsep}{environment.get('PATH', os.defpath)}"
-            # The programs of 7.0 and later load their first file by it, as does what they start.
+            # Programs of 7.0 and later, and those that they start, find their library by RUBYLIB.
             ruby = (f"{self.one_location}/lib/ruby", environment.get("RUBYLIB", ""))
             environment["RUBYLIB"] = os.pathsep.join(filter(None, ruby))
         try:
@@ -167,21 +174,21 @@ class FrontEnd:
             options.update(user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups)
         return options
 
-    def call(self, name: str, *arguments: str, text: str = "", seconds: float = COMMAND_SECONDS) -> Done:
-        """Run a program of OpenNebula, such as ``onehost``, as its user."""
+    def call(self, name: str, *arguments: str, text: str = "", seconds: float = COMMAND_SECONDS) -> CommandResult:
+        """Run a program of OpenNebula, such as ``onehost``, as the owner, with ``text`` as standard input."""
         folder = self.folders.var if Path(self.folders.var).is_dir() else "/"
         return run((self.program(name), *arguments), seconds=seconds, text=text, cwd=folder, **self.as_owner())
 
-    def answers(self) -> Done:
-        """Whether the core answers its own command line."""
+    def answers(self) -> CommandResult:
+        """Run ``onehost list``, which succeeds if the core answers."""
         return self.call("onehost", "list")
 
 
-def wait_until(seconds: float, step: float, ready: Any) -> bool:
-    """Ask ``ready()`` every ``step`` seconds until it says true or ``seconds`` are over."""
-    until = time.monotonic() + seconds
+def wait_until(seconds: float, step: float, ready: Callable[[], bool]) -> bool:
+    """Call ``ready`` every ``step`` seconds until it returns true; return false if ``seconds`` are over before."""
+    end = time.monotonic() + seconds
     while not ready():
-        if time.monotonic() + step > until:
+        if time.monotonic() + step > end:
             return False
         time.sleep(step)
     return True

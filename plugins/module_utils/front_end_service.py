@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How OpenNebula is started and stopped on a machine; nothing is stopped here that cannot be shown to start again."""
+"""Restarts OpenNebula through the machine's init system; stops it only after a check that it can start again."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import shutil
 from pathlib import Path
 from typing import Tuple
 
-from .front_end import Done, FrontEnd, run, wait_until
+from .front_end import CommandResult, FrontEnd, run, wait_until
 
 PID_FILES = ("/run/one/oned.pid", "/var/run/one/oned.pid")
 STEP_SECONDS = 0.5
 SHOWN_VARIABLES = ("ONE_LOCATION", "RUBYLIB")
-# What the kernel or a shell says of a program, and how Ruby ends a program that it cannot load.
 NOT_RUN = (None, 126, 127)
+"""exit statuses of a program that could not be executed"""
 BACKTRACE = re.compile(r"^\s*from .+:\d+:in |:in .+\((\w+::)*\w*Error\)", re.MULTILINE)
+"""output of Ruby for a program that it cannot load"""
 
 
 class Service:
-    """How OpenNebula is started and stopped on this machine.
+    """The service OpenNebula on this machine.
 
-    :param kind: ``systemd``, ``sysv``, ``one`` (the script of that name), ``none``, or ``auto`` to find out
+    :param kind: ``systemd``, ``sysv``, ``one`` (OpenNebula's script of that name), ``none``, or ``auto`` to detect it
     :param name: of the unit or the init script
     """
 
@@ -50,10 +51,10 @@ class Service:
         return any(_lives(path) for path in (f"{self.front_end.folders.var}/oned.pid", *PID_FILES))
 
     def start_problem(self) -> str:
-        """Try, without a stop, what a start needs; empty when OpenNebula can be shown to start, else what is wrong.
+        """Check, while OpenNebula runs, that it could start again; return what prevents that, empty if nothing.
 
-        The core has to load, and so has a program in Ruby: from 5.12 on a start runs one, in every release the core
-        starts drivers that are such programs. An installation without ``onehost`` is not asked for Ruby.
+        The core must load, and so must a Ruby program: the start itself runs one from 5.12 on, and in every release the
+        core's drivers are Ruby programs. Without ``onehost`` Ruby is not checked.
         """
         if self.kind == "one" and not self.front_end.has("one"):
             return f"{self.front_end.program('one')} is not there, or no program"
@@ -62,19 +63,17 @@ class Service:
             return f"{self.front_end.program('oned')} -v fails: {core.reason}"
         if self.front_end.has("onehost"):
             list_ = self.front_end.answers()
-            # A program that waits for a core that hangs has loaded: only a restart helps then.
+            # A program that times out because the core hangs has loaded; then only a restart helps.
             cannot_load = list_.status in NOT_RUN and not list_.timed_out
             if cannot_load or (not list_.is_right and BACKTRACE.search(list_.errors)):
                 return f"{self.front_end.program('onehost')} list fails: {list_.reason}"
         return ""
 
     def restart(self, scheduler: bool, seconds: float) -> str:
-        """Stop OpenNebula and start it; empty when it answers again, else one sentence.
+        """Stop and start OpenNebula, with one retry of the start; return an error sentence, empty on success.
 
-        A start that fails is tried once more.
-
-        :param scheduler: whether the scheduler's own service, where it has one that runs, is restarted as well
-        :param seconds: for a stop and start, and then for the core to answer
+        :param scheduler: whether to restart the scheduler's own service as well, if it runs
+        :param seconds: time-out of a restart, and again of the wait for the core's answer
         """
         problem = self.start_problem()
         if problem:
@@ -96,7 +95,7 @@ class Service:
         )
 
     def by_hand(self) -> str:
-        """The command that starts OpenNebula, for a shell."""
+        """Return the shell command that starts OpenNebula."""
         if self.kind != "one":
             return shlex.join(self._words("start"))
         environment = self.front_end.as_owner()["env"]
@@ -110,7 +109,10 @@ class Service:
         return (f"/etc/init.d/{self.name}", word) if self.kind == "sysv" else ("systemctl", word, self.name)
 
     def _problem_after(self, word: str, scheduler: bool, seconds: float) -> str:
-        """Start or restart, and wait for the core; empty when it answers its own command line, else what it said."""
+        """Start or restart OpenNebula and wait until the core answers; return the error, empty on success.
+
+        :param word: ``start`` or ``restart``
+        """
         done = self._do(word, seconds)
         if done.is_right and scheduler and self.kind == "systemd":
             done = self._restart_scheduler(seconds)
@@ -128,12 +130,12 @@ class Service:
             return ""
         return f"it does not answer after {seconds:g} s: {last[0].reason}"
 
-    def _restart_scheduler(self, seconds: float) -> Done:
+    def _restart_scheduler(self, seconds: float) -> CommandResult:
         unit = f"{self.name}-scheduler"
         found = run(("systemctl", "is-active", "--quiet", unit))
-        return run(("systemctl", "restart", unit), seconds=seconds) if found.is_right else Done(0, "", "")
+        return run(("systemctl", "restart", unit), seconds=seconds) if found.is_right else CommandResult(0, "", "")
 
-    def _do(self, word: str, seconds: float) -> Done:
+    def _do(self, word: str, seconds: float) -> CommandResult:
         if self.kind != "one":
             return run(self._words(word), seconds=seconds)
         if word == "restart":

@@ -61,7 +61,7 @@ def start_problem(driver: str, python: str, front_end: FrontEnd) -> str:
     if answer:
         return f"it said {answer.decode('utf-8', 'replace')!r}"
     # The wrapper closes its standard error, as OpenNebula does: the program itself tells more.
-    done = run((python, f"{driver}.py"), text="INIT\n", seconds=INIT_SECONDS, **options) if python else None
+    done = run((python, "-I", f"{driver}.py"), text="INIT\n", seconds=INIT_SECONDS, **options) if python else None
     return "it said nothing" if done is None or done.is_right else f"it said nothing ({done.conclusion})"
 
 
@@ -94,5 +94,5 @@ def loading_problem(python: str, root: Path, front_end: FrontEnd) -> str:
     """Whether the interpreter can load all that the drivers need after their answer to INIT."""
     drivers = ", ".join(f"{root.name}.drivers.{driver}" for driver in ("vm_driver", "monitor_driver"))
     code = f"import sys; sys.path.insert(0, sys.argv[1]); import {drivers}"
-    done = run((python, "-c", code, str(root.parent)), seconds=INIT_SECONDS, **front_end.as_owner())
+    done = run((python, "-I", "-c", code, str(root.parent)), seconds=INIT_SECONDS, **front_end.as_owner())
     return "" if done.is_right else done.conclusion

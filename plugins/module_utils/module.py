@@ -93,6 +93,12 @@ class Task:
         return Deadline(float(seconds), self.clock)
 
     @property
+    def makes_by_name(self) -> bool:
+        """Whether the task may create an object by its name, which others may do at the same time."""
+        by_name = all(self.params.get(option) is None for option in ("uuid", "address"))
+        return by_name and not self.check_mode and self.params["state"] != "absent"
+
+    @property
     def touched(self) -> bool:
         """Whether something was, or may have been, changed. A failure after that is reported as a change."""
         return self.wrote or self.client.transport.effects > self._effects_before

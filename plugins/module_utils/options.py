@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Converts options of the modules to properties of the API: what servers, drives and resources have in common.
+"""Converts options of the modules to properties of the API: functions shared by servers, drives and resources.
 
-Pure functions. A wrong value raises InvalidOption before any call is made. An option that is not in the task leaves its
-property as it is; an option that is null unsets the property.
+Pure functions, which raise InvalidOption for a wrong value. The property of an option that is not in the task is not
+changed; null unsets the property.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SPACE = re.compile(r"\s")
 
 
 class InvalidOption(ConfigurationError):
-    """An option with a wrong value. The sentence names the option, the value and the possible values."""
+    """An option has a wrong value; the sentence has the option, the value and the possible values."""
 
     code = "option"
 
@@ -34,7 +34,7 @@ class InvalidOption(ConfigurationError):
 
 
 class Field(NamedTuple):
-    """An option that stands for one property. `removable`: null unsets the property."""
+    """An option for one property. ``removable``: null unsets the property."""
 
     option: str
     key: str
@@ -43,12 +43,15 @@ class Field(NamedTuple):
 
 
 def fields_of(kind: str) -> Tuple[Field, ...]:
-    """Return the fields of servers, drives or resources in the table of properties."""
+    """Return the fields of an object's kind (SERVER, DRIVE or RESOURCE), from the table of properties."""
     return tuple(Field(row.option, row.key, row.kind.encode, row.removable) for row in options_of(kind))
 
 
 def arguments_of(kind: str, *, single: bool = True) -> Dict[str, Any]:
-    """Return the argument spec of the options in the table. `single`: with those that members of a group have not."""
+    """Return the argument spec of the options in the table of properties.
+
+    :param single: whether to include options that members of a group do not have
+    """
     arguments: Dict[str, Any] = {}
     for row in options_of(kind):
         if single or not row.single:
@@ -62,7 +65,11 @@ def arguments_of(kind: str, *, single: bool = True) -> Dict[str, Any]:
 
 
 def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Collection[str], at: str = "") -> Desired:
-    """Return the properties for the options in `given`. `at`: prefix for the names of options in errors."""
+    """Return the properties for the options that have a value; null options in ``given`` unset their property.
+
+    :param at: prefix of option names in errors
+    :raises InvalidOption: a value is wrong, or an option that is null cannot be unset
+    """
     desired: Desired = {}
     for field in fields:
         value = params.get(field.option)
@@ -80,9 +87,10 @@ def encode_fields(fields: Sequence[Field], params: Mapping[str, Any], given: Col
 
 
 def encode_user_keys(keys: Optional[Mapping[str, Any]], reserved: Mapping[str, str]) -> Desired:
-    """Return the properties for the option `user_keys`: {"role": "web", "old": None} sets user:role, unsets user:old.
+    """Return the properties for the option user_keys: {"role": "web", "old": None} sets user:role, unsets user:old.
 
-    `reserved`: keys that the collection uses itself -> the reason, for the error.
+    :param reserved: keys that the collection uses itself -> the reason, for the error
+    :raises InvalidOption: a key or value is wrong
     """
     desired: Desired = {}
     for key, value in (keys or {}).items():
@@ -105,9 +113,11 @@ def _kind(value: Any) -> str:
 
 
 def encode_extra(extra: Optional[Mapping[str, Any]], elsewhere: Mapping[str, str], desired: Desired) -> Desired:
-    """Return the properties for the option `extra`. Raises InvalidOption for a key that another option stands for.
+    """Return the properties for the option ``extra``.
 
-    `elsewhere`: key -> that option. `desired`: properties that the other options have set.
+    :param elsewhere: key -> the option that sets this property
+    :param desired: properties that other options have set
+    :raises InvalidOption: a key is wrong, or belongs to another option
     """
     result: Desired = {}
     for key, value in (extra or {}).items():
@@ -125,7 +135,10 @@ def encode_extra(extra: Optional[Mapping[str, Any]], elsewhere: Mapping[str, str
 
 
 def wanted(params: Mapping[str, Any]) -> str:
-    """Return the UUID, or else the name, to look up. Raises InvalidOption for a UUID given as name and vice versa."""
+    """Return the UUID or, without one, the name to look up.
+
+    :raises InvalidOption: the UUID is none, or the name is a UUID
+    """
     if params.get("uuid") is not None:
         try:
             return uuid(params["uuid"])
@@ -138,7 +151,11 @@ def wanted(params: Mapping[str, Any]) -> str:
 
 
 def must_exist(params: Mapping[str, Any], current: Optional[object], kind: str) -> None:
-    """Raise InvalidOption if `uuid` is given and nothing has it: the UUID of a new object cannot be chosen."""
+    """Check that an object given by ``uuid`` exists, since the UUID of a new object cannot be chosen.
+
+    :param current: the object that was found, or None
+    :raises InvalidOption: there is no such object
+    """
     if current is None and params["uuid"] is not None:
         problem = f"no {kind} has the UUID {params['uuid']}; correct it, or give only a name to create one"
         raise InvalidOption("uuid", problem)

@@ -56,7 +56,7 @@ COMMON_ARGUMENTS: Dict[str, Any] = {
     "extra": {"type": "dict"},
     "restart": {"type": "bool", "default": False},
 }
-"""The options that a single server and the servers of a group share (doc_fragments/server_options.py)."""
+"""argument spec shared by the modules server and burst (doc_fragments/server_options.py)"""
 
 
 def _folder(value: Any) -> str:
@@ -90,11 +90,11 @@ NIC_FIELDS = (
     Field("firewall_accept", "firewall:accept", joined()),
     Field("firewall_reject", "firewall:reject", joined()),
 )
-# NIC options that only the first interface has, or only the others (elastichosts-api 3).
+# NIC options of the first interface only, and of all others only (elastichosts-api 3).
 _ONLY_FIRST = ("dhcp", "firewall_policy", "firewall_accept", "firewall_reject")
 _NEVER_FIRST = ("vlan", "mac")
 
-# Sent with a create call for options that are not given: the platform refused some servers without them.
+# Sent with a create call for options that are not given, since the platform refused some servers without them.
 CREATION_DEFAULTS = {"smp": "auto", "persistent": "true"}
 CREATION_NIC = {"nic:0:model": "e1000", "nic:0:dhcp": "auto"}
 _OWN_OPTION = {**{field.key: field.option for field in SERVER_FIELDS + AVOID_FIELDS}, "vnc:password": "password"}
@@ -112,11 +112,15 @@ def server_desired(
     drive_uuids: Mapping[str, str],
     reserved: Optional[Mapping[str, str]] = None,
 ) -> Desired:
-    """Return the properties for the options that are given; None unsets.
+    """Return the properties for the options that are given; None unsets a property.
 
-    `current`: properties of the existing server, or None. `drive_uuids`: UUIDs by the names from `named_drives`.
-    `drives`, `nics` and `folders` are complete lists: whatever else the server has of these is unset. `reserved`: user
-    keys that the task cannot set -> the reason.
+    The options ``drives``, ``nics`` and ``folders`` are complete lists: other devices of the server are unset.
+
+    :param given: names of the options in the task
+    :param current: properties of the existing server, or None
+    :param drive_uuids: UUIDs by the names from :func:`named_drives`
+    :param reserved: user keys that the task cannot set -> the reason
+    :raises InvalidOption: an option has a wrong value
     """
     have = current or {}
     desired = encode_fields(SERVER_FIELDS, params, given)
@@ -135,19 +139,26 @@ def server_desired(
 
 
 def check_server(params: Mapping[str, Any], given: Collection[str]) -> None:
-    """Raise InvalidOption for options that are wrong for any account. Used before the first call."""
+    """Check the options as far as possible before the first call.
+
+    :raises InvalidOption: an option has a wrong value
+    """
     server_desired(params, given, None, {name: name for name in named_drives(params)})
 
 
 def check_console(params: Mapping[str, Any], desired: Desired, have: Mapping[str, str]) -> None:
-    """Raise InvalidOption for `vnc: true` without a password, which leaves VNC off (elastichosts-api 3)."""
-    known = have.get("password") or have.get("vnc:password")
-    if params.get("vnc") and desired.get("password", known) is None:
+    """Check that ``vnc: true`` comes with a password, without which VNC stays off (elastichosts-api 3).
+
+    :param have: properties of the existing server
+    :raises InvalidOption: neither the task nor the server has a password
+    """
+    current = have.get("password") or have.get("vnc:password")
+    if params.get("vnc") and desired.get("password", current) is None:
         raise InvalidOption("vnc", "true needs a password, without one the console stays off; give password as well")
 
 
 def with_creation_defaults(desired: Desired, params: Mapping[str, Any], given: Collection[str]) -> Desired:
-    """Return `desired` with the defaults for a new server."""
+    """Return ``desired``, completed with the defaults of a new server."""
     complete: Desired = dict(CREATION_DEFAULTS)
     if "nics" not in given:
         complete.update(CREATION_NIC)
@@ -162,13 +173,13 @@ def _drive_properties(
     desired: Desired = {}
     for position, item in enumerate(wanted):
         try:
-            place = device(item["device"])
+            key = device(item["device"])
         except ValueError as error:
             raise InvalidOption(f"drives[{position}].device", str(error)) from None
-        if place in desired:
-            raise InvalidOption(f"drives[{position}].device", f"{place} is used twice")
-        desired[place] = drive_uuids[str(item["drive"])]
-        media = place + ":media"
+        if key in desired:
+            raise InvalidOption(f"drives[{position}].device", f"{key} is used twice")
+        desired[key] = drive_uuids[str(item["drive"])]
+        media = key + ":media"
         if item.get("media") == "cdrom":
             desired[media] = "cdrom"
         elif have.get(media, "disk") != "disk":
@@ -215,7 +226,10 @@ def _nic_properties(wanted: Iterable[Mapping[str, Any]], have: Mapping[str, str]
 
 
 def server_view(server: Server, show_secrets: bool = False) -> Dict[str, Any]:
-    """Return a server as all results and the inventory show it, in plain JSON types."""
+    """Return a server as shown in all results and in the inventory, in JSON types.
+
+    :param show_secrets: whether ``properties`` contains passwords
+    """
     properties = dict(sorted(server.properties.items())) if show_secrets else server.public()
     return {
         "uuid": server.uuid,

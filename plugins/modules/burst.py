@@ -88,6 +88,10 @@ options:
       - Seconds that the whole task may take. When they are over the task fails and names the state that was seen last.
     type: int
     default: 600
+notes:
+  - Where the same task runs on several hosts at once, each member is made once, see
+    M(opennebula.elastichosts.server). With O(image) or O(address=static) it still needs C(run_once=true), because
+    what a host has made for a member that has no server yet looks to the others like what a killed run has left.
 seealso:
   - module: opennebula.elastichosts.server
   - module: opennebula.elastichosts.capacity_info
@@ -215,7 +219,7 @@ from ..module_utils.burst_options import (
 )
 from ..module_utils.check_mode import warn_of_placeholders
 from ..module_utils.drive_options import SOURCE_IN_USE
-from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look
+from ..module_utils.elastichosts.group_apply import Done, Recipe, apply_group, look, look_settled
 from ..module_utils.elastichosts.group_plan import Group, GroupPlan, find_group, member_name, plan_group
 from ..module_utils.elastichosts.properties import DRIVE
 from ..module_utils.options import arguments_of
@@ -240,11 +244,24 @@ ARGUMENTS: Dict[str, Any] = {
 
 
 def perform(task: Task) -> Outcome:
+    """Do the task; again if other hosts have made members at the same time, which are found the next time."""
+    done: Dict[str, List[str]] = {"created": [], "destroyed": [], "cleaned": []}
+    changed = False
+    while True:
+        outcome, lost = perform_once(task)
+        done = {key: sorted(done[key] + outcome.result[key]) for key in done}
+        changed = changed or outcome.changed
+        if not lost:
+            return outcome._replace(result={**outcome.result, **done}, changed=changed)
+
+
+def perform_once(task: Task) -> Tuple[Outcome, bool]:
+    """Return the outcome, and whether other hosts have made members at the same time."""
     params = task.params
     name, (count, exact) = group_name(params), wanted_count(params)
     common, drive = group_desired(params, task.given, {}), member_drive(params)
     with task.client.transport.within(task.deadline):
-        listing = look(task.client)
+        listing = look(task.client) if task.check_mode else look_settled(task.client, name, task.deadline)
         group = find_group(name, listing)
         plan = plan_group(
             group,
@@ -258,14 +275,18 @@ def perform(task: Task) -> Outcome:
     before, after = group_differences(name, plan, recipe)
     if task.check_mode:
         views = members_after(group, plan, recipe)
-        result = summary(plan, views, names_of(name, plan.make), names_of_removed(plan))
+        result, lost = summary(plan, views, names_of(name, plan.make), names_of_removed(plan)), False
     else:
-        result = carry_out(task, group, plan, recipe)
-    return Outcome(result, plan.changed, before, after, f"group {name}")
+        result, lost = carry_out(task, group, plan, recipe)
+    changed = bool(result["created"]) or plan._replace(make=()).changed
+    return Outcome(result, changed, before, after, f"group {name}"), lost
 
 
-def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict[str, Any]:
-    """Execute the plan. Raises PartlyDone with the members that exist then, if a part of the plan failed."""
+def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Tuple[Dict[str, Any], bool]:
+    """Execute the plan, and return the result, and whether other hosts have made members at the same time.
+
+    Raises PartlyDone with the members that exist then, if a part of the plan failed.
+    """
     done = apply_group(
         task.client,
         plan,
@@ -279,7 +300,7 @@ def carry_out(task: Task, group: Group, plan: GroupPlan, recipe: Recipe) -> Dict
     result = summary(plan, views, [server.name for server in done.made], list(done.removed))
     if done.failures:
         raise partly_done(group, done, result)
-    return result
+    return result, done.lost
 
 
 def partly_done(group: Group, done: Done, result: Mapping[str, Any]) -> PartlyDone:

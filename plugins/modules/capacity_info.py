@@ -6,14 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: capacity_info
-short_description: What an ElasticHosts account uses, and what is left of limits
+short_description: Show the used and remaining capacity of an ElasticHosts account
 version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Adds up servers, cores, MHz, MB of memory, drives and GB of an account, and of each tag in it.
-  - The cloud does not tell limits. State them, and the module says what is left.
-  - Servers count whether they run or not; RV(running) tells what those that run take. A stopped server whose cores are
+  - Adds up servers, cores, MHz, MB of memory, drives and GB of an account, and of each of its tags.
+  - The API does not return limits. If limits are given, the module returns the remaining capacity.
+  - Servers count whether they run or not; RV(running) has the use of running servers. A stopped server whose cores are
     V(auto) counts as one core.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
@@ -23,7 +23,7 @@ extends_documentation_fragment:
 options:
   limits:
     description:
-      - Limits of the whole account. What is not named has no limit.
+      - Limits of the whole account. A measure that is not given has no limit.
     type: dict
     suboptions:
       servers:
@@ -46,11 +46,11 @@ options:
         type: int
   tag_limits:
     description:
-      - Limits of single tags, tag by tag, with the keys of O(limits). Such a tag is in RV(tags) even if nothing has it.
+      - Limits by tag, with the keys of O(limits). Each of these tags is in RV(tags), even if nothing has the tag.
     type: dict
   tags:
     description:
-      - Only these tags in RV(tags), whether something has them or not. All tags that are in use if not given.
+      - The tags to return in RV(tags), in use or not. If not given, all tags that are in use.
     type: list
     elements: str
 seealso:
@@ -58,7 +58,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Is there room for ten more?
+- name: Fail if there is no capacity for ten more servers
   opennebula.elastichosts.capacity_info:
     limits:
       servers: 50
@@ -66,36 +66,36 @@ EXAMPLES = r"""
   register: capacity
   failed_when: capacity.left.servers < 10 or capacity.left.mem < 10 * 1024
 
-- name: What the tag web takes of its share
+- name: Compare the use of the tag web with its limit
   opennebula.elastichosts.capacity_info:
     tag_limits:
       web:
         cpu: 20000
   register: capacity
 
-- name: MHz that web may still have
+- name: Show the remaining MHz of the tag web
   ansible.builtin.debug:
     var: capacity.tags.web.left.cpu
 """
 
 RETURN = r"""
 used:
-  description: What all servers and drives take, C(storage) in GB with two decimals.
+  description: Use of all servers and drives, C(storage) in GB with two decimals.
   returned: success
   type: dict
   sample: {"servers": 3, "cores": 4, "cpu": 4000, "mem": 3072, "drives": 3, "storage": 30.0}
 running:
-  description: What the servers that run take.
+  description: Use of the running servers.
   returned: success
   type: dict
   sample: {"servers": 2, "cores": 3, "cpu": 3000, "mem": 2048}
 limits:
-  description: The limits, V(null) where there is none.
+  description: The limits, V(null) for a measure without limit.
   returned: success
   type: dict
   sample: {"servers": 50, "cores": null, "cpu": null, "mem": 65536, "drives": null, "storage": null}
 left:
-  description: What is left of the limits, negative where one is exceeded, V(null) where there is none.
+  description: The remaining capacity, negative if a limit is exceeded, V(null) for a measure without limit.
   returned: success
   type: dict
   sample: {"servers": 47, "cores": null, "cpu": null, "mem": 62464, "drives": null, "storage": null}
@@ -105,16 +105,16 @@ tags:
   type: dict
   sample: {"web": {"used": {"cpu": 2000}, "running": {"cpu": 2000}, "limits": {"cpu": 20000}, "left": {"cpu": 18000}}}
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:
@@ -142,9 +142,9 @@ def perform(task: Task) -> Outcome:
     limits = amounts(task.params["limits"], "limits")
     by_tag = {tag: amounts(wanted, f"tag_limits.{tag}") for tag, wanted in (task.params["tag_limits"] or {}).items()}
     servers, drives = task.client.servers.info(), task.client.drives.info()
-    asked = task.params["tags"]
-    if asked is None:
-        asked = [tag for thing in (*servers, *drives) for tag in thing.tags]
+    tags = task.params["tags"]
+    if tags is None:
+        tags = [tag for thing in (*servers, *drives) for tag in thing.tags]
     result = capacity(servers, drives, limits)
     result["tags"] = {
         tag: capacity(
@@ -152,13 +152,13 @@ def perform(task: Task) -> Outcome:
             [drive for drive in drives if tag in drive.tags],
             by_tag.get(tag, {}),
         )
-        for tag in sorted({*asked, *by_tag})
+        for tag in sorted({*tags, *by_tag})
     }
     return Outcome(result)
 
 
 def capacity(servers: Sequence[Server], drives: Sequence[Drive], limits: Mapping[str, Number]) -> Dict[str, Any]:
-    """Return what these take, how much of it is taken by running servers, and what is left of the limits."""
+    """Return the use of servers and drives, that of running servers, the limits and the remaining capacity."""
     taken = used(servers, drives)
     running = used([server for server in servers if server.status == "active"], [])
     return {

@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
+  - opennebula.elastichosts.attributes.one_name
 attributes:
   idempotent:
     support: partial
@@ -284,6 +285,7 @@ from ..module_utils.elastichosts.drives import Drive
 from ..module_utils.elastichosts.errors import Refused
 from ..module_utils.elastichosts.plan import Plan, plan_drive
 from ..module_utils.elastichosts.properties import DRIVE
+from ..module_utils.elastichosts.single_name import SingleName, single_drive, until_settled
 from ..module_utils.elastichosts.upload import CHECKSUM_KEY, PROGRESS_KEY, Image, checksum, holds, inspect, upload
 from ..module_utils.elastichosts.values import rounded
 from ..module_utils.options import arguments_of, must_exist, wanted
@@ -322,10 +324,15 @@ class Content(NamedTuple):
 
 
 def perform(task: Task) -> Outcome:
+    return until_settled(lambda: perform_once(task))
+
+
+def perform_once(task: Task) -> Outcome:
     params = task.params
     task.deadline_of("transfer_timeout")  # a wrong value is refused before the first call
     desired = drive_desired(params, task.given) if params["state"] == "present" else {}
-    current = task.client.drives.find(wanted(params))
+    single = single_drive(task.client, wanted(params), task.deadline) if task.makes_by_name else None
+    current = single.look_up() if single else task.client.drives.find(wanted(params))
     new = placeholder("drive", params["name"])
     stands_for = {"drive": params["uuid"] or new, "name": params["name"] or ""}
     creatable = params["state"] == "absent" or any(params[option] for option in ("size", "src", "source"))
@@ -341,7 +348,7 @@ def perform(task: Task) -> Outcome:
     if current is None and asked.size:
         desired.setdefault("size", str(rounded(asked.size)))
     plan = plan_drive(desired, "present", current, allow_shrink=params["allow_shrink"])
-    return finish(task, plan, current, what_is_left(asked, current))
+    return finish(task, plan, current, what_is_left(asked, current), single)
 
 
 def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
@@ -354,7 +361,9 @@ def what_is_left(asked: Content, current: Optional[Drive]) -> Content:
     return Content(image, source, asked.dest if stale else None)
 
 
-def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Outcome:
+def finish(
+    task: Task, plan: Plan, current: Optional[Drive], content: Content, single: Optional[SingleName[Drive]] = None
+) -> Outcome:
     """Execute `plan` and fill the drive; in check mode only report what that would do."""
     new = {"drive": placeholder("drive", task.params["name"])}
     expected = Drive(predicted(plan, current.properties if current else {}, new))
@@ -366,7 +375,7 @@ def finish(task: Task, plan: Plan, current: Optional[Drive], content: Content) -
         drive: Optional[Drive] = Drive({**expected.properties, **marks}) if expected.properties else None
         moved = {"sent": 0, "received": 0}
     else:
-        drive, moved = carry_out(task, plan, current, content)
+        drive, moved = carry_out(task, plan, current, content, single)
     before, after = dict(plan.before), dict(plan.after)
     for key, filled in ((CHECKSUM_KEY, content.image), (SOURCE_KEY, content.source)):
         if filled is not None and drive is not None:
@@ -393,10 +402,12 @@ def content_marks(content: Content) -> Dict[str, str]:
     return marks
 
 
-def carry_out(task: Task, plan: Plan, current: Optional[Drive], content: Content) -> Any:
+def carry_out(
+    task: Task, plan: Plan, current: Optional[Drive], content: Content, single: Optional[SingleName[Drive]]
+) -> Any:
     """Return the drive after the transfers, and the numbers of bytes sent and received."""
     moved = {"sent": 0, "received": 0}
-    drive = apply_drive(task.client, plan, current, task.deadline)
+    drive = apply_drive(task.client, plan, current, task.deadline, single=single)
     if drive is None:
         return None, moved
     if drive.imaging is not None and any(content):

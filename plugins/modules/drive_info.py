@@ -11,7 +11,7 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Lists all drives, or the ones with a given name or UUID. A list without entries is no failure.
+  - Lists all drives, or the ones with a given name or UUID. An empty list is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.options.query
@@ -21,7 +21,7 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - Only the drives that have exactly this name. It may be several.
+      - Only the drives that have exactly this name, which may be several.
     type: str
   uuid:
     description:
@@ -38,16 +38,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: All drives
+- name: List all drives
   opennebula.elastichosts.drive_info:
   register: all
 
-- name: Bytes in use on SSD
+- name: Add up the bytes of all SSD drives
   opennebula.elastichosts.drive_info:
     query: "sum([?tier == 'ssd'].size)"
   register: ssd
 
-- name: Images to start from
+- name: List the images of the cloud
   opennebula.elastichosts.drive_info:
     standard: true
   register: images
@@ -57,7 +57,7 @@ RETURN = r"""
 drives:
   description:
     - The drives, sorted by name and UUID, each with the keys that M(opennebula.elastichosts.drive) returns. With
-      O(query) what the expression made of them.
+      O(query) the result of the expression.
   returned: success
   type: list
   elements: raw
@@ -67,16 +67,16 @@ drives:
       size: 12582912
       tier: disk
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:

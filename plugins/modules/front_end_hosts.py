@@ -6,15 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: front_end_hosts
-short_description: Tell OpenNebula of the hosts that burst (internal to the role one_eh_driver)
+short_description: Create the OpenNebula hosts that burst (internal to the role one_eh_driver)
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
-  - Creates the OpenNebula hosts that stand for ElasticHosts, from 3.6 on in a cluster of their own with a system
-    datastore of their own, through the front-end's own commands and in the form of its release. Only what is missing
-    is created.
-  - Removes them again. A host with virtual machines is not removed.
-  - The commands run as the user that runs OpenNebula, with the rights that this user has in it.
+  - Creates the OpenNebula hosts for ElasticHosts, from 3.6 on in a separate cluster with a separate system datastore.
+    The front-end's own commands are used, with the arguments of its release. Only missing objects are created.
+  - With O(state=absent) removes these objects. A host with virtual machines is not removed.
+  - The commands run as the user that runs OpenNebula, with this user's OpenNebula permissions.
   - This module is internal to the role P(opennebula.elastichosts.one_eh_driver#role); its options can change in every
     release.
 attributes:
@@ -41,16 +40,16 @@ options:
     type: str
     default: oneadmin
   hosts:
-    description: The names of the OpenNebula hosts. With O(state=absent) all hosts with the driver C(vmm_eh) go.
+    description: The names of the OpenNebula hosts. O(state=absent) removes all hosts with the driver C(vmm_eh).
     type: list
     elements: str
     default: [eh]
   cluster:
-    description: The name of their cluster (3.6 and later).
+    description: The name of the hosts' cluster (3.6 and later).
     type: str
     default: eh
   datastore:
-    description: The name of their system datastore (3.6 and later).
+    description: The name of the cluster's system datastore (3.6 and later).
     type: str
     default: eh_system
   transfer:
@@ -58,16 +57,16 @@ options:
     type: str
     default: eh
   wait:
-    description: How many seconds the hosts get to become C(MONITORED). With V(0) nobody looks.
+    description: How many seconds to wait until the hosts are C(MONITORED). V(0) does not wait.
     type: float
     default: 0
   state:
-    description: Whether OpenNebula is to know them.
+    description: Whether the hosts, their cluster and its datastore exist.
     type: str
     choices: [present, absent]
     default: present
   force:
-    description: Whether a removal goes on when hosts have virtual machines, which stay, or the core does not answer.
+    description: Whether a removal skips hosts that have virtual machines, and succeeds if the core does not answer.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -75,7 +74,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: One host for each of two zones, and both monitored within a minute
+- name: Create a host for each of two zones, and wait up to a minute until both are monitored
   opennebula.elastichosts.front_end_hosts:
     release: "7.4"
     hosts: [eh-london, eh-sanjose]
@@ -84,13 +83,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 commands:
-  description: The commands that were needed, in their order.
+  description: The commands that were needed, in order.
   returned: success
   type: list
   elements: str
   sample: [onecluster create eh, onehost create eh -i im_eh -v vmm_eh -c eh]
 hosts:
-  description: The hosts and their states at the end, of those that exist.
+  description: The states of the existing hosts at the end, by name.
   returned: success
   type: dict
   sample: {eh: MONITORED}
@@ -102,7 +101,7 @@ from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.front_end import Done, FrontEnd, wait_until
+from ..module_utils.front_end import CommandResult, FrontEnd, wait_until
 from ..module_utils.opennebula.host_commands import (
     MONITORED,
     NEW_DATASTORE,
@@ -134,50 +133,58 @@ ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "force": {"type": "bool", "default": False},
 }
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 
 
-def said(front_end: FrontEnd, program: str, *arguments: str) -> str:
-    """What a command prints. Raises HostCommandError with its own words when it fails."""
+def output_of(front_end: FrontEnd, program: str, *arguments: str) -> str:
+    """Return the output of a command.
+
+    :raises HostCommandError: the command failed; has its error
+    """
     done = front_end.call(program, *arguments)
     if not done.is_right:
         raise HostCommandError(refusal(f"{program} {' '.join(arguments)}", done))
     return done.output
 
 
-def refusal(command: str, done: Done) -> str:
+def refusal(command: str, done: CommandResult) -> str:
     return f"{command} failed: {done.reason}. See whether OpenNebula runs and its user may do this."
 
 
 def listed_hosts(front_end: FrontEnd) -> Any:
-    """The hosts; a command line of 2010 that has no XML prints a table."""
+    """Return the hosts, from XML or, if the release has none, from the printed table."""
     done = front_end.call("onehost", "list", "-x")
-    return read_hosts(done.output if done.is_right else said(front_end, "onehost", "list"))
+    return read_hosts(done.output if done.is_right else output_of(front_end, "onehost", "list"))
 
 
-def look(front_end: FrontEnd, grouped: bool) -> ExistingObjects:
+def existing_objects(front_end: FrontEnd, grouped: bool) -> ExistingObjects:
+    """Return the hosts and, if ``grouped``, the clusters and datastores of the core."""
     hosts = listed_hosts(front_end)
     if not grouped:
         return ExistingObjects(hosts)
-    clusters = read_clusters(said(front_end, "onecluster", "list", "-x"))
-    return ExistingObjects(hosts, clusters, read_datastores(said(front_end, "onedatastore", "list", "-x")))
+    clusters = read_clusters(output_of(front_end, "onecluster", "list", "-x"))
+    return ExistingObjects(hosts, clusters, read_datastores(output_of(front_end, "onedatastore", "list", "-x")))
 
 
 def id_of(front_end: FrontEnd, datastore: str) -> str:
-    """Raises HostCommandError when there is no datastore of that name."""
-    found = read_datastores(said(front_end, "onedatastore", "list", "-x"))
-    number = next((one.id for one in found if one.name == datastore), "")
-    if not number:
+    """Return the id of a datastore by name.
+
+    :raises HostCommandError: there is no such datastore
+    """
+    found = read_datastores(output_of(front_end, "onedatastore", "list", "-x"))
+    datastore_id = next((item.id for item in found if item.name == datastore), "")
+    if not datastore_id:
         raise HostCommandError(
             f"onedatastore list -x does not list {datastore}, which was created: run the play again."
         )
-    return number
+    return datastore_id
 
 
 def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
-    """Raises HostCommandError with the command's own words when it fails.
+    """Run a command of the plan.
 
-    :param datastore: name of the one whose id a template may need, because it was created just now
+    :param datastore: name of the datastore that an earlier command created, whose id the template may need
+    :raises HostCommandError: the command failed; has its error
     """
     path: Optional[str] = None
     try:
@@ -199,14 +206,17 @@ def execute(front_end: FrontEnd, command: Command, datastore: str) -> None:
 
 
 def await_monitored(front_end: FrontEnd, names: List[str], seconds: float) -> None:
-    """Raises HostCommandError with the last states when a host does not get there in time."""
+    """Wait until the hosts are MONITORED.
+
+    :raises HostCommandError: a host is not MONITORED after ``seconds``; has the hosts' states
+    """
     last: Dict[str, Host] = {}
 
     def all_monitored() -> bool:
         last.update({host.name: host for host in listed_hosts(front_end) if host.name in names})
         return all(name in last and last[name].state == MONITORED for name in names)
 
-    if wait_until(seconds, LOOK_SECONDS, all_monitored):
+    if wait_until(seconds, POLL_SECONDS, all_monitored):
         return
     late = [last[name] for name in names if name in last and last[name].state != MONITORED]
     states = ", ".join(f"{host.name} is {host.state_name}" for host in late) or "they are not listed"
@@ -222,7 +232,7 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
     front_end = FrontEnd(params["one_location"], params["owner"])
     wanted = DesiredObjects(tuple(params["hosts"]), params["cluster"], params["datastore"], params["transfer"])
     present = params["state"] == "present"
-    found = look(front_end, form(params["release"]).grouped)
+    found = existing_objects(front_end, form(params["release"]).grouped)
     if present:
         commands = plan_present(params["release"], wanted, found)
     else:
@@ -233,11 +243,11 @@ def run(module: AnsibleModule) -> Dict[str, Any]:
                 f"OpenNebula hosts with virtual machines stay, without drivers: {counted(busy)}. Their cluster"
                 " and system datastore stay as well. Delete them when the machines are gone."
             )
-        strangers = [] if busy or not form(params["release"]).grouped else others(wanted, found)
-        if strangers:
+        other_members = [] if busy or not form(params["release"]).grouped else others(wanted, found)
+        if other_members:
             module.warn(
                 f"The cluster {wanted.cluster} stays, because it holds more than the hosts and the datastore for"
-                f" ElasticHosts: {', '.join(strangers)}."
+                f" ElasticHosts: {', '.join(other_members)}."
             )
     lines = [command.line for command in commands]
     if not module.check_mode:

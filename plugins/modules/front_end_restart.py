@@ -6,15 +6,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: front_end_restart
-short_description: Restart OpenNebula and see that it answers (internal to the role one_eh_driver)
+short_description: Restart OpenNebula and wait until it answers (internal to the role one_eh_driver)
 version_added: 0.1.0
 author: The opennebula.elastichosts authors (@opennebula)
 description:
   - Restarts the core of OpenNebula through the init system of the machine, or the script C(one) of the installation,
-    and waits until it answers its own command line. Actions that are under way in OpenNebula are lost with a restart.
-  - OpenNebula is not stopped unless C(oned) and C(onehost) can be loaded as the restart would load them. A start that
-    fails is tried once more, and if that fails as well, the error names the command that starts it.
-  - Does nothing when OpenNebula is not running. It reads its configuration when it is started the next time.
+    and waits until C(onehost list) succeeds. Actions that OpenNebula is executing are lost by a restart.
+  - OpenNebula is stopped only if C(oned) and C(onehost) can be loaded as for the restart. A start that fails is tried
+    once more; if that fails as well, the error has the command that starts OpenNebula.
+  - Does nothing if OpenNebula is not running, since its next start reads the configuration.
   - This module is internal to the role P(opennebula.elastichosts.one_eh_driver#role); its options can change in every
     release.
 attributes:
@@ -24,7 +24,7 @@ attributes:
     support: none
   idempotent:
     support: none
-    details: It restarts whenever it is called.
+    details: OpenNebula is restarted each time.
 requirements:
   - python >= 3.9
 options:
@@ -38,8 +38,8 @@ options:
     default: oneadmin
   service:
     description:
-      - How it is started. V(auto) takes systemd or an init script for a system-wide installation that has them, else
-        the script C(one) of the installation.
+      - How OpenNebula is started. V(auto) uses systemd or an init script for a system-wide installation that has them,
+        else the script C(one) of the installation.
     type: str
     choices: [auto, systemd, sysv, one, none]
     default: auto
@@ -48,11 +48,11 @@ options:
     type: str
     default: opennebula
   scheduler:
-    description: Whether the service of the scheduler (C(opennebula-scheduler)), if it runs, is restarted as well.
+    description: Whether the scheduler's service (C(opennebula-scheduler)) is restarted as well, if it runs.
     type: bool
     default: false
   timeout:
-    description: How many seconds a stop and start may take, and how many the core then gets to answer.
+    description: How many seconds a stop and start may take, and then the core's first answer.
     type: float
     default: 120
 extends_documentation_fragment:
@@ -60,7 +60,7 @@ extends_documentation_fragment:
 """
 
 EXAMPLES = r"""
-- name: OpenNebula reads its configuration again
+- name: Restart OpenNebula with its new configuration
   opennebula.elastichosts.front_end_restart:
 """
 
@@ -71,7 +71,7 @@ running:
   type: bool
   sample: true
 service:
-  description: How it was restarted.
+  description: How OpenNebula was restarted.
   returned: success
   type: str
   sample: systemd

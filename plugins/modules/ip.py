@@ -12,30 +12,31 @@ author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
   - Brings one static address of an ElasticHosts account into the state that the task describes.
-  - It is not destroyed as long as a server names it, running or not.
+  - An address that a server uses, running or not, is not destroyed.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
+  - opennebula.elastichosts.attributes.one_name
 attributes:
   idempotent:
     support: full
 options:
   name:
     description:
-      - Name of the static address, 1 to 80 characters. Without O(address), it is looked up by its name, and the task
-        fails with a list when several have it.
-      - With O(address), the name that it gets.
+      - Name of the static address, 1 to 80 characters. Without O(address), the address is looked up by its name, and
+        the task fails with a list if several addresses have the name.
+      - With O(address), the name to set.
     type: str
   address:
     description:
-      - The address of an existing one.
+      - The address of an existing static address.
     type: str
   state:
     description:
-      - Whether the account has it. A new one costs money from the moment it is there.
+      - Whether the address exists. A new address costs money from its creation on.
     type: str
     choices: [present, absent]
     default: present
@@ -45,14 +46,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A static address
+- name: Create a static address
   opennebula.elastichosts.ip:
     name: web
     user_keys:
       role: frontend
   register: web
 
-- name: A server that has it
+- name: Create a server with this address
   opennebula.elastichosts.server:
     name: web
     cpu: 1000
@@ -60,7 +61,7 @@ EXAMPLES = r"""
     nics:
       - dhcp: "{{ web.ip.resource }}"
 
-- name: Give it back
+- name: Destroy the address
   opennebula.elastichosts.ip:
     name: web
     state: absent
@@ -69,7 +70,7 @@ EXAMPLES = r"""
 RETURN = r"""
 ip:
   description:
-    - The static address after the task, or in check mode as it would be. Empty when it is gone.
+    - The static address after the task, or in check mode as expected. Empty if it does not exist.
   returned: success
   type: dict
   contains:
@@ -79,8 +80,7 @@ ip:
       sample: ip
     resource:
       description:
-        - The address. For one that would be created in check mode the placeholder V(0.0.0.0), which later tasks can be
-          given in check mode.
+        - The address. If check mode would create it, the placeholder V(0.0.0.0), which later tasks in check mode take.
       type: str
       sample: 192.0.2.77
     name:
@@ -88,29 +88,29 @@ ip:
       type: str
       sample: web
     servers:
-      description: UUIDs of the servers that name it.
+      description: UUIDs of the servers that use the address.
       type: list
       elements: str
       sample: []
     user_keys:
-      description: Its own keys, without the C(user:) before them.
+      description: The user keys, without C(user:).
       type: dict
       sample: {"role": "frontend"}
     properties:
-      description: All properties as the API names them, as text, among them C(gateway), C(netmask) and C(nameserver).
+      description: All properties by API key, as text, among them C(gateway), C(netmask) and C(nameserver).
       type: dict
       sample: {"name": "web", "type": "ip"}
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:

@@ -27,7 +27,7 @@ options:
     choices: [ip, vlan]
   name:
     description:
-      - Only the resources that have exactly this name. It may be several.
+      - Only the resources that have exactly this name, which may be several.
     type: str
   resource:
     description:
@@ -39,11 +39,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: All static addresses and VLANs
+- name: List all static addresses and VLANs
   opennebula.elastichosts.resource_info:
   register: all
 
-- name: Addresses that no server uses
+- name: List the addresses that no server uses
   opennebula.elastichosts.resource_info:
     type: ip
     query: "[?length(servers) == `0`].resource"
@@ -53,8 +53,8 @@ EXAMPLES = r"""
 RETURN = r"""
 resources:
   description:
-    - The resources, sorted by name and identity, each with the keys that M(opennebula.elastichosts.ip) and
-      M(opennebula.elastichosts.vlan) return. With O(query) what the expression made of them.
+    - The resources, sorted by name and address or UUID, each with the keys that M(opennebula.elastichosts.ip) and
+      M(opennebula.elastichosts.vlan) return. With O(query) the result of the expression.
   returned: success
   type: list
   elements: raw
@@ -64,16 +64,16 @@ resources:
       name: web
       servers: []
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:
@@ -105,12 +105,12 @@ ARGUMENTS: Dict[str, Any] = {
 def perform(task: Task) -> Outcome:
     kind, wanted = task.params["type"], task.params["resource"]
     found = [
-        one
-        for one in task.client.resources.info()
-        if kind in (None, one.type) and wanted in (None, one.resource, one.resource.upper())
+        item
+        for item in task.client.resources.info()
+        if kind in (None, item.type) and wanted in (None, item.resource, item.resource.upper())
     ]
     servers = task.client.servers.info() if found else []
-    return listing(task, "resources", [resource_view(one, one.users(servers)) for one in found], "resource")
+    return listing(task, "resources", [resource_view(item, item.users(servers)) for item in found], "resource")
 
 
 DEFINITION = Definition(perform, ARGUMENTS)

@@ -21,6 +21,7 @@ extends_documentation_fragment:
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
+  - opennebula.elastichosts.attributes.one_name
 attributes:
   idempotent:
     support: partial
@@ -30,8 +31,8 @@ options:
   name:
     description:
       - Name of the server, 1 to 80 characters. Without O(uuid), the server is looked up by its name, and the task fails
-        with the list of UUIDs when several servers have it.
-      - With O(uuid), the name that the server gets.
+        with the list of UUIDs if several servers have the name.
+      - With O(uuid), the name to set.
     type: str
   uuid:
     description:
@@ -40,7 +41,7 @@ options:
   state:
     description:
       - V(present) makes sure that the server exists and has the given properties. A new server is started, an existing
-        one is left running or stopped as it is.
+        server stays running or stopped.
       - V(started) and V(stopped) do the same and bring the server into that state. Stopping cuts the power.
       - V(shutdown) is like V(stopped), but presses the power button (ACPI), which the guest has to react to. A server
         that does not exist is created stopped.
@@ -115,7 +116,7 @@ options:
     type: str
   delete_drives:
     description:
-      - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server names and
+      - With O(state=absent), whether to destroy the server's own drives as well. Drives that another server uses and
         drives of others are kept.
       - The drives are destroyed before the server, so that an interrupted run can be repeated.
     type: bool
@@ -127,7 +128,7 @@ options:
     default: true
   wait_timeout:
     description:
-      - Time limit in seconds for the whole task. When it is exceeded, the task fails and names the last state.
+      - Time limit of the whole task, in seconds. If it is exceeded, the task fails with the last state.
     type: int
     default: 300
 seealso:
@@ -136,11 +137,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A drive and a server that boots from it
+- name: Create a drive
   opennebula.elastichosts.drive:
     name: web-root
     size: 10G
-- name: The server
+- name: Create a server that boots from this drive
   opennebula.elastichosts.server:
     name: web
     state: started
@@ -156,30 +157,30 @@ EXAMPLES = r"""
       role: frontend
   register: web
 
-- name: Its address
+- name: Show the server's address
   ansible.builtin.debug:
     msg: "{{ web.server.address }}"
 
-- name: More memory, which needs a restart
+- name: Change the memory, which needs a restart
   opennebula.elastichosts.server:
     name: web
     mem: 2048
     restart: true
 
-- name: Remove the console password and a key, leave everything else
+- name: Remove the console password and a user key, and change nothing else
   opennebula.elastichosts.server:
     name: web
     password:
     user_keys:
       role:
 
-- name: Shut it down by the power button
+- name: Shut the server down by ACPI
   opennebula.elastichosts.server:
     name: web
     state: shutdown
     wait_timeout: 120
 
-- name: Destroy it together with its drives
+- name: Destroy the server and its drives
   opennebula.elastichosts.server:
     name: web
     state: absent
@@ -189,14 +190,14 @@ EXAMPLES = r"""
 RETURN = r"""
 server:
   description:
-    - The server after the task, in check mode as it would be; empty if it does not exist. Without passwords.
+    - The server after the task, or in check mode as expected, without passwords. Empty if it does not exist.
   returned: success
   type: dict
   contains:
     uuid:
       description:
-        - UUID. For a server that would be created in check mode, a placeholder that begins with C(00000000-0000), which
-          later tasks can be given in check mode.
+        - UUID. If check mode would create the server, a placeholder that begins with C(00000000-0000), which later
+          tasks in check mode take.
       type: str
       sample: 6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405
     name:
@@ -224,48 +225,48 @@ server:
       type: bool
       sample: true
     started:
-      description: When it was started, in seconds since 1970. V(null) unless it is active.
+      description: Start time in seconds since 1970, V(null) unless the server is active.
       type: int
       sample: 1556000000
     boot:
-      description: Devices it boots from.
+      description: Devices to boot from, in order.
       type: list
       elements: str
       sample: ["ide:0:0"]
     address:
-      description: Its first address, V(null) as long as it has none.
+      description: First address, V(null) as long as there is none.
       type: str
       sample: 192.0.2.10
     addresses:
-      description: All its addresses.
+      description: All addresses.
       type: list
       elements: str
       sample: [192.0.2.10]
     drives:
-      description: Its drives, each with C(device), C(drive) (UUID) and C(media).
+      description: Attached drives, each with C(device), C(drive) (UUID) and C(media).
       type: list
       elements: dict
       sample: [{"device": "ide:0:0", "drive": "0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34", "media": "disk"}]
     nics:
-      description: Its network interfaces with their properties.
+      description: Network interfaces with their properties.
       type: list
       elements: dict
       sample: [{"index": "0", "dhcp": "auto", "model": "e1000"}]
     tags:
-      description: Its tags.
+      description: Tags.
       type: list
       elements: str
       sample: [web, production]
     user_keys:
-      description: Its own keys, without the C(user:) before them.
+      description: The user keys, without C(user:).
       type: dict
       sample: {"role": "frontend"}
     properties:
-      description: All properties as the API names them, as text.
+      description: All properties by API key, as text.
       type: dict
       sample: {"cpu": "2000", "name": "web", "status": "active"}
 actions:
-  description: The actions on the server in their order, in check mode those that would be done.
+  description: The actions on the server in order, in check mode the expected ones.
   returned: success
   type: list
   elements: str
@@ -277,16 +278,16 @@ deleted_drives:
   elements: str
   sample: [0d9a1c52-7c1e-4c53-9d5e-3f0a6f1e2b34]
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:
@@ -313,6 +314,7 @@ from ..module_utils.elastichosts.identifiers import is_uuid
 from ..module_utils.elastichosts.plan import NEEDED, Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.properties import SERVER
 from ..module_utils.elastichosts.servers import Server
+from ..module_utils.elastichosts.single_name import SingleName, single_server, until_settled
 from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
 from ..module_utils.server_options import (
     COMMON_ARGUMENTS,
@@ -354,10 +356,15 @@ ARGUMENTS: Dict[str, Any] = {
 
 
 def perform(task: Task) -> Outcome:
+    return until_settled(lambda: perform_once(task))
+
+
+def perform_once(task: Task) -> Outcome:
     params = task.params
     if params["state"] != "absent":
         check_server(params, task.given)
-    current = task.client.servers.find(wanted(params))
+    single = single_server(task.client, wanted(params), task.deadline) if task.makes_by_name else None
+    current = single.look_up() if single else task.client.servers.find(wanted(params))
     new = placeholder("server", params["name"])
     stands_for = {
         "server": params["uuid"] or new,
@@ -370,43 +377,50 @@ def perform(task: Task) -> Outcome:
     if params["state"] != "absent":
         must_exist(params, current, "server")
     desired = {} if params["state"] == "absent" else desire(task, current)
-    # What does not exist yet may be as the task wants it by then, and need no restart.
+    # An object that does not exist yet may have the desired properties by then, and need no restart.
     restart = params["restart"] or found is None
     plan = plan_server(desired, params["state"], current, restart=restart)
-    doomed = doomed_drives(task, current) if params["state"] == "absent" and params["delete_drives"] else []
+    doomed = deletable_drives(task, current) if params["state"] == "absent" and params["delete_drives"] else []
     if task.check_mode:
         server: Optional[Server] = Server(predicted(plan, current.properties if current else {}, {"server": new}))
     else:
-        server = carry_out(task, plan, current, doomed)
+        server = carry_out(task, plan, current, doomed, single)
     return outcome(plan, server, doomed, params)
 
 
 def desire(task: Task, current: Optional[Server]) -> Dict[str, Optional[str]]:
-    """Return the properties that the server is to have, by the API's keys."""
+    """Return the server's desired properties by API key.
+
+    :raises InvalidOption: an option has a wrong value
+    """
     uuids = drive_uuids(task, named_drives(task.params))
-    have = current.properties if current else {}
-    desired = server_desired(task.params, task.given, have, uuids)
-    check_console(task.params, desired, have)
+    existing = current.properties if current else {}
+    desired = server_desired(task.params, task.given, existing, uuids)
+    check_console(task.params, desired, existing)
     warn_of_placeholders(task, desired)
     return desired if current else with_creation_defaults(desired, task.params, task.given)
 
 
 def drive_uuids(task: Task, drives: Iterable[str]) -> Dict[str, str]:
-    """Return the UUIDs of drives by UUID or name. Own drives come before standard drives; one listing for all names."""
+    """Return the UUIDs of drives by UUID or name; drives of the account precede standard drives of the same name.
+
+    :raises InvalidOption: a drive does not exist
+    :raises NotUnique: several drives have the name
+    """
     found = {drive: drive.lower() for drive in drives if is_uuid(drive)}
     missing = [drive for drive in drives if not is_uuid(drive)]
-    for room in (task.client.drives, task.client.standard_drives):
+    for collection in (task.client.drives, task.client.standard_drives):
         if not missing:
             break
         named = defaultdict(list)
-        for drive in room.info():
+        for drive in collection.info():
             named[drive.name].append(drive.uuid)
         found.update((name, one_of(name, named[name])) for name in missing if name in named)
         missing = [name for name in missing if name not in found]
     for name in missing:
         if not task.check_mode:
             raise InvalidOption("drives", f"no drive is called {name!r}; create it first, or correct the name")
-        # In check mode, an earlier task of this play may be the one that would create the drive.
+        # In check mode, an earlier task of the play may create the drive in the real run.
         task.warn(f"no drive is called {name!r} yet, the real run needs it")
         found[name] = name
     return found
@@ -419,8 +433,8 @@ def one_of(name: str, uuids: List[str]) -> str:
     return uuids[0]
 
 
-def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
-    """Return the account's own disks of the server, without those that another server names."""
+def deletable_drives(task: Task, current: Optional[Server]) -> List[Drive]:
+    """Return the account's own disks of the server that no other server uses."""
     if current is None:
         return []
     disks = {uuid for device, uuid in current.drives.items() if current.properties.get(device + ":media") != "cdrom"}
@@ -431,18 +445,20 @@ def doomed_drives(task: Task, current: Optional[Server]) -> List[Drive]:
     return [drive for drive in task.client.drives.info() if drive.uuid in disks - shared]
 
 
-def carry_out(task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive]) -> Optional[Server]:
-    """Execute the plan. Destroys drives after the stop and before their server: an interrupted run can be repeated."""
+def carry_out(
+    task: Task, plan: Plan, current: Optional[Server], doomed: List[Drive], single: Optional[SingleName[Server]] = None
+) -> Optional[Server]:
+    """Execute the plan; drives are destroyed before their server, so that a repeated run can still find them."""
     if not plan.changed:
         return current
     server = current
     if doomed:
         server = apply_server(task.client, Plan(plan.steps[:-1]), current, task.deadline)
         for drive in doomed:
-            fresh = task.client.drives.find(drive.uuid)
-            apply_drive(task.client, plan_drive({}, "absent", fresh), fresh, task.deadline)
+            existing = task.client.drives.find(drive.uuid)
+            apply_drive(task.client, plan_drive({}, "absent", existing), existing, task.deadline)
         plan = Plan(plan.steps[-1:])
-    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"])
+    server = apply_server(task.client, plan, server, task.deadline, wait=task.params["wait"], single=single)
     return with_address(task, plan, server) if task.params["wait"] and server else server
 
 

@@ -11,7 +11,7 @@ version_added: 0.1.0
 author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
-  - Lists all servers, or the ones with a given name or UUID. A list without entries is no failure.
+  - Lists all servers, or the ones with a given name or UUID. An empty list is no failure.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.options.query
@@ -21,7 +21,7 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - Only the servers that have exactly this name. It may be several.
+      - Only the servers that have exactly this name, which may be several.
     type: str
   uuid:
     description:
@@ -37,16 +37,16 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: All servers
+- name: List all servers
   opennebula.elastichosts.server_info:
   register: all
 
-- name: Names of the large ones that run
+- name: List the names of large servers that run
   opennebula.elastichosts.server_info:
     query: "[?status == 'active' && mem >= `4096`].name"
   register: large
 
-- name: One server
+- name: Get one server, or fail
   opennebula.elastichosts.server_info:
     uuid: 6b1f3a90-2d4e-4f71-8a55-90c1d2e3f405
   register: one
@@ -57,7 +57,7 @@ RETURN = r"""
 servers:
   description:
     - The servers, sorted by name and UUID, each with the keys that M(opennebula.elastichosts.server) returns. With
-      O(query) what the expression made of them.
+      O(query) the result of the expression.
   returned: success
   type: list
   elements: raw
@@ -67,16 +67,16 @@ servers:
       status: active
       address: 192.0.2.10
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:

@@ -12,30 +12,31 @@ author:
   - The opennebula.elastichosts authors (@opennebula)
 description:
   - Brings one VLAN of an ElasticHosts account into the state that the task describes.
-  - It is not destroyed as long as a server names it, running or not.
+  - A VLAN that a server uses, running or not, is not destroyed.
 extends_documentation_fragment:
   - opennebula.elastichosts.connection
   - opennebula.elastichosts.options.user_keys
   - opennebula.elastichosts.attributes
   - opennebula.elastichosts.attributes.action_group
   - opennebula.elastichosts.attributes.changes
+  - opennebula.elastichosts.attributes.one_name
 attributes:
   idempotent:
     support: full
 options:
   name:
     description:
-      - Name of the VLAN, 1 to 80 characters. Without O(uuid), it is looked up by its name, and the task fails
-        with a list when several have it.
-      - With O(uuid), the name that it gets.
+      - Name of the VLAN, 1 to 80 characters. Without O(uuid), the VLAN is looked up by its name, and the task fails
+        with a list if several VLANs have the name.
+      - With O(uuid), the name to set.
     type: str
   uuid:
     description:
-      - The UUID of an existing one.
+      - The UUID of an existing VLAN.
     type: str
   state:
     description:
-      - Whether the account has it. A new one costs money from the moment it is there.
+      - Whether the VLAN exists. A new VLAN costs money from its creation on.
     type: str
     choices: [present, absent]
     default: present
@@ -45,14 +46,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: A VLAN
+- name: Create a VLAN
   opennebula.elastichosts.vlan:
     name: web
     user_keys:
       role: frontend
   register: web
 
-- name: A server that is connected to it
+- name: Create a server that is connected to this VLAN
   opennebula.elastichosts.server:
     name: web
     cpu: 1000
@@ -61,7 +62,7 @@ EXAMPLES = r"""
       - dhcp: auto
       - vlan: "{{ web.vlan.resource }}"
 
-- name: Give it back
+- name: Destroy the VLAN
   opennebula.elastichosts.vlan:
     name: web
     state: absent
@@ -70,7 +71,7 @@ EXAMPLES = r"""
 RETURN = r"""
 vlan:
   description:
-    - The VLAN after the task, or in check mode as it would be. Empty when it is gone.
+    - The VLAN after the task, or in check mode as expected. Empty if it does not exist.
   returned: success
   type: dict
   contains:
@@ -80,8 +81,8 @@ vlan:
       sample: vlan
     resource:
       description:
-        - The UUID. For a VLAN that would be created in check mode, a placeholder that begins with C(00000000-0000),
-          which later tasks can be given in check mode.
+        - The UUID. If check mode would create the VLAN, a placeholder that begins with C(00000000-0000), which later
+          tasks in check mode take.
       type: str
       sample: 5f0e1d2c-3b4a-4958-8776-655443322110
     name:
@@ -89,29 +90,29 @@ vlan:
       type: str
       sample: web
     servers:
-      description: UUIDs of the servers that name it.
+      description: UUIDs of the servers that use the VLAN.
       type: list
       elements: str
       sample: []
     user_keys:
-      description: Its own keys, without the C(user:) before them.
+      description: The user keys, without C(user:).
       type: dict
       sample: {"role": "frontend"}
     properties:
-      description: All properties as the API names them, as text.
+      description: All properties by API key, as text.
       type: dict
       sample: {"name": "web", "type": "vlan"}
 failure:
-  description: What went wrong, for programs.
+  description: Details of the error.
   returned: failure
   type: dict
   contains:
     status:
-      description: HTTP status of the answer, V(null) when there was none.
+      description: HTTP status of the response, V(null) if there was none.
       type: int
       sample: 409
     code:
-      description: The API's word for it (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
+      description: Error code of the API (V(usage), V(auth), V(billing), V(missing), V(busy), V(full)...), or ours.
       type: str
       sample: busy
     call:

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible's own constructed options, with each Jinja expression compiled once instead of once for each host."""
+"""Applies Ansible's constructed options, with each Jinja expression compiled once instead of once for each host."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from jinja2 import Environment
 
 
 def construct(plugin: Any, hosts: Sequence[str]) -> None:
-    """Apply `compose`, `groups` and `keyed_groups` of an inventory plugin (a Constructable) to these hosts.
+    """Apply ``compose``, ``groups`` and ``keyed_groups`` of an inventory plugin (a Constructable) to these hosts.
 
-    Each option is applied to all hosts before the next one: `keyed_groups` makes groups whose names come from servers,
-    and Ansible sets a variable on the group where a group and a host have the same name.
+    Each option is applied to all hosts before the next one: ``keyed_groups`` creates groups named after values of
+    servers, and if a group and a host have the same name, Ansible sets variables on the group.
     """
     inventory, strict = plugin.inventory, plugin.get_option("strict")
     compose, groups, keyed = (plugin.get_option(name) for name in ("compose", "groups", "keyed_groups"))
@@ -32,21 +32,21 @@ def construct(plugin: Any, hosts: Sequence[str]) -> None:
 
 @contextmanager
 def compiled_once(templar: Any) -> Iterator[None]:
-    """Keep what the templar compiles while the block runs, because compiling is most of the time of an expression.
+    """Cache the templar's compiled expressions within the block, as compiling takes most of an expression's time.
 
-    Ansible has no public way to do this. `Templar._engine.environment`, a Jinja environment, is the only private name
-    used; where it is missing, the block works as well, only slower.
+    Ansible has no public way to do this. ``Templar._engine.environment``, a Jinja environment, is the only private name
+    used; if it is missing, nothing is cached.
     """
     environment = getattr(getattr(templar, "_engine", None), "environment", None)
     if not isinstance(environment, Environment) or "compile_expression" in vars(environment):
         yield
         return
-    compile_anew = environment.compile_expression
-    compile_cached = lru_cache(maxsize=256)(compile_anew)
+    compile_uncached = environment.compile_expression
+    compile_cached = lru_cache(maxsize=256)(compile_uncached)
 
     def compile_expression(source: str, undefined_to_none: bool = True) -> Any:
-        # What a backslash means depends on where the expression stands, so these are compiled each time.
-        return (compile_anew if "\\" in source else compile_cached)(source, undefined_to_none)
+        # The meaning of a backslash depends on the context of the expression, so these are not cached.
+        return (compile_uncached if "\\" in source else compile_cached)(source, undefined_to_none)
 
     vars(environment)["compile_expression"] = compile_expression
     try:

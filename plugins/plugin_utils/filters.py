@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The inventory options that choose and name hosts: `query`, `filters` and `hostnames`."""
+"""The inventory options that select and name hosts: ``query``, ``filters`` and ``hostnames``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ Variables = Mapping[str, Any]
 
 
 def by_query(query: Optional[str], facts: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """Return the servers that a JMESPath query over all of them keeps. Raises AnsibleParserError."""
+    """Return the servers that the JMESPath expression ``query`` selects from ``facts``; all servers without a query.
+
+    :raises AnsibleParserError: the expression is invalid or does not return whole servers, or jmespath is missing
+    """
     if query is None:
         return facts
     if jmespath is None:
@@ -40,7 +43,7 @@ def by_query(query: Optional[str], facts: Sequence[Mapping[str, Any]]) -> Sequen
 
 
 class Filter(NamedTuple):
-    """One entry of `filters`. `label` names the entry in errors."""
+    """An entry of ``filters``; ``label`` is its name in errors."""
 
     label: str
     include: bool
@@ -48,7 +51,10 @@ class Filter(NamedTuple):
 
 
 def parse_filters(filters: Sequence[Any]) -> List[Filter]:
-    """Check the option `filters`, a list of one-key dictionaries. Raises AnsibleParserError."""
+    """Parse the option ``filters``, a list of dictionaries with one key.
+
+    :raises AnsibleParserError: an entry has another form
+    """
     parsed = []
     for number, item in enumerate(filters):
         if not isinstance(item, Mapping) or len(item) != 1 or not set(item) <= {INCLUDE, EXCLUDE}:
@@ -63,23 +69,26 @@ def parse_filters(filters: Sequence[Any]) -> List[Filter]:
 
 
 def parse_hostnames(hostnames: Sequence[Any]) -> List[Tuple[str, Any]]:
-    """Return (label for errors, expression) for each entry of `hostnames`. Raises AnsibleParserError."""
+    """Return (label for errors, expression) for each entry of ``hostnames``.
+
+    :raises AnsibleParserError: the list is empty
+    """
     if not hostnames:
         raise AnsibleParserError("hostnames: the list is empty, name at least one expression, such as eh_name")
     return [(f"hostnames[{number}]", expression) for number, expression in enumerate(hostnames)]
 
 
 class Evaluator:
-    """Evaluates expressions with the variables of a server that is not a host yet. `extra` overrides variables."""
+    """Evaluates expressions with the variables of a server that is no host yet; ``extra`` overrides variables."""
 
     def __init__(self, templar: Any, extra: Variables) -> None:
         self._templar = templar
         self._extra = extra
 
     def keeps(self, filters: Sequence[Filter], variables: Variables) -> bool:
-        """Return what the first true condition says; without a true condition, the server is kept.
+        """Return whether the server is kept: the first filter whose condition is true decides, else it is kept.
 
-        Raises AnsibleParserError for a condition that fails: such a condition must neither hide nor show a host.
+        :raises AnsibleParserError: a condition cannot be evaluated, so that it must neither include nor exclude
         """
         self._use(variables)
         for entry in filters:
@@ -91,9 +100,10 @@ class Evaluator:
         return True
 
     def hostname(self, hostnames: Sequence[Tuple[str, Any]], variables: Variables, strict: bool) -> str:
-        """Return the first non-empty text or number that the expressions give, "" if there is none.
+        """Return the first non-empty string or number among the values of the expressions; "" if there is none.
 
-        An expression that fails is skipped, or with `strict` raises AnsibleParserError.
+        :param strict: whether an expression that cannot be evaluated is an error; else it is skipped
+        :raises AnsibleParserError: with ``strict``
         """
         self._use(variables)
         for label, expression in hostnames:

@@ -23,7 +23,8 @@ OWN_GROUPS = (ALL_SERVERS, ALL_SERVERS + "_active", ALL_SERVERS + "_stopped", BU
 # A host of this name would replace the controller, or a group that every play has.
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1", "all", "ungrouped"})
 VLAN_ADDRESS = "vlan-address"
-_NOT_IN_HOST = re.compile(r"[^\w.-]")
+# Of a name that begins with a dot, `..` above all, fetch and others would make a path; with a dash, ssh an option.
+_NOT_IN_HOST = re.compile(r"^[.-]|[^\w.-]")
 _NOT_IN_VARIABLE = re.compile(r"[^A-Za-z0-9_]")
 _NOT_IN_GROUP = re.compile(r"\W")
 

@@ -4,9 +4,9 @@
 """The base of the action plugins: runs the work of a module in the controller's process.
 
 A module needs some 300 ms before its first call: shells, a temporary folder, a new Python, its imports. On a local
-connection this plugin does the same work without them, and all items of a loop share their connections to the cloud.
-In all other cases (a remote host, become, async, a changed environment) Ansible runs the module itself. Both ways give
-the same result: they call the same function with the same options.
+connection this plugin does the same work without these, and all items of a loop share their connections to the cloud.
+In all other cases (a remote host, become, async, a changed environment) Ansible runs the module itself. The result is
+the same, since both call the same function with the same options.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from ..module_utils.elastichosts.http_client import HAS_REQUESTS
 from ..module_utils.module import Definition, Task, result_of
 
 OWN_ENVIRONMENT = frozenset({"EHURI", "EHAUTH"})
-"""Variables that a task's `environment` may set here; any other variable needs a process of its own."""
+"""variables in a task's ``environment`` that do not need a separate process"""
 PROFILE = "legacy"
-"""How options are encoded for a module that asks for nothing else, as those of this collection."""
+"""Ansible's serialization profile for modules that declare none, such as those of this collection"""
 
 
 class InProcess(ActionBase):  # type: ignore[misc]
-    """Each action plugin of this collection is a subclass that only names the `definition` of its module."""
+    """Base class of the action plugins, which only set the ``definition`` of their module."""
 
     definition: Definition
     _supports_async = True
@@ -105,7 +105,10 @@ class InProcess(ActionBase):  # type: ignore[misc]
         return public(result, secrets, warnings)
 
     def _options(self) -> Dict[str, Any]:
-        """Return the options as the module would read them, after Ansible has sent them as JSON."""
+        """Return the options as the module would get them, by encoding them to JSON and decoding them.
+
+        :raises AnsibleError: an option cannot be encoded
+        """
         try:
             sent = json.dumps(self._task.args, cls=get_module_encoder(PROFILE, Direction.CONTROLLER_TO_MODULE))
         except TypeError as error:
@@ -123,7 +126,7 @@ class InProcess(ActionBase):  # type: ignore[misc]
 
 
 def returns_options(task_vars: Mapping[str, Any]) -> bool:
-    """Return whether the result has the options: always before ansible-core 2.20, since then a setting decides."""
+    """Return whether results contain ``invocation``: always before ansible-core 2.20, since then a setting decides."""
     try:
         return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
     except AnsibleError:
@@ -131,7 +134,7 @@ def returns_options(task_vars: Mapping[str, Any]) -> bool:
 
 
 def public(result: Dict[str, Any], secrets: Any, warnings: List[str]) -> Dict[str, Any]:
-    """Return `result` without the values of no_log options. As in a module, booleans and null at the top stay."""
+    """Return ``result`` without the values of no_log options; top-level booleans and null are kept, as in a module."""
     kept = {key: value for key, value in result.items() if value is None or isinstance(value, bool)}
     cleaned: Dict[str, Any] = {**remove_values(result, secrets), **kept}
     if warnings:
@@ -141,7 +144,7 @@ def public(result: Dict[str, Any], secrets: Any, warnings: List[str]) -> Dict[st
 
 @contextmanager
 def overlaid(environment: Mapping[str, str]) -> Iterator[None]:
-    """Add `environment` to the process's environment. A worker of Ansible runs one task at a time."""
+    """Add ``environment`` to the process's environment within the block; an Ansible worker runs one task at a time."""
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
@@ -155,11 +158,11 @@ def overlaid(environment: Mapping[str, str]) -> Iterator[None]:
 
 
 def pooled(options: Mapping[str, Any]) -> ElasticHosts:
-    """Return one client, with its open connections, for all tasks of this process with the same connection options."""
+    """Return the client, with its open connections, that tasks of this process with these connection options share."""
     return _client(os.getpid(), tuple(sorted(options.items())))
 
 
 @lru_cache(maxsize=8)
 def _client(process: int, options: Tuple[Tuple[str, Any], ...]) -> ElasticHosts:
-    """`process` keeps a forked process from using the sockets of its parent."""
+    """Return a client; ``process``, the process id, prevents a forked process from using its parent's sockets."""
     return connect(dict(options))

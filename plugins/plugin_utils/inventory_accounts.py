@@ -64,10 +64,14 @@ class InventoryZone(NamedTuple):
 
 
 class ZoneListing(NamedTuple):
-    """The servers and drives of a zone. `drives` is None if they were not read."""
+    """The servers and drives of a zone. `drives` is None if they were not read.
+
+    `left_out`: the reasons for what could not be read of an answer; the cache does not keep them.
+    """
 
     servers: List[Server]
     drives: Optional[List[Drive]]
+    left_out: Tuple[str, ...] = ()
 
     def to_cache(self) -> Dict[str, Any]:
         """Return plain JSON without secrets."""
@@ -175,8 +179,10 @@ def ask(zones: Sequence[InventoryZone], drives: bool) -> Dict[str, ZoneResult]:
 
 
 def _listing(client: ElasticHosts, drives: bool) -> ZoneResult:
+    left_out: List[str] = []
     try:
-        return ZoneListing(client.servers.info(), client.drives.info() if drives else None)
+        servers = client.servers.info(left_out)
+        return ZoneListing(servers, client.drives.info(left_out) if drives else None, tuple(left_out))
     except ElasticHostsError as error:
         return error
     finally:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the collection's speed is measured with, each as ratios within one run: `python -m tests.bench.NAME`."""
+"""Benchmarks of the collection, each with ratios of times from one run: `python -m tests.bench.NAME`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the benches of this folder, one after the other, each in a process of its own. `make bench` calls this.
+"""Runs the benchmarks of this folder one after the other, each in its own process. `make bench` calls this.
 
-Each prints ratios measured within its own run, so that they mean something on a noisy machine too; its exit status
-tells whether one was beyond its limit.
+Each benchmark prints ratios of times from the same run, which depend little on what else the machine does. The exit
+status is the number of benchmarks with a ratio beyond its limit.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ BENCHES = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.splitlines()[0])
-    options.add_argument("bench", nargs="*", help=f"all when none is named: {', '.join(BENCHES)}")
-    options.add_argument("--quick", action="store_true", help="fewer rounds, so less certain")
+    options.add_argument("bench", nargs="*", help=f"names of benchmarks (default: all of {', '.join(BENCHES)})")
+    options.add_argument("--quick", action="store_true", help="run fewer rounds, with less precise results")
     given = options.parse_args()
     unknown = [name for name in given.bench if name not in BENCHES]
     if unknown:

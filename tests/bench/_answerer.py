@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A cloud that costs nothing: answers the drivers' calls, each after the same time, and says when it had them.
+"""A minimal API server that answers the drivers' calls, each after the same time, and reports when it had them.
 
     python -m tests.bench._answerer SECONDS MOST
 
-The real endpoint takes 2 ms of CPU for a create call. Where a bench is about the driver, and both cores are needed for
-it, this stands in the endpoint's place: it keeps no rules, only the MOST newest servers. The first line of its standard
-output is the port; a line on its standard input asks for the calls since the last one, a JSON list of
-``[began, ended]``: monotonic seconds from the call's first byte here to its answer's last.
+The real endpoint takes 2 ms of CPU for a create call. This server replaces it in benchmarks of the driver that need
+both cores. It checks nothing and keeps only the newest MOST servers. Its first line on standard output is the port. For
+each line on standard input it prints the calls since the line before, as a JSON list of ``[began, ended]``: monotonic
+seconds of the request's first byte and the response's last.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ROUNDED = 0.0005
-"""seconds: epoll waits whole milliseconds, rounded up, and so on the average half of one too long"""
+"""seconds: epoll waits for whole milliseconds, rounded up, so on average half a millisecond too long"""
 
 
 class Line(asyncio.Protocol):
-    """One connection; a call at a time, as HTTP/1.1 clients do."""
+    """A connection with one call at a time."""
 
-    servers: dict[str, dict[str, str]] = {}  # noqa: RUF012 - the cloud, of all connections
+    servers: dict[str, dict[str, str]] = {}  # noqa: RUF012 - shared by all connections
     calls: list[tuple[float, float]] = []  # noqa: RUF012
     seconds = 0.0
     most = 0
@@ -83,7 +83,7 @@ class Line(asyncio.Protocol):
 
 
 class Answerer:
-    """The running program."""
+    """The running server."""
 
     user, key = "11111111-2222-4333-8444-555555555555", "s3cr3t"
 
@@ -95,7 +95,7 @@ class Answerer:
         self.pid = process.pid
 
     def calls(self) -> list[tuple[float, float]]:
-        """Of which nobody was told yet."""
+        """Return (began, ended) of each call since the last query."""
         return [(float(began), float(ended)) for began, ended in json.loads(self._ask("\n"))]
 
     def _ask(self, line: str) -> str:

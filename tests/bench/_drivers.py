@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benches of the drivers share: installed drivers, a cloud for them, and a core that only takes the time."""
+"""Parts of the drivers' benchmarks: installed drivers, a cloud for them, and a core that only measures times."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
         self.installation.configure(**self.known, **settings)
 
     def asked(self) -> list[str]:
-        """The calls so far, as the endpoint counts them."""
+        """Return the lines of the endpoint's request log."""
         return (self.folder / "requests").read_text().splitlines()
 
     def core(self, release: str = "7.4.0", **options: object) -> Core:
@@ -45,7 +45,7 @@ class Place(NamedTuple):
 
 @contextlib.contextmanager
 def site(*answering: float) -> Iterator[Place]:
-    """Drivers, and the real endpoint; or the answerer, with what that takes."""
+    """Install drivers for a new endpoint or, with ``answering`` (arguments of ``answerer``), for the minimal server."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         endpoint = ("--quiet", "--request-log", str(folder / "requests"))
@@ -66,31 +66,31 @@ def deploy(core: Core, count: int) -> list[Vm]:
 
 
 def make_servers(place: Place, first: int, count: int) -> None:
-    """Stopped servers of the cloud's VMs, as many more as are wanted."""
+    """Create stopped servers with the ownership keys of the VMs from ``first`` to ``count`` - 1."""
     with requests.Session() as session:
         session.auth = (place.cloud.user, place.cloud.key)
         session.headers["Accept"] = "application/json"
         for number in range(first, count):
             body = {"name": f"b{number}", "cpu": 500, "mem": 256, "persistent": "true"}
-            marks = {"user:one-cloud": "bench", "user:one-vm": str(number), "user:one-host": "eh"}
-            session.post(f"{place.cloud.url}/servers/create/stopped", json={**body, **marks}).raise_for_status()
+            keys = {"user:one-cloud": "bench", "user:one-vm": str(number), "user:one-host": "eh"}
+            session.post(f"{place.cloud.url}/servers/create/stopped", json={**body, **keys}).raise_for_status()
 
 
 def cpu_seconds(pid: int) -> float:
-    """Of a process and the children it has reaped."""
+    """Return the CPU seconds of a process and its reaped children."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 class Stopwatch:
-    """A core that writes lines which were made before, and takes the time of each answer as it comes in.
+    """A core that writes prepared lines and records when each reply arrives; replies are not checked.
 
-    The driver is started as ``tests.core`` starts it; what a line means to the core is not judged here.
+    The driver is started as by ``tests.core``.
     """
 
     def __init__(self, place: Place, executable: Path, arguments: str = "", *, old: bool = False) -> None:
         self.came: dict[tuple[bytes, int], tuple[float, str]] = {}
-        """when the answer to (action, id) came, monotonic seconds, and its text"""
+        """(action, id) -> (monotonic seconds when the reply arrived, its text)"""
         self.refused: list[bytes] = []
         self._news = threading.Condition()
         self._driver = DriverProcess(
@@ -116,16 +116,16 @@ class Stopwatch:
         self._driver.write(line)
 
     def wait(self, keys: list[tuple[bytes, int]]) -> None:
-        """Until all have come.
+        """Wait until all replies have arrived.
 
-        :raises TimeoutError:
+        :raises TimeoutError: a reply is missing after PATIENCE seconds
         """
         with self._news:
             if not self._news.wait_for(lambda: all(key in self.came for key in reversed(keys)), PATIENCE):
                 raise TimeoutError(f"no answer to {[key for key in keys if key not in self.came][:3]}")
 
     def timed(self, action: str, vm: Vm, line: bytes) -> tuple[float, float]:
-        """Monotonic seconds when the line went, and when its answer came."""
+        """Send a line; return the monotonic seconds of sending it and of its reply."""
         key = (action.encode(), vm.id)
         self.came.pop(key, None)
         began = time.monotonic()
@@ -141,12 +141,12 @@ class Stopwatch:
 
 
 def lines(core: Core, action: str, vms: list[Vm]) -> list[bytes]:
-    """As the core's release writes them."""
+    """Return the lines of an action as the core's release writes them."""
     return [vmm_line(core.release, action, vm, core.var, int(time.time())) for vm in vms]
 
 
 def placed(core: Core, count: int) -> list[Vm]:
-    """VMs that the core has put on its host, and not yet spoken of."""
+    """Create VMs that the core has scheduled on its host but not yet deployed."""
     host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
     vms = [core.create_vm(EH) for _unused in range(count)]
     for vm in vms:

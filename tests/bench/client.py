@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures the client against the least that could be done in its place, in one run, and prints the ratios.
+"""Measures the client against minimal code with the same result, in one run, and prints the ratios.
 
     python -m tests.bench.client [--quick]
 
-The yardsticks: a plain session of requests, json.loads of the same listing, one raw write of the same bytes.
+The references are a plain requests.Session, json.loads of the same listing, and one raw write of the same bytes.
 Exit status 1 when a ratio is beyond its limit.
 """
 
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def many(number: int, work: Callable[[], object]) -> float:
-    """Median seconds of one out of many."""
+    """Return the median seconds of ``number`` calls."""
     return statistics.median(seconds(work) for _unused in range(number))
 
 
@@ -78,7 +78,7 @@ def measure_listing(report: Report, client: ElasticHosts, number: int) -> None:
 
 
 def measure_upload(report: Report, client: ElasticHosts, folder: Path, mebibytes: int) -> None:
-    """Half noise, half text: what travels is compressed on both sides of the comparison."""
+    """Upload half random bytes, half text; both sides of the comparison send gzip."""
     path = folder / "disk.img"
     path.write_bytes((os.urandom(MIB) + b"some text " * (MIB // 10)) * (mebibytes // 2))
     packed = gzip.compress(path.read_bytes(), 1)

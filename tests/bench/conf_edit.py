@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures an edit of oned.conf: one of 58 kB, and one ten times as long to see that time grows no faster than size.
+"""Measures edits of an oned.conf of 58 kB, and of one ten times as long, since time must not grow faster than size.
 
     python -m tests.bench.conf_edit [--quick]
 
@@ -18,11 +18,12 @@ from tests.bench.endpoint import Report
 from tests.support.collection import ROOT
 
 SIZE = 58_000
-LIMIT_MS = 20  # what is stated for a plan and its application
+LIMIT_MS = 20
+"""for parsing and editing"""
 
 
 def text_of(size: int) -> str:
-    """The 7.4 sample over and over, each time with other names, cut at an item."""
+    """Return copies of the 7.4 sample, with other names in each, of at least ``size`` characters."""
     sample = (ROOT / "tests/samples/7.4/oned.conf").read_text()
     parts: list[str] = []
     while sum(map(len, parts)) < size:
@@ -31,7 +32,7 @@ def text_of(size: int) -> str:
 
 
 def milliseconds(text: str, rounds: int) -> float:
-    """The best of some rounds of parse and set; that the inverse gives the text back is checked, not measured."""
+    """Return the shortest time of parsing and setting a section; also assert that its removal restores the text."""
     best = float("inf")
     for _round in range(rounds):
         begun = time.perf_counter()
@@ -47,7 +48,7 @@ ROLE = (
     Edit("TM_MAD_CONF", "eh", {"LN_TARGET": "NONE", "CLONE_TARGET": "SYSTEM", "SHARED": "YES"}),
     Edit("TM_MAD", "tm_dummy", {"EXECUTABLE": "one_tm"}, stock=True),
 )
-"""as many edits of one file as the role makes"""
+"""the edits that the role makes in one file"""
 
 
 def milliseconds_of_role(text: str, rounds: int) -> float:

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Start and monitoring of the installed drivers under the stand-in for oned, against the real endpoint.
+"""Measures start and monitoring of the installed drivers under the stand-in for oned, with the real endpoint.
 
     python -m tests.bench.drivers [--quick]
 
-The yardsticks: what the core allows for INIT, one API call a round, a round. Exit status 1 beyond a limit.
+The references are the core's time limit for INIT, one API call per round, and the length of a round. Exit status 1 when
+a value is beyond its limit.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def measure_rounds(report: Report, sizes: tuple[int, ...]) -> None:
         for size in sizes:
             make_servers(place, made, size)
             made = size
-            if size <= 1000:  # more do not fit into the one line of these releases: they are told by POLL
+            if size <= 1000:  # more do not fit into the one line of these releases, which then use POLL
                 report.line(f"API calls per MONITOR of OpenNebula 5.10 with {size} VMs", ask_once(place), 1, 1.0, "")
             report.line(f"API calls per period of OpenNebula 7.4 with {size} VMs", listen(place), 1, 1.0, "")
 
@@ -78,10 +79,10 @@ def listen(place: Place, rounds: int = 4) -> float:
 
 
 def measure_news(report: Report, times: int) -> None:
-    """From a change in the cloud that nobody told the core of, until the core shows it: the next round has it."""
+    """Measure the time from a change in the cloud until the core shows it, which the next round must report."""
     with site() as place:
         place.configure(LISTING_PERIOD=PERIOD)
-        # Up to 6.10: from 7.0 on the core ignores a change right after the VM's start, and the driver waits for that.
+        # From 7.0 on the core ignores a change right after the VM's start, so that the driver reports it later.
         with place.core("6.10.5", periods={"STATE_VM": PERIOD}, interval=120) as core:
             core.start_vmm()
             core.start_im()
@@ -90,7 +91,7 @@ def measure_news(report: Report, times: int) -> None:
             taken = []
             for number, vm in enumerate(vms):
                 core.wait(vm, "RUNNING", 60)
-                time.sleep(PERIOD * number / times)  # not always at the same moment of a round
+                time.sleep(PERIOD * number / times)  # at different moments of a round
                 began = time.monotonic()
                 place.cloud.call(f"/servers/{vm.deploy_id}/stop").raise_for_status()
                 core.wait(vm, "POWEROFF", 60)

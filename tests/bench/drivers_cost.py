@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the drivers cost the front-end: CPU for each action against a script for each, and memory.
+"""Measures the drivers' CPU time per action against a script per action, and their memory.
 
     python -m tests.bench.drivers_cost [--quick]
 
@@ -45,11 +45,11 @@ after=$(call "$EHURI/servers/$server/info") || exit 1
 [ "$(echo "$after" | sed -n 's/^status //p')" = active ] || exit 1
 echo "RESET SUCCESS $1"
 """
-"""what the driver does for a RESET, in the way of a script per action: decode, look, check the owner, act, look"""
+"""RESET as a script: decode, get the server, check its owner, reset, get the server again"""
 
 
 def measure_scripts(report: Report, count: int) -> None:
-    """The same action through a script per action, as stock cloud drivers do it: CPU of all processes per action."""
+    """Measure the CPU time of all processes per action, against a script per action as in stock cloud drivers."""
     with site() as place, place.core() as core:
         core.start_vmm()
         (vm,) = deploy(core, 1)
@@ -72,7 +72,7 @@ def measure_scripts(report: Report, count: int) -> None:
 
 
 def measure_memory(report: Report, sizes: tuple[int, ...]) -> None:
-    """Both drivers, when each has had several listings of so many servers; beyond 1,000 it is told, not limited."""
+    """Measure the memory of both drivers after several listings; above 1,000 servers without a limit."""
     with site() as place:
         place.configure(LISTING_PERIOD=1)
         made = 0
@@ -93,7 +93,7 @@ def measure_memory(report: Report, sizes: tuple[int, ...]) -> None:
 
 
 def measure_growth(report: Report, actions: int) -> None:
-    """Memory of the VM driver over many actions: RESET of VMs whose server is there, and refusals between."""
+    """Measure the memory of the VM driver over many actions: RESET, and refused actions in between."""
     with site() as place, place.core() as core:
         core.start_vmm()
         vms = deploy(core, 20)

@@ -1,17 +1,16 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much time the VM driver adds to that of the cloud, action by action and for a thousand at once.
+"""Measures the time that the VM driver adds to the cloud's, per action and for a thousand actions at once.
 
     python -m tests.bench.drivers_speed [--quick]
 
-The driver is the installed one. The cloud is the answerer beside this file: the real endpoint, which spends 2 ms of
-CPU on a create call, would be measured in its place where driver and endpoint share two cores.
+The driver is the installed one. The cloud is the minimal server of _answerer.py, since the real endpoint, which takes
+2 ms of CPU for a create call, would compete with the driver for two cores.
 
-Overhead of an action: from the core's write to the driver's answer, less the time in which the cloud had a call of
-this action. What remains is the driver's own work, twice a pipe, and the way through loopback. A program that does
-the least in its place (one line in, as many calls over one open connection, one line out) has the same pipes, the
-same loopback and the same noise of the machine in the same run: the driver may take 1 ms more than that at p99. Where
-the system lets it (root), the bench and all that it starts go before whatever else the machine does.
+The overhead of an action is the time from the core's write to the driver's reply, less the time in which the cloud
+processed calls of this action: the driver's own work, two pipes, and loopback. The reference is a minimal program (one
+line in, the same number of calls over one open connection, one line out) in the same run: the driver may take 1 ms more
+at p99. As root, the benchmark and its child processes run with real-time priority.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ WORKERS = 16
 ALLOWED = 1.0
 """ms at p99"""
 ACCOUNT = 20
-"""servers: each DEPLOY looks at all of them first"""
+"""servers in the account, all of which each DEPLOY lists first"""
 ACTIONS = ("DEPLOY", "RESET", "POLL", "SNAPSHOTCREATE", "SAVE", "RESTORE")
-"""in the order of a life"""
+"""of each VM, in order"""
 WARM = 10
-"""lives before the measured ones: imports, first connections"""
+"""VMs before the measured ones, for imports and first connections"""
 
 LEAST = r"""#!{python} -IS
 import http.client, sys
@@ -50,7 +49,7 @@ for line in sys.stdin:
         cloud.getresponse().read()
     print(action, "SUCCESS", number, flush=True)
 """
-"""the least that answers"""
+"""the minimal program"""
 
 
 def main() -> int:
@@ -68,7 +67,7 @@ def p99(values: list[float]) -> float:
 
 
 def live(place: Place, watch: Stopwatch, core: Core, vm: Vm) -> Iterator[tuple[str, float, int]]:
-    """Action, overhead in ms and number of calls, of a life of ``vm``."""
+    """Yield (action, overhead in ms, number of API calls) for each action of ``vm``."""
     assert isinstance(place.cloud, Answerer)
     for action in ACTIONS:
         (line,) = lines(core, action, [vm])
@@ -106,7 +105,7 @@ def measure_overhead(report: Report, count: int) -> None:
 
 
 def measure_deploys(report: Report, count: int) -> None:
-    """All at once, each call 50 ms away."""
+    """Measure DEPLOYs that are all sent at once, with a latency of 50 ms per API call."""
     with site(LATENCY) as place, place.core() as core:
         assert isinstance(place.cloud, Answerer)
         vms = placed(core, count + WORKERS)

@@ -4,8 +4,8 @@
 
     python -m tests.bench.guests [--quick]
 
-As root, after `make test-kvm` has installed what it needs. The yardsticks: `virsh start` of the same domain, as many at
-once, and `virsh domstats`. Exit status 1 when a ratio is beyond its limit.
+Needs root, and packages that `make test-kvm` installs. The references are `virsh start` of the same domain, of as many
+domains at once, and `virsh domstats`. Exit status 1 when a ratio is beyond its limit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def create(box: Box) -> str:
         json=NODE,
         headers={"Accept": "application/json"},
         auth=(box.user, box.key),
-        timeout=600,  # many at once take as long as the machine needs
+        timeout=600,  # many at once are limited by the machine
     )
     if answer.status_code != 200:
         raise RuntimeError(answer.text)
@@ -69,7 +69,7 @@ def destroy(box: Box, uuid: str) -> None:
 
 
 def define(box: Box, name: str) -> None:
-    """The domain of a server of this zone once more, for virsh: another name, UUID and MAC, nothing else."""
+    """Define a copy of a server's domain for virsh, with another name, UUID and MAC address."""
     uuid = create(box)
     xml = virsh("dumpxml", "--security-info", f"{box.zone}-{uuid}")
     destroy(box, uuid)
@@ -93,7 +93,7 @@ def measure_create(report: Report, box: Box, rounds: int) -> None:
 
 
 def measure_together(report: Report, box: Box, guests: int) -> None:
-    """All at once, by virsh and by the API; then a listing of those that run, beside virsh's."""
+    """Start guests all at once, by virsh and by the API, then list the running ones by both."""
     names = [f"yardstick-{number}" for number in range(guests)]
     define(box, names[0])
     for name in names[1:]:
@@ -107,7 +107,7 @@ def measure_together(report: Report, box: Box, guests: int) -> None:
             virsh("undefine", name)
         made: list[str] = []
         created = seconds(lambda: made.extend(threads.map(lambda _name: create(box), names)))
-    running = [one["status"] for one in box.call("/servers/info").json()]
+    running = [server["status"] for server in box.call("/servers/info").json()]
     if len(box.domains()) != guests or running != ["active"] * guests:
         raise RuntimeError(f"{len(box.domains())} domains, servers are {running}")
     report.line(f"{guests} guests created at once, against virsh start", created * 1000, started * 1000, 2)
@@ -126,7 +126,7 @@ def measure_info(report: Report, box: Box, guests: int) -> None:
 
 
 def measure_listing(report: Report, folder: Path) -> None:
-    """As many guests as this machine could never run, on the driver that libvirt brings for tests."""
+    """List more guests than this machine can run, by libvirt's test driver."""
     spoken = Spoken(folder)
     with mock.patch.dict(os.environ, spoken.environment):
         box = Box(folder / "many", "10.178.0.0/23", "--quiet", uri="test:///default")

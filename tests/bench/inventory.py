@@ -4,10 +4,10 @@
 
     python -m tests.bench.inventory [--quick]
 
-Times are processor seconds of the parse alone (InventoryManager), in a process of its own, the best of three (fewer
-where one takes long): a busy machine does not change them much. The listing comes from a server that only sends ready
-bytes, so that nothing but the inventory is measured. The constructed options are measured against Ansible's own plugin
-`ansible.builtin.constructed`, run after this collection's plugin. Exit status 1 when a ratio is beyond its limit.
+Times are CPU seconds of the parse alone (InventoryManager), in a separate process, the best of three (fewer for large
+inventories), so that a busy machine changes them little. The listing comes from a server that only sends prepared
+bytes. The constructed options are measured against Ansible's own plugin `ansible.builtin.constructed`, run after this
+collection's plugin. Exit status 1 when a ratio is beyond its limit.
 """
 
 from __future__ import annotations
@@ -92,14 +92,14 @@ class Sender(http.server.BaseHTTPRequestHandler):
 
 
 class Bench:
-    """A folder, the server that sends the listing, and how often to measure."""
+    """Measures inventories in a folder, with listings from a server."""
 
     def __init__(self, folder: Path, server: http.server.ThreadingHTTPServer) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{server.server_address[1]}"
 
     def seconds(self, count: int, *, runs: int = 3, separately: bool = False, **options: Any) -> float:
-        """The best of `runs`. `separately`: the options go to Ansible's plugin `constructed` instead of to ours."""
+        """Return the best of `runs`. separately: whether the options go to Ansible's plugin `constructed`."""
         ours = self._file("bench.eh.yml", "opennebula.elastichosts.servers", {} if separately else options)
         files = [ours, self._file("constructed.yml", "ansible.builtin.constructed", options)] if separately else [ours]
         environment = {**os.environ, "EHURI": self.url, "EHAUTH": AUTH, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)}
@@ -124,7 +124,7 @@ class Bench:
 
     @property
     def result(self) -> Path:
-        """Where the last parse left what it found."""
+        """The file with the hosts and groups of the last parse."""
         return self.folder / "found.json"
 
 
@@ -149,7 +149,7 @@ def main(arguments: list[str]) -> int:
 
 
 Row = tuple[str, float, float | None, float | None]
-"""What, measured, at least, at most (None: for the eye only)."""
+"""(description, measured value, lower limit or None, upper limit or None)"""
 
 
 def measure(bench: Bench, server: Any, few: int, many: int, most: int) -> list[Row]:

@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Measures the three doors to the same work in one run: module, action plugin, burst. Prints times and ratios.
+"""Measures the same work by module, action plugin and the module burst in one run. Prints times and ratios.
 
     python tests/bench/modules.py [--quick]
 
-Every time is that of a whole ansible-playbook, from its start to its end; the best of several runs, one door after the
-other, so that what else the machine does meets all of them. Exit status 1 when something is beyond its limit.
+Each time is that of a whole ansible-playbook run, the best of several; the three take turns, so that other load of the
+machine affects all of them. Exit status 1 when a value is beyond its limit.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tests.support.endpoint import Endpoint  # noqa: E402
 SPEC = {"cpu": 500, "mem": 256}
 DELAY = [{"path": "/**", "fault": "delay", "delay": 0.2}]
 PLAIN_MODULE = {"environment": {"DOOR": "module"}}
-"""A variable that is not ours keeps a task from being done in the controller's process."""
+"""a foreign environment variable prevents a task from running in the controller's process"""
 
 
 class Playbooks:
@@ -47,7 +47,7 @@ class Playbooks:
         self._endpoint = endpoint
 
     def seconds(self, module: str, options: dict[str, Any], **keywords: Any) -> float:
-        """Of one play with this task. Raises RuntimeError when it fails."""
+        """Return the time of a play with one task. Raises RuntimeError if the play fails."""
         group = {"endpoint": self._endpoint.url, "auth": self._endpoint.auth}
         task = {f"opennebula.elastichosts.{module}": options, **keywords}
         play = {
@@ -90,14 +90,14 @@ def main() -> int:
 
 
 def measure_groups(report: Report, near: Playbooks, far: Playbooks, rounds: int) -> None:
-    """Fifty servers by burst, against a loop of the plain server module; the loop is measured with ten, times five."""
+    """Create 50 servers by burst, against a loop of the module server, measured with 10 items and multiplied by 5."""
     burst = {"name": "web", **SPEC}
     times: dict[str, list[float]] = {"nothing": [], "near": [], "far": [], "loop": []}
     for _round in range(rounds):
         times["nothing"].append(near.seconds("server_info", {}, when=False))
-        for where, there in (("near", near), ("far", far)):
-            times[where].append(there.seconds("burst", {**burst, "exact_count": 50}))
-            there.seconds("burst", {"name": "web", "exact_count": 0})
+        for where, playbooks in (("near", near), ("far", far)):
+            times[where].append(playbooks.seconds("burst", {**burst, "exact_count": 50}))
+            playbooks.seconds("burst", {"name": "web", "exact_count": 0})
     one = {"name": "x{{ item }}", **SPEC}
     for items in (1, 11):
         times["loop"].append(near.seconds("server", one, loop=list(range(items)), **PLAIN_MODULE))
@@ -109,7 +109,7 @@ def measure_groups(report: Report, near: Playbooks, far: Playbooks, rounds: int)
 
 
 def measure_items(report: Report, here: Playbooks, endpoint: Endpoint, items: int, rounds: int) -> None:
-    """What an item of a loop costs over the call it makes: through the action plugin, and as a plain module."""
+    """Measure the overhead of a loop item over its API call, by the action plugin and as a module."""
     with ElasticHosts(endpoint.url, endpoint.auth) as client:
         uuid = client.servers.create({"name": "one", "cpu": "500", "mem": "256", "persistent": "true"}).uuid
         action = [per_item(lambda n: look(here, uuid, n), items) for _round in range(rounds)]
@@ -126,8 +126,9 @@ def look(here: Playbooks, uuid: str, items: int, **keywords: Any) -> float:
 
 
 def per_item(play: Callable[[int], float], items: int) -> float:
-    """Seconds of one item: a play of many, less a play of one. Ansible sends the whole loop along with each result, so
-    that an item of a very long loop costs more, whatever it does.
+    """Return the seconds of one item: a play with many items, less a play with one, divided by the difference.
+
+    Ansible sends the whole loop with each result, so that items of very long loops take longer.
     """
     return (play(items + 1) - play(1)) / items
 

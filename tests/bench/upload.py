@@ -4,8 +4,8 @@
 
     python tests/bench/upload.py [--quick]
 
-The yardstick is `curl -T`: the whole file in one request, no checksum, no resume. Rounds take turns, the median of each
-counts, so that what else the machine does meets both. Exit status 1 when a ratio is beyond its limit.
+The reference is `curl -T`: the whole file in one request, without checksum or resume. Both take turns and the medians
+are compared, so that other load of the machine affects both. Exit status 1 when a ratio is beyond its limit.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ SLOW_LINE = 8 * MIB
 """Bytes per second of the slow line, 67 Mbit/s."""
 
 
-class Braked:
-    """A way to the endpoint on which all connections together carry so many bytes per second."""
+class RateLimited:
+    """A TCP proxy to the endpoint that limits all connections together to `rate` bytes per second."""
 
     def __init__(self, endpoint: Endpoint, rate: int) -> None:
         self._endpoint = endpoint
@@ -57,7 +57,7 @@ class Braked:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def __enter__(self) -> Braked:
+    def __enter__(self) -> RateLimited:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -90,7 +90,7 @@ def main() -> int:
     quick = "--quick" in sys.argv[1:]
     report = Report()
     size, rounds = (64, 3) if quick else (256, 7)
-    slow_size = 32 if quick else 128  # to find out about line and cloud costs half a second, whatever the size
+    slow_size = 32 if quick else 128  # large enough for the half second in which an upload probes line and cloud
     with (
         tempfile.TemporaryDirectory() as name,
         Endpoint(Path(name) / "state", "--quiet") as endpoint,
@@ -110,12 +110,12 @@ def main() -> int:
 
 
 def noise(size: int) -> bytes:
-    """Nothing shrinks, and nothing is zero."""
+    """Return incompressible bytes."""
     return os.urandom(size * MIB)
 
 
 def disk(size: int) -> bytes:
-    """As on a system disk that was installed a while ago: half of it never written, a part text, a part packed."""
+    """Return bytes as on a used system disk: half zeros, a quarter text, a quarter incompressible."""
     chance = random.Random(7)
     text = b"".join(b"%d some words of a log file\n" % chance.randrange(10**6) for _line in range(MIB // 30))[:MIB]
     parts = {"zeros": bytes(MIB), "text": text, "packed": os.urandom(MIB)}
@@ -140,7 +140,7 @@ def measure_slow_line(
     report: Report, what: str, client: ElasticHosts, endpoint: Endpoint, path: Path, limit: float
 ) -> None:
     pair = [client.drives.create({"size": str(path.stat().st_size)}) for _drive in range(2)]
-    with Braked(endpoint, SLOW_LINE) as line, ElasticHosts(line.url, endpoint.auth) as slow:
+    with RateLimited(endpoint, SLOW_LINE) as line, ElasticHosts(line.url, endpoint.auth) as slow:
         theirs = seconds(lambda: curl(endpoint, path, pair[0], url=line.url))
         ours = seconds(lambda: upload.upload(slow, path, pair[1], fresh=True))
     report.line(f"{what}, against curl -T", ours * 1000, theirs * 1000, limit)
@@ -149,7 +149,7 @@ def measure_slow_line(
 def measure_download(
     report: Report, client: ElasticHosts, endpoint: Endpoint, folder: Path, size: int, rounds: int
 ) -> None:
-    """The API gives 4 MiB a call, so the yardstick is curl with all calls in one command."""
+    """Measure downloads against one curl command with all calls, as the API returns 4 MiB per call."""
     path, target = folder / "image.raw", folder / "back.raw"
     path.write_bytes(noise(size))
     drive = client.drives.create({"size": str(path.stat().st_size)})

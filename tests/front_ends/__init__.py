@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Front-ends as the packages of OpenNebula lay them out, with stand-ins for its programs that answer as a release does.
+"""Front-ends with the folders of OpenNebula's packages, and stand-ins for its programs that behave as in a release.
 
-The trees are real folders, and the stand-ins are real programs that the role starts by itself; what each was asked is
-recorded. A system-wide installation has its real paths too (/etc/one, /usr/lib/one, ...), in a mount namespace of its
-own: nothing of it is seen outside, and the role needs no option for it.
+The folders are real, and the stand-ins are real programs, which the role starts and which record their calls. A
+system-wide installation also has its real paths (/etc/one, /usr/lib/one, ...), in a separate mount namespace, so that
+the machine is not changed and the role needs no option for it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ STOCK_DRIVERS = ("one_im_ssh", "one_vmm_exec", "one_tm", "one_datastore")
 SYSTEM_FOLDERS = {"bin": "usr/bin", "mads": "usr/lib/one/mads", "etc": "etc/one", "var": "var/lib/one"}
 OWN_FOLDERS = {"bin": "bin", "mads": "lib/mads", "etc": "etc", "var": "var"}
 OVERLAID = ("etc", "usr", "var", "run")
-# ENTER ROOT OPENED COMMAND...: the machine with the installation at its real paths; without systemd where it brings
-# none. OPENED are folders that only root may enter, and that another user needs here to run our interpreter.
+# ENTER ROOT OPENED COMMAND...: run COMMAND with the installation at its real paths, and without systemd if the
+# installation has none. OPENED are folders that only root may enter, but another user needs to run this interpreter.
 ENTER = """
 set -e
 for name in etc usr var run; do
@@ -50,10 +50,10 @@ def version(release: str) -> tuple[int, ...]:
 
 
 class FrontEnd:
-    """One installation below ``root``, which is $ONE_LOCATION or, for a system-wide one, stands for /.
+    """An installation below ``root``, which is $ONE_LOCATION or, for a system-wide installation, the root folder.
 
-    :param release: with samples: 2.0, 3.8, 5.10, 5.12, 6.10, 7.4
-    :param init: of a system-wide one: systemd or sysv
+    :param release: one of RELEASES
+    :param init: of a system-wide installation: systemd or sysv
     :param running: whether OpenNebula runs at the beginning
     """
 
@@ -107,7 +107,7 @@ class FrontEnd:
         if version(self.release) >= (3, 4):
             (self.folders["var"] / "remotes/tm/dummy").mkdir(parents=True)
         if version(self.release) >= (7, 0):
-            # Empty in an installation from source, and there all the same.
+            # The folder exists, though empty, in an installation from source.
             (self.folders["mads"].parent / "python").mkdir()
         if version(self.release) >= (4, 4):
             (self.folders["var"] / "remotes/VERSION").write_text(f"{RELEASES[self.release]}\n")
@@ -134,7 +134,7 @@ class FrontEnd:
             program.chmod(0o755)
 
     def _give_to_oneadmin(self) -> None:
-        """The user of the packages, who owns what they give it. The state of the stand-ins is for all to write."""
+        """Create the packages' user and its ownership of folders; make the state of the stand-ins writable for all."""
         self.owner = "oneadmin" if self._others_can_run() else "root"
         self.state_folder.chmod(0o777)
         (self.state_folder / "state.json").chmod(0o666)
@@ -153,16 +153,16 @@ class FrontEnd:
         return self.root / "run/one/oned.pid" if self.system_wide else self.folders["var"] / "oned.pid"
 
     def by_hand(self, *words: str) -> str:
-        """What a program of OpenNebula prints for an administrator, whose environment is as the guides want it."""
+        """Return the output of a program of OpenNebula, run in an administrator's environment as in the guides."""
         own = {"ONE_LOCATION": str(self.root), "RUBYLIB": f"{self.root}/lib/ruby"}
         command = [str(self.folders["bin"] / words[0]), *words[1:]]
         environment = {**os.environ, **own}
         return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
     def upgrade(self, release: str) -> None:
-        """Packages of a later release, with their own configuration, and a start; what the core knows stays.
+        """Install the packages of a later release and start OpenNebula; the core's database is kept.
 
-        The new files of configuration hold nothing of the drivers; what the packages did not bring, they do not touch.
+        The new configuration files contain nothing of the drivers; other files are not changed.
         """
         self.release = release
         for old in self.folders["etc"].glob("*.conf"):
@@ -174,7 +174,7 @@ class FrontEnd:
         (self.folders["var"] / "config").write_text("# dumped by a core without the drivers\n")
         self.write_state({**self.state(), "release": RELEASES[release], "loaded": [], "transfer": ["shared", "ssh"]})
 
-    # --- what a test sets and sees --------------------------------------------------------------------------------
+    # --- state and calls ------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.state_folder / "state.json").read_text())
@@ -187,12 +187,12 @@ class FrontEnd:
         """Return the commands that were run on the stand-ins, without those that only list or show, oldest first."""
         path = self.state_folder / "calls.jsonl"
         lines = path.read_text().splitlines() if path.exists() else []
-        asked = [json.loads(line)["argv"] for line in lines]
-        looks = ("list", "show", "is-active", "status")
-        return [" ".join(argv) for argv in asked if argv[0] != "oned" and argv[1] not in looks]
+        commands = [json.loads(line)["argv"] for line in lines]
+        queries = ("list", "show", "is-active", "status")
+        return [" ".join(argv) for argv in commands if argv[0] != "oned" and argv[1] not in queries]
 
     def callers(self, program: str) -> set[int]:
-        """The users as whom a program was called."""
+        """Return the ids of the users that called a program."""
         calls = map(json.loads, (self.state_folder / "calls.jsonl").read_text().splitlines())
         return {call["user"] for call in calls if call["argv"][0] == program}
 
@@ -200,7 +200,7 @@ class FrontEnd:
         (self.state_folder / "calls.jsonl").unlink(missing_ok=True)
 
     def files(self) -> dict[str, tuple[int, bytes]]:
-        """Every file and folder below, with mode and bytes, but for what a start writes anew."""
+        """Return (mode, bytes) of each file and folder by relative path, without the files that a start writes."""
         return {
             str(path.relative_to(self.root)): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
             for path in self.root.rglob("*")
@@ -208,7 +208,7 @@ class FrontEnd:
         }
 
     def owners(self) -> dict[str, tuple[int, int]]:
-        """User and group of every file and folder below."""
+        """Return (user id, group id) of each file and folder by relative path."""
         return {
             str(path.relative_to(self.root)): (path.lstat().st_uid, path.lstat().st_gid)
             for path in self.root.rglob("*")
@@ -216,7 +216,7 @@ class FrontEnd:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What the role has to be told; Ansible gets an interpreter that sees the installation at its real paths."""
+        """The role's variables; for a system-wide installation with an interpreter that sees it at its real paths."""
         if not self.system_wide:
             return {"one_eh_driver_one_location": str(self.root)}
         interpreter = self.state_folder / "python"
@@ -235,7 +235,7 @@ class FrontEnd:
         return ["unshare", "--mount", *own_users, "sh", "-c", ENTER, "enter", str(self.root), opened]
 
     def _others_can_run(self) -> bool:
-        """Whether another user may run our interpreter with all that it has, and we may become that user."""
+        """Return whether this process may become another user who can run this interpreter and its packages."""
         become = f"import os, sys; os.setgroups([]); os.setgid({ONEADMIN}); os.setuid({ONEADMIN})"
         try_it = f"import requests; open({str(STAND_IN)!r})"
         command = [*self.enter(), sys.executable, "-c", f"{become}; os.execv(sys.argv[1], sys.argv[1:])"]
@@ -244,13 +244,13 @@ class FrontEnd:
 
 
 def closed_folders() -> list[str]:
-    """The folders below / that our interpreter or our sources are in, and that only their owner may enter."""
+    """Return the top-level folders of the interpreter and the sources that only their owner may enter."""
     tops = {Path(place).parts[1] for place in (sys.base_prefix, sys.prefix, str(ROOT))}
     return sorted(top for top in tops - set(OVERLAID) if not Path("/", top).stat().st_mode & 0o001)
 
 
 def namespaces_work(scratch: Path) -> bool:
-    """Whether this machine lets us have a mount namespace with overlays."""
+    """Return whether mount namespaces with overlays work on this machine."""
     folders = [scratch / "try" / name for name in OVERLAID] + [scratch / "try.work" / name for name in OVERLAID]
     for folder in folders:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stand-in for the core on a front-end with packages: it starts the installed drivers at their real paths."""
+"""A stand-in for the core that starts the drivers of a system-wide installation at their real paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import ROOT, FrontEnd
 
 
 class SystemWide(Core):
-    """Drivers from /usr/lib/one/mads, working directory /var/lib/one, no ONE_LOCATION; for inside the namespace."""
+    """Starts drivers from /usr/lib/one/mads in /var/lib/one without ONE_LOCATION; for use inside the namespace."""
 
     def __init__(self, release: str, scratch: str) -> None:
         super().__init__(release, one_location=scratch)
@@ -27,7 +27,7 @@ class SystemWide(Core):
 
 
 def run_inside(front_end: FrontEnd, code: str, *arguments: str) -> str:
-    """What a program in Python says that sees the installation at its real paths."""
+    """Return the output of Python code that runs inside the namespace of the installation."""
     done = subprocess.run(
         [*front_end.enter(), sys.executable, "-c", code, *arguments],
         cwd=ROOT,

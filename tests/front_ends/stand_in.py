@@ -39,12 +39,7 @@ def number(release: str) -> tuple[int, int]:
 def vectors(text: str) -> list[tuple[str, dict[str, str]]]:
     """All NAME = [ ... ] of a file."""
     words: list[str] = []
-    position = 0
-    while position < len(text):
-        found = TOKEN.match(text, position)
-        if found is None:
-            raise Refused(f"syntax error at {text[position : position + 20]!r}")
-        position = found.end()
+    for found in TOKEN.finditer(text):  # what is none of its kinds is skipped, as the core does it
         word = found.group(1) if found.group(1) is not None else found.group(2) or found.group(3)
         if word is not None:
             words.append(word)

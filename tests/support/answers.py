@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lets a client of the cloud get its answers from a function, without a connection."""
+"""Replaces the HTTP connection of an API client by a function."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 
 class FunctionAdapter(HTTPAdapter):
-    """Calls a function with method, path, headers and body of a request; what it raises happens once that is sent."""
+    """Calls a function with (method, path, headers, body); its exceptions count as errors after sending the request."""
 
     def __init__(self, answer: Callable[[str, str, dict[str, str], bytes], Answer]) -> None:
         super().__init__()
@@ -36,6 +36,6 @@ class FunctionAdapter(HTTPAdapter):
 
 
 def answered(client: ElasticHosts, answer: Callable[[str, str, dict[str, str], bytes], Answer]) -> ElasticHosts:
-    """Have all calls of `client` answered by a function."""
+    """Return `client`, with all its calls answered by a function."""
     client.transport._adapter = FunctionAdapter(answer)
     return client

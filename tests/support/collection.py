@@ -14,7 +14,7 @@ COLLECTIONS = ROOT / ".cache" / "collections"
 
 
 def make_importable() -> None:
-    """`ansible_collections.opennebula.elastichosts`, `eh_endpoint` and `tests` can be imported afterwards."""
+    """Make `ansible_collections.opennebula.elastichosts`, `eh_endpoint` and `tests` importable."""
     link = COLLECTIONS / "ansible_collections" / "opennebula" / "elastichosts"
     link.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

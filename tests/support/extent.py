@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How much of the tests runs: `make test` takes samples of what is long, `make test-all`, as in CI, all of it."""
+"""Whether long tests run in full: `make test` runs samples of them, `make test-all` and CI run all."""
 
 from __future__ import annotations
 

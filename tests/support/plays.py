@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Plays of the collection's roles, as ansible-playbook runs them."""
+"""Runs the collection's playbooks with ansible-playbook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Variables = Mapping[str, object]
 
 
 class Played(NamedTuple):
-    """The result of ansible-playbook."""
+    """The output of ansible-playbook."""
 
     output: str
 
@@ -37,7 +37,7 @@ class Played(NamedTuple):
         return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
 
     def message(self, host: str) -> str:
-        """The sentence with which the play failed."""
+        """Return the error message of the failed task."""
         found = re.search(rf"^(?:fatal|failed): \[{host}\].*? => (?=\{{)", self.output, re.MULTILINE)
         assert found, self.output
         result, _end = json.JSONDecoder().raw_decode(self.output, found.end())
@@ -48,7 +48,7 @@ class Played(NamedTuple):
 class Controller:
     """Runs playbooks of the collection on an inventory in a folder.
 
-    secret: what no play may say. environment: beside what this process has, or in its place.
+    secret: text that no output may contain. environment: variables to add or replace.
     """
 
     def __init__(self, folder: Path, secret: str, **environment: str) -> None:
@@ -57,7 +57,7 @@ class Controller:
         self._environment = environment
 
     def hosts(self, hosts: Mapping[str, Variables], common: Variables) -> None:
-        """The inventory: hosts with the variables that are theirs alone, and those that all have."""
+        """Write the inventory: hosts with their own variables, and the variables of all hosts."""
         self.inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": common}}))
 
     def play(self, playbook: str, *options: str) -> Played:
@@ -100,7 +100,8 @@ class Controller:
 class Plays(Controller):
     """A controller of stand-in front-ends.
 
-    :param hosts: by inventory name, with the variables that are theirs alone
+    :param hosts: front-ends by inventory name
+    :param special: further variables of single hosts
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The accounts at endpoints, as the drivers see them: each has a client, and the last listings of what it has."""
+"""The drivers' ElasticHosts accounts: an API client for each, with cached listings of its servers and drives."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ Connect = Callable[[HostSettings], ElasticHosts]
 
 
 def connect(settings: HostSettings) -> ElasticHosts:
-    """:raises ConfigurationError: endpoint or auth have a wrong form
-    :raises SettingsError: one of them is missing
+    """Return a client for the account of the settings.
+
+    :raises ConfigurationError: endpoint or auth has a wrong form
+    :raises SettingsError: endpoint or auth is missing
     """
     seconds = settings.number("API_TIMEOUT")
     return ElasticHosts(
@@ -44,7 +46,7 @@ def connect(settings: HostSettings) -> ElasticHosts:
 
 
 class CloudAccounts:
-    """All accounts that the settings name; OpenNebula hosts with the same account share one."""
+    """The accounts of all OpenNebula hosts; hosts with the same account share a CloudAccount. Thread-safe."""
 
     def __init__(self, clock: Clock, connect: Connect = connect) -> None:
         self._clock = clock
@@ -53,8 +55,10 @@ class CloudAccounts:
         self._accounts: Dict[Tuple[str, str, str, float], CloudAccount] = {}
 
     def of(self, settings: HostSettings) -> CloudAccount:
-        """:raises SettingsError: EHURI or EHAUTH is missing
-        :raises ConfigurationError: one of them has a wrong form
+        """Return the account of a host's settings.
+
+        :raises SettingsError: EHURI or EHAUTH is missing
+        :raises ConfigurationError: EHURI or EHAUTH has a wrong form
         """
         key = (settings.endpoint, settings.auth, settings.ca_path, settings.number("API_TIMEOUT"))
         with self._lock:

@@ -137,9 +137,13 @@ class ActionContext:
                 "was asked for a listing."
             ) from None
 
+    def listing_now(self) -> Snapshot[Server]:
+        """Return a listing of the account's servers that begins now. Raises as :meth:`listing`."""
+        return self._since(self.account.servers, self.plain_clock.monotonic())
+
     def own_now(self) -> List[Server]:
         """Return the servers with this VM's ownership keys, by a listing that begins now. Raises as :meth:`listing`."""
-        return self._since(self.account.servers, self.plain_clock.monotonic()).of(self.cloud).get(self.vm_id, [])
+        return self.listing_now().of(self.cloud).get(self.vm_id, [])
 
     def made_by(self, attempt: str) -> Optional[Server]:
         """Return the server that the create call of ``attempt`` has made, by a listing that begins now."""

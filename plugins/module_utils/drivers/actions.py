@@ -2,10 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the VM driver does to a server that exists: one function for each purpose an action of the core can have.
+"""The VM driver's actions on an existing server: one function for each :class:`~.action_table.Purpose`.
 
-Every function gets an :class:`~.action_context.ActionContext` and returns the text of the SUCCESS; every failure is an
-exception whose ``str()`` is one sentence. Steps are planned by ``elastichosts.plan`` and carried out by its ``apply``.
+Each function takes an :class:`~.action_context.ActionContext` and returns the text of the SUCCESS reply; failures are
+exceptions whose ``str()`` is one sentence. API calls are planned by ``elastichosts.plan`` and made by its ``apply``.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ from .translate import (
 from .unsupported import refusal
 
 WAITING_FOR_CANCEL = (12, 13)
-"""LCM_STATEs in which a failed CANCEL makes the VM RUNNING again; in any other it is gone"""
+"""LCM_STATEs in which a failed CANCEL sets the VM back to RUNNING; in all others the core ends the VM all the same"""
 KEEP: Mapping[str, Optional[str]] = {"persistent": "true"}
-"""without it the cloud destroys a server that stops (elastichosts-api 2.2)"""
+"""keeps a server when it stops; the cloud destroys servers that are not persistent (elastichosts-api 2.2)"""
 
 
-# --- the server exists
+# --- actions
 
 
 def start(context: ActionContext) -> str:
-    """DEPLOY of a VM that was off: start its server, with CPU, memory and drives as they are now.
+    """Start the server of a VM that was off, with the CPU, memory and drives that the VM has now; return its UUID.
 
     See opennebula-drivers 7.13, 7.14.
     """
-    server = _needed(context)
+    server = _required_server(context)
     if context.request.action == "DEPLOY":
         for sentence in undelivered(context.vm) if context.vm is not None else ():
             context.log("W", sentence)
     desired: Dict[str, Optional[str]] = {}
     if server.status == "active":
-        _tell_late(context, server)
+        _warn_of_old_drives(context, server)
     else:
-        desired.update(_restated(context, server))
+        desired.update(_prepare_start(context, server))
     desired[HOST_KEY] = context.host
     if context.vm is not None:
         desired[SEQ_KEY] = str(context.vm.history_seq)
@@ -73,68 +73,69 @@ def start(context: ActionContext) -> str:
     return server.uuid
 
 
-def _tell_late(context: ActionContext, server: Server) -> None:
-    """Write into the VM's log that disks were attached or detached, and the server runs with its old drives."""
+def _warn_of_old_drives(context: ActionContext, server: Server) -> None:
+    """Warn in the VM's log if disks were attached or detached while the server ran, which keeps its old drives."""
     drives = server.drives
     try:
         wanted = named(context.vm) if context.vm is not None else {}
     except TemplateError as error:
         context.log("W", str(error))
         return
-    gone = _of_disks(server) - set(wanted)
-    late = {device for device, drive in wanted.items() if drive not in drives.values()} | (gone & set(drives))
-    if late:
+    detached = _of_disks(server) - set(wanted)
+    changed = {device for device, drive in wanted.items() if drive not in drives.values()} | (detached & set(drives))
+    if changed:
         context.log(
             "W",
-            f"Server {server.uuid} runs already, so its drives at {', '.join(sorted(late))} stay as they are: "
+            f"Server {server.uuid} runs already, so its drives at {', '.join(sorted(changed))} stay as they are: "
             "power the VM off and resume it for what its DISKs say.",
         )
 
 
 def restore(context: ActionContext) -> str:
+    """Start the server of a VM that was saved; the reply has no text."""
     start(context)
     return ""
 
 
 def stop(context: ActionContext) -> str:
-    """Cut the power, keep the server. Never destroys (opennebula-drivers 7.4)."""
-    bring(context, _needed(context), "stopped", KEEP, context.deadline())
+    """Power the server off at once and keep it; never destroys it (opennebula-drivers 7.4)."""
+    bring(context, _required_server(context), "stopped", KEEP, context.deadline())
     return ""
 
 
 def shutdown(context: ActionContext) -> str:
-    """ACPI power-off, keep the server."""
-    power_off(context, _needed(context))
+    """Power the server off by ACPI and keep it."""
+    power_off(context, _required_server(context))
     return ""
 
 
 def save_away(context: ActionContext) -> str:
-    """Shut the server down for a cold migration between two hosts of one account; the server stays where it is."""
-    _check_way(context, context.vm.history_host if context.vm else "")
+    """Power the server off by ACPI for a cold migration between two hosts with one account; nothing is moved."""
+    _check_migration(context, context.vm.history_host if context.vm else "")
     return shutdown(context)
 
 
 def stop_away(context: ActionContext) -> str:
-    """Cut the server's power for a migration between two hosts of one account (``--poff-hard``)."""
-    _check_way(context, context.vm.history_host if context.vm else "")
+    """Power the server off at once for a migration between two hosts with one account (``--poff-hard``)."""
+    _check_migration(context, context.vm.history_host if context.vm else "")
     return stop(context)
 
 
 def migrate(context: ActionContext) -> str:
-    """Mark the server as that of another host with the same account; nothing has to be moved."""
+    """Set the server's host key to another host with the same account; nothing is moved."""
     target = context.request.fields.get("MIGR_HOST", "")
-    _check_way(context, target)
-    bring(context, _needed(context), "present", {HOST_KEY: target}, context.deadline())
+    _check_migration(context, target)
+    bring(context, _required_server(context), "present", {HOST_KEY: target}, context.deadline())
     return ""
 
 
-def _check_way(context: ActionContext, target: str) -> None:
-    """Check that the VM can go from its host to the host ``target``: both have to be this driver's, with one account.
+def _check_migration(context: ActionContext, target: str) -> None:
+    """Check that the VM can migrate from its host to the host ``target``.
 
-    :raises ActionFailed:
+    :raises ActionFailed: the hosts have different accounts, or ``target`` has another VM driver
     """
-    here, there = context.settings, context.factory.settings.host(target)
-    if (here.endpoint, here.auth) != (there.endpoint, there.auth):
+    source, destination = context.settings, context.factory.settings.host(target)
+    if (source.endpoint, source.auth) != (destination.endpoint, destination.auth):
         raise ActionFailed(
             f"Deploy a new VM there instead: a server cannot move from host {context.host!r} to {target!r}, which "
             "are separate clouds."
@@ -148,8 +149,8 @@ def _check_way(context: ActionContext, target: str) -> None:
 
 
 def resize(context: ActionContext) -> str:
-    """Change the size of a running server: MHz change at once, memory does not (elastichosts-api 2.2)."""
-    server = _needed(context)
+    """Change CPU (MHz) and memory of a server; memory only while it is stopped (elastichosts-api 2.2)."""
+    server = _required_server(context)
     if context.vm is None:
         raise ActionFailed(
             f"Power the VM off, resize it, and resume it: RESIZE of VM {context.vm_id} came without its "
@@ -176,32 +177,35 @@ def resize(context: ActionContext) -> str:
 def attach(context: ActionContext) -> str:
     """Add a drive to a stopped server; the drives of a running one cannot change (elastichosts-api 2.2)."""
     server, device, drive = _disk(context)
-    held = server.drives.get(device, "")
-    if held not in ("", drive):
+    attached = server.drives.get(device, "")
+    if attached not in ("", drive):
         raise ActionFailed(
-            f"Choose another TARGET: server {server.uuid} has drive {held} at {device}, and nothing was done."
+            f"Choose another TARGET: server {server.uuid} has drive {attached} at {device}, and nothing was done."
         )
-    marks = {} if device in _of_eh(server) else _marks({*_of_disks(server), device})
-    bring(context, server, "present", {device: drive, **marks}, context.deadline())
+    disks_property = {} if device in _of_eh(server) else _disks_property({*_of_disks(server), device})
+    bring(context, server, "present", {device: drive, **disks_property}, context.deadline())
     return ""
 
 
 def detach(context: ActionContext) -> str:
-    """Remove a drive from a stopped server, if the server has the drive and EH does not name it as well."""
+    """Remove a drive from a stopped server, unless the server does not have it or EH names it too."""
     server, device, drive = _disk(context)
     if server.drives.get(device) == drive and device not in _of_eh(server):
-        marks = _marks(_of_disks(server) - {device})
-        bring(context, server, "present", {device: None, **marks}, context.deadline())
+        disks_property = _disks_property(_of_disks(server) - {device})
+        bring(context, server, "present", {device: None, **disks_property}, context.deadline())
     return ""
 
 
 def _disk(context: ActionContext) -> Tuple[Server, str, str]:
-    """Return the stopped server, and device and drive of the disk that the action is about."""
+    """Return (stopped server, device, drive UUID) of the disk to attach or detach.
+
+    :raises ActionFailed: the disk has no drive or no TARGET that the API knows, or the server is not stopped
+    """
     disk = context.vm.disk if context.vm else {}
     device, drive = device_of(disk.get("TARGET", "")), disk.get("SOURCE", "")
     if not device or not is_uuid(drive):
         raise ActionFailed(refusal(context.request.action))
-    server = _needed(context)
+    server = _required_server(context)
     if server.status != "stopped":
         raise ActionFailed(
             f"Power the VM off, attach or detach the disk, and resume it: server {server.uuid} is {server.status}, "
@@ -211,7 +215,7 @@ def _disk(context: ActionContext) -> Tuple[Server, str, str]:
 
 
 def terminate(context: ActionContext) -> str:
-    """Switch the server off by ACPI, then destroy it. The server of a guest that does not obey stays."""
+    """Power the server off by ACPI, then destroy it; if the guest ignores ACPI, the server stays."""
     context, server = context.located()
     if server is not None:
         server = take_over(context, server)
@@ -221,17 +225,17 @@ def terminate(context: ActionContext) -> str:
 
 
 def destroy(context: ActionContext) -> str:
-    """Destroy all servers and drives that carry the VM's keys; succeed when there are none.
+    """Destroy all servers and drives with the VM's ownership keys; succeed when there are none.
 
-    CLEANUP also follows an import that failed: the server is then still its owner's.
+    The core also sends CLEANUP after a failed import: the server then has no such keys, and stays.
     """
     if _forgotten(context):
         _note_end(context)
     context, found = _all_own(context)
-    strangers = [] if context.request.action != "CLEANUP" else [one for one in found if not context.owns(one)]
-    for server in strangers:
+    unowned = [server for server in found if context.request.action == "CLEANUP" and not context.owns(server)]
+    for server in unowned:
         context.log("W", f"Server {server.uuid} was never taken over by this VM and is left as it was.")
-    if end(context, [server for server in found if server not in strangers]):
+    if end(context, [server for server in found if server not in unowned]):
         context.try_to_note(context.journal.resolved, end_of(context.vm_id))
     return ""
 
@@ -244,7 +248,8 @@ def _forgotten(context: ActionContext) -> bool:
 
 
 def _note_end(context: ActionContext) -> None:
-    # 2.0 says nothing of lives; there a later DEPLOY of the same front-end finishes this first.
+    """Record in the journal that what the VM has in the cloud is still to be destroyed."""
+    # Without a VM document, as in 2.0, the entry has no SEQ; the next DEPLOY on this front-end settles it first.
     seq = None if context.vm is None else context.vm.history_seq
     context.try_to_note(context.journal.unresolved, end_of(context.vm_id), context.vm_id, context.host, ENDED, seq)
 
@@ -252,8 +257,10 @@ def _note_end(context: ActionContext) -> None:
 def end(context: ActionContext, servers: Sequence[Server]) -> bool:
     """Destroy the servers of a VM, then the drives that were made for it.
 
-    A server says whether it had any; where there is none, a deploy may have ended between drive and server. Once
-    the server is gone, the VM is; a drive that cannot go yet is the journal's then. False when there is one.
+    The properties of a server say whether it had such drives. Without a server they are looked up, since a deploy may
+    have been interrupted between drive and server.
+
+    :returns: False if a drive is left for the journal to retry, which is no failure once the servers are destroyed
     """
     for server in servers:
         destroy_server(context, take_over(context, server), context.deadline())
@@ -272,8 +279,8 @@ def end(context: ActionContext, servers: Sequence[Server]) -> bool:
 
 
 def reboot(context: ActionContext) -> str:
-    """Switch the server off by ACPI and start it, since the API has no reboot. A guest that does not obey runs on."""
-    server = _needed(context)
+    """Power the server off by ACPI and start it, since the API has no reboot; if the guest ignores ACPI, it runs on."""
+    server = _required_server(context)
     if server.status == "active":
         power_off(context, server)
         server = context.account.client.servers.get(server.uuid)
@@ -282,41 +289,46 @@ def reboot(context: ActionContext) -> str:
 
 
 def reset(context: ActionContext) -> str:
-    bring(context, _needed(context), "reset", {}, context.deadline())
+    """Reset the server without shutting its guest down."""
+    bring(context, _required_server(context), "reset", {}, context.deadline())
     return ""
 
 
-# --- parts
+# --- the server and its drives
 
 
-def _needed(context: ActionContext) -> Server:
-    where, server = context.located()
+def _required_server(context: ActionContext) -> Server:
+    """Return the VM's server, with its ownership keys.
+
+    :raises ActionFailed: there is none, or it is in another account than that of the VM's host
+    """
+    found_in, server = context.located()
     if server is None:
         raise context.gone()
-    if where is not context:
+    if found_in is not context:
         raise ActionFailed(
             "Give the VM back to the host where its server is, or recover it with --recreate: server "
-            f"{server.uuid} of VM {context.vm_id} is at another account ({where.settings.endpoint}) than that of "
+            f"{server.uuid} of VM {context.vm_id} is at another account ({found_in.settings.endpoint}) than that of "
             f"host {context.host!r}, and cannot move. Its host is "
-            f"{server.properties.get(HOST_KEY, where.settings.host)!r}."
+            f"{server.properties.get(HOST_KEY, found_in.settings.host)!r}."
         )
     return take_over(context, server)
 
 
 def _all_own(context: ActionContext) -> Tuple[ActionContext, List[Server]]:
-    """Return the VM's servers, with a context for the account where they are."""
+    """Return (context for the account of the VM's servers, the servers)."""
     if context.deploy_id:
         context, server = context.located()
         return context, [] if server is None else [server]
-    # A look shared with others may be older than what this VM's own deploy has just made.
+    # The shared listing may be older than the last deploy of this VM, so make a new one.
     return context, context.own_now()
 
 
-def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]]:
-    """Return the changes that the VM's template asks for, for a stopped server; make missing copies of IMAGE.
+def _prepare_start(context: ActionContext, server: Server) -> Dict[str, Optional[str]]:
+    """Return the properties to change on a stopped server before it starts, so that it matches the VM's template.
 
-    New copies of IMAGE are made for it. Should the start fail then, they are there, and known to the server or to
-    the journal.
+    If copies of IMAGE are missing, they are made, and all properties are set here: should the start fail, the copies
+    are recorded on the server or in the journal.
     """
     if context.vm is None:
         return {}
@@ -337,6 +349,12 @@ def _restated(context: ActionContext, server: Server) -> Dict[str, Optional[str]
     attempt = uuid.uuid4().hex
     try:
         devices = image_drives.make(context, stated.images, stated.drive, server.name, attempt)
+        held = context.account.client.servers.get(server.uuid).drives
+        if any(held.get(device) != server.drives.get(device) for device in devices):
+            # Another driver that was asked for the same start has been here meanwhile.
+            if image_drives.drop(context, attempt):
+                context.try_to_note(context.journal.resolved, attempt)
+            return {}
         context.account.client.servers.set(server.uuid, {**changes, **devices})
         context.try_to_note(context.journal.resolved, attempt)
     except (ElasticHostsError, ActionFailed, Cancelled):
@@ -351,20 +369,20 @@ def _check_drives(context: ActionContext, disks: Mapping[str, Optional[str]]) ->
 
     :raises ActionFailed: a drive is not in the account, or somebody else uses it
     """
-    for device, uuid_ in sorted(disks.items()):
-        if not uuid_ or device == DISKS_KEY:
+    for device, drive_uuid in sorted(disks.items()):
+        if not drive_uuid or device == DISKS_KEY:
             continue
         try:
-            drive = context.account.client.drives.get(uuid_)
+            drive = context.account.client.drives.get(drive_uuid)
         except MissingError:
             raise ActionFailed(
-                f"Detach the disk, or make its image anew: drive {uuid_} of a DISK of VM {context.vm_id} is not at "
-                f"{context.settings.endpoint}. The server was left as it is."
+                f"Detach the disk, or make its image anew: drive {drive_uuid} of a DISK of VM {context.vm_id} is not "
+                f"at {context.settings.endpoint}. The server was left as it is."
             ) from None
         context.check_drive(drive)
         if drive.claimed and drive.properties.get("claim:type") != "shared":
             raise ActionFailed(
-                f"Detach the disk, or stop what uses its drive: drive {uuid_} of a DISK of VM {context.vm_id} is "
+                f"Detach the disk, or stop what uses its drive: drive {drive_uuid} of a DISK of VM {context.vm_id} is "
                 f"in use by {' '.join(drive.claimed)}. The server was left as it is."
             )
 
@@ -379,24 +397,29 @@ def _of_eh(server: Server) -> FrozenSet[str]:
     return frozenset(key for name in (DRIVES_KEY, PRIVATE_KEY) for key in server.properties.get(name, "").split())
 
 
-def _marks(devices: Collection[str]) -> Dict[str, Optional[str]]:
+def _disks_property(devices: Collection[str]) -> Dict[str, Optional[str]]:
+    """Return the property that lists the devices whose drives come from DISKs; None removes it."""
     return {DISKS_KEY: " ".join(sorted(devices)) or None}
 
 
-# --- steps that several actions take
+# --- shared steps
 
 
 def bring(
     context: ActionContext, server: Server, state: str, desired: Mapping[str, Optional[str]], deadline: Deadline
 ) -> Optional[Server]:
+    """Change the server to ``state`` and the properties ``desired``; return it as it is then, None if destroyed.
+
+    :param state: as in :func:`~.elastichosts.plan.plan_server`
+    """
     return apply_server(context.account.client, plan_server(desired, state, server), server, deadline)
 
 
 def take_over(context: ActionContext, server: Server) -> Server:
-    """Mark the server of an imported VM as this VM's, if it is not marked yet.
+    """Set the VM's ownership keys on the server of an imported VM, unless it has them; return the server.
 
-    ``onehost importvm`` sends no DEPLOY up to 6.10 (opennebula-drivers 4), so any action may be the first that the
-    driver hears of. ActionContext.check_owner has seen that nobody else's mark is on the server.
+    ``onehost importvm`` sends no DEPLOY up to 6.10 (opennebula-drivers 4), so any action may be the driver's first for
+    this VM. ``ActionContext.check_owner`` has refused a server with the keys of another VM.
     """
     if context.vm is None or context.owns(server):
         return server
@@ -404,21 +427,21 @@ def take_over(context: ActionContext, server: Server) -> Server:
 
 
 def imported_marks(context: ActionContext, vm: VirtualMachine) -> Mapping[str, Optional[str]]:
-    """Return what is set on the server of an imported VM: the ownership keys, and that the server outlives a stop."""
+    """Return the properties to set on the server of an imported VM: its ownership keys, and ``persistent``."""
     return {**ownership(vm, context.cloud, context.host), **KEEP}
 
 
 def power_off(context: ActionContext, server: Server) -> None:
-    """Press the ACPI power button and wait until the server is off, but still there.
+    """Press the ACPI power button and wait until the server is stopped; it is kept.
 
-    :raises ActionFailed: the guest does not obey
+    :raises ActionFailed: the guest did not switch off within SHUTDOWN_TIMEOUT seconds
     """
     deadline = context.deadline("SHUTDOWN_TIMEOUT")
     try:
         try:
             bring(context, server, "shutdown", KEEP if server.status == "active" else {}, deadline)
         except ElasticHostsError as error:
-            # A FAILURE would make the VM RUNNING again while its guest may be going off (opennebula-drivers 7.10).
+            # FAILURE would set the VM back to RUNNING while its guest may be shutting down (opennebula-drivers 7.10).
             if not error.maybe_done:
                 raise
             wait_status(context.account.client, server.uuid, "stopped", deadline)
@@ -431,11 +454,10 @@ def power_off(context: ActionContext, server: Server) -> None:
 
 
 def destroy_server(context: ActionContext, server: Server, deadline: Deadline) -> None:
-    """Destroy the server, whatever it is doing.
+    """Destroy the server in any state, with one retry that has a deadline of its own.
 
-    What has been asked for may still come true after an answer that was lost, and a FAILURE would tell the core that
-    the server runs on: so before there is one, everything is tried again, in a time of its own
-    (opennebula-drivers 7.10).
+    A destroy call whose response was lost may still take effect, while FAILURE would tell the core that the server
+    runs on (opennebula-drivers 7.10).
     """
     context.check_owner(server)
     try:
@@ -445,7 +467,7 @@ def destroy_server(context: ActionContext, server: Server, deadline: Deadline) -
 
 
 def _destroy(context: ActionContext, server: Server, deadline: Deadline) -> None:
-    """Destroy a server in one call; where the cloud refuses that for a running one, stop it first."""
+    """Destroy a server in one call; if the cloud refuses that for a running server, stop it first."""
     client = context.account.client
     plan = plan_server({}, "absent", server)
     try:
@@ -473,4 +495,4 @@ ACTIONS: Mapping[Purpose, Callable[[ActionContext], str]] = {
     Purpose.ATTACH: attach,
     Purpose.DETACH: detach,
 }
-"""what carries out each purpose, but for CREATE: see ``create_server``"""
+"""the function for each purpose except CREATE, which is in ``create_server``"""

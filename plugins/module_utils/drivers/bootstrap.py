@@ -29,9 +29,9 @@ def run(driver: str, argv: Sequence[str]) -> NoReturn:
     _hold_stderr()
     if list(argv[:1]) == [TRANSFER]:
         _unblock_signals()
-        from . import driver_log, transfer_driver
+        _read_settings(driver)
+        from . import transfer_driver
 
-        driver_log.configure()
         status = transfer_driver.main(argv[1:])
         sys.stdout.flush()
         os._exit(status)
@@ -83,10 +83,20 @@ def _unblock_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def _serve(driver: str, argv: Sequence[str], early: bytes) -> int:
-    from . import driver_log
+def _read_settings(driver: str) -> None:
+    """Put the settings into the environment, and point standard error at the driver's log if ONE_MAD_DEBUG is set."""
+    from ..opennebula.layout import layout
+    from . import driver_log, settings
 
+    place = layout(os.environ.get("ONE_LOCATION", ""))
+    settings.fill_environment(place, os.environ)
+    if os.environ.get("ONE_MAD_DEBUG"):
+        driver_log.open_file(f"{place.log}/one_{driver}_eh.log")
     driver_log.configure()
+
+
+def _serve(driver: str, argv: Sequence[str], early: bytes) -> int:
+    _read_settings(driver)
     if driver == "vmm":
         from . import vm_driver
 

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the core says about VMs and hosts, by XML-RPC as any command of OpenNebula asks it (opennebula-drivers 5.4)."""
+"""Client of the core's XML-RPC interface, for VMs and hosts; authenticates as the CLI does (opennebula-drivers 5.4)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, List, Mapping, NamedTuple, Optional, Tuple, Union
 from xml.etree.ElementTree import Element
 from xml.parsers.expat import ExpatError
 
+from ..elastichosts.address import shown_address
 from ..opennebula.errors import DocumentError
 from ..opennebula.vm import VirtualMachine, child_text, from_payload
 from ..opennebula.xml import parse_xml
@@ -22,22 +23,22 @@ from ..opennebula.xml import parse_xml
 TIMEOUT = 20.0
 """seconds"""
 SHORT_TIMEOUT = 5.0
-"""seconds, for monitoring, which waits for the answer and can do without it"""
+"""seconds, for monitoring, which blocks on the response but can do without it"""
 DECIDING = ("0", "3")
 """Raft states SOLO and LEADER"""
 EVERYBODY, TO_THE_LAST, NOT_DONE = -2, -1, -1
-"""arguments of one.vmpool.info: whose VMs, up to which id, in which states"""
+"""arguments of one.vmpool.info: VMs of all users, no highest id, all states except DONE"""
 AUTHENTICATION = 0x100
-"""error code of 3.0 and later; the others say that the session is right"""
+"""error code for wrong credentials, in 3.0 and later"""
 DEFAULT_ENDPOINT = "http://localhost:2633/RPC2"
 
 
 class CoreSilent(Exception):
-    """The core could not be asked: one sentence that says why and what to do."""
+    """The core could not be queried; ``str()`` is one sentence that says why and what to do."""
 
 
 class CoreRefused(CoreSilent):
-    """The core answers, but not what was asked: it may still tell of another VM."""
+    """The core refused one query or its response is unusable; queries about other objects may succeed."""
 
 
 def _read(path: str) -> str:
@@ -49,24 +50,25 @@ def _read(path: str) -> str:
 
 
 def credentials(environment: Mapping[str, str]) -> Tuple[str, str]:
-    """Return endpoint and session from where OpenNebula's own commands take them.
+    """Return (endpoint, ``user:password``) from the places that OpenNebula's own commands use.
 
-    :raises CoreSilent: there is no session
+    :raises CoreSilent: there is no password file, or it cannot be read
     """
     home = environment.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
     endpoint = environment.get("ONE_XMLRPC") or _read(f"{home}/.one/one_endpoint") or DEFAULT_ENDPOINT
     place = environment.get("ONE_AUTH") or f"{home}/.one/one_auth"
     session = _read(place)
     if not session:
+        shown = "the file that ONE_AUTH names" if environment.get("ONE_AUTH") else place
         raise CoreSilent(
-            f"OpenNebula cannot be asked about its VMs and hosts, because {place} holds no user:password: make it "
+            f"OpenNebula cannot be asked about its VMs and hosts, because {shown} holds no user:password: make it "
             "readable for the user that runs OpenNebula, or set ONE_AUTH."
         )
     return endpoint, session
 
 
 class CoreHost(NamedTuple):
-    """A host as the core has it now."""
+    """A host of the core's host pool."""
 
     id: int
     name: str
@@ -79,30 +81,33 @@ class CoreHost(NamedTuple):
 
 
 class CoreApi:
-    """The core's XML-RPC interface, of any release, as far as the drivers need it. Safe for all threads.
+    """The core's XML-RPC methods that the drivers need, for every release. Thread-safe.
 
-    :param environment: says where endpoint and session are, see :func:`credentials`
-    :param seconds: for one answer
+    :param environment: environment variables with the places of endpoint and password, see :func:`credentials`
+    :param seconds: time-out of one call
     """
 
     def __init__(self, environment: Mapping[str, str], seconds: float = TIMEOUT) -> None:
         self._environment = environment
         self._seconds = seconds
         self._hashed: Optional[bool] = None
-        """whether this core wants the password hashed; None: not known yet"""
+        """whether this core takes the password as SHA-1 hash; None: not known yet"""
 
     def check(self) -> None:
-        """:raises CoreSilent: there is no session, so nothing can be asked"""
+        """Check that there are credentials for the core.
+
+        :raises CoreSilent: there are none
+        """
         credentials(self._environment)
 
     def vm(self, vm_id: int) -> VirtualMachine:
-        """Return the VM as the core has it now, also one that has ended.
+        """Return the core's current record of a VM, also of one that has ended.
 
         :raises CoreRefused: the core does not know the VM, or does not let this user see it
-        :raises CoreSilent: the core cannot be asked
+        :raises CoreSilent: the core cannot be queried
         """
         what = f"VM {vm_id}"
-        answer = self._ask(what, "one.vm.info", vm_id)
+        answer = self._query(what, "one.vm.info", vm_id)
         try:
             found = from_payload(answer)
             if found.id != vm_id:
@@ -114,9 +119,9 @@ class CoreApi:
         return found
 
     def deploy_ids(self, first: int) -> List[Tuple[int, str]]:
-        """Return id and deploy id of each VM that has not ended, from the id ``first`` on (3.0 and later).
+        """Return (id, deploy id) of each VM that has not ended, from the id ``first`` on (3.0 and later).
 
-        :raises CoreSilent: the core cannot be asked
+        :raises CoreSilent: the core cannot be queried
         """
         pool = self._document("its VMs", "one.vmpool.info", EVERYBODY, first, TO_THE_LAST, NOT_DONE)
         return [
@@ -126,9 +131,9 @@ class CoreApi:
         ]
 
     def hosts(self) -> List[CoreHost]:
-        """Return every host of the core, those of other drivers as well.
+        """Return every host of the core, also those of other drivers.
 
-        :raises CoreSilent: the core cannot be asked
+        :raises CoreSilent: the core cannot be queried
         """
         try:
             return [
@@ -147,9 +152,9 @@ class CoreApi:
             ) from None
 
     def leads(self) -> bool:
-        """Return whether this core decides: it is alone, or the leader of several front-ends (5.4 and later).
+        """Return whether this front-end is the only one, or the Raft leader of several (5.4 and later).
 
-        :raises CoreSilent: the core cannot be asked
+        :raises CoreSilent: the core cannot be queried
         """
         return (
             child_text(self._document("its part among several front-ends", "one.zone.raftstatus"), "STATE") in DECIDING
@@ -157,15 +162,19 @@ class CoreApi:
 
     def _document(self, what: str, method: str, *arguments: int) -> Element:
         try:
-            return parse_xml(self._ask(what, method, *arguments))
+            return parse_xml(self._query(what, method, *arguments))
         except DocumentError as error:
             raise CoreSilent(f"OpenNebula's answer about {what} cannot be used: {error.sentence}.") from None
 
-    def _ask(self, what: str, method: str, *arguments: int) -> str:
+    def _query(self, what: str, method: str, *arguments: int) -> str:
         """Call a method of the core and return the text of its answer.
 
-        2.x wants the password hashed, later releases as it is. Neither says that this was wrong in a way of its own,
-        so the other form is tried until one has worked.
+        2.x takes the password as SHA-1 hash, later releases as plain text. A wrong form gets no distinct error, so
+        both are tried until a call has succeeded.
+
+        :param what: the object of the query, for error sentences
+        :raises CoreRefused: the core gives no access to the object
+        :raises CoreSilent: the core cannot be queried
         """
         endpoint, session = credentials(self._environment)
         for hashed in (False, True) if self._hashed is None else (self._hashed,):
@@ -175,19 +184,22 @@ class CoreApi:
                 return str(answer[1])
             if isinstance(answer, list) and len(answer) > 2 and answer[2] != AUTHENTICATION:
                 break
-        raise CoreRefused(f"OpenNebula at {endpoint} gives no access to {what}: check ONE_AUTH or ~/.one/one_auth.")
+        raise CoreRefused(
+            f"OpenNebula at {shown_address(endpoint)} gives no access to {what}: check ONE_AUTH or ~/.one/one_auth."
+        )
 
     def _call(self, endpoint: str, what: str, method: str, *arguments: Union[str, int]) -> object:
+        core = shown_address(endpoint)
         try:
             proxy: Any = xmlrpc.client.ServerProxy(endpoint, transport=_transport(endpoint, self._seconds))
             return getattr(proxy, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             raise CoreSilent(
-                f"OpenNebula at {endpoint} answered fault {fault.faultCode} about {what}: look into oned.log."
+                f"OpenNebula at {core} answered fault {fault.faultCode} about {what}: look into oned.log."
             ) from None
         except (OSError, http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError) as error:
             raise CoreSilent(
-                f"OpenNebula at {endpoint} cannot be asked about {what} ({type(error).__name__}): correct ONE_XMLRPC "
+                f"OpenNebula at {core} cannot be asked about {what} ({type(error).__name__}): correct ONE_XMLRPC "
                 "or ~/.one/one_endpoint."
             ) from None
 
@@ -197,25 +209,26 @@ def _hashed(session: str) -> str:
     return f"{user}:{hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest()}"
 
 
-class _Plain(xmlrpc.client.Transport):
+class _WithTimeout:
+    """Sets the time-out of an XML-RPC transport's connections."""
+
     seconds = TIMEOUT
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = super().make_connection(host)
+    def make_connection(self, host: Any) -> Any:
+        connection = super().make_connection(host)  # type: ignore[misc]
         connection.timeout = self.seconds
         return connection
 
 
-class _Safe(xmlrpc.client.SafeTransport):
-    seconds = TIMEOUT
-
-    def make_connection(self, host: Any) -> http.client.HTTPSConnection:
-        connection = super().make_connection(host)
-        connection.timeout = self.seconds
-        return connection
+class _HttpTransport(_WithTimeout, xmlrpc.client.Transport):
+    pass
 
 
-def _transport(endpoint: str, seconds: float) -> Union[_Plain, _Safe]:
-    transport = _Safe() if endpoint.startswith("https:") else _Plain()
+class _HttpsTransport(_WithTimeout, xmlrpc.client.SafeTransport):
+    pass
+
+
+def _transport(endpoint: str, seconds: float) -> Union[_HttpTransport, _HttpsTransport]:
+    transport = _HttpsTransport() if endpoint.startswith("https:") else _HttpTransport()
     transport.seconds = seconds
     return transport

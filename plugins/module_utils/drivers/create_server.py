@@ -6,6 +6,12 @@
 
 The ownership keys and the mark of the attempt are in the create call itself. What a call may have made, or may make
 yet, is known to the journal before the call is sent, until it is certain (opennebula-drivers 7.1, 7.2).
+
+Two drivers may have been asked for the same VM: of two front-ends, or one that has outlived its core. The API has no
+lock. So a driver looks before its create call and again after it, and keeps its server only when a look after the call
+shows no other server of the VM. Of two servers that are both kept one would have been created last, and the look of its
+driver would have shown the other: so there is one at most. A driver whose server is not the only one withdraws its own,
+never another's, and uses the server that is left. :func:`standing` decides who withdraws first, so that not all do.
 """
 
 from __future__ import annotations
@@ -14,7 +20,8 @@ import contextlib
 import threading
 import uuid
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from enum import Enum
+from typing import Callable, Collection, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from ..elastichosts.apply import apply_server, wait_status
 from ..elastichosts.clock import Deadline
@@ -26,6 +33,7 @@ from ..elastichosts.errors import (
     ConnectError,
     ElasticHostsError,
     MethodError,
+    MissingError,
     Refused,
     SystemFault,
     ThrottledError,
@@ -57,6 +65,10 @@ NOTHING_MADE = (
 LOOKS = (0.0, 0.5, 1.0, 2.0)
 """seconds before each listing that looks for a server whose create call was not answered; one that appears later is
 destroyed by the periodic clean-up"""
+SETTLING = (0.2, 0.4, 0.8, 1.6, 3.2, 3.2)
+"""seconds between the looks that wait until a VM has one server at most: other drivers withdraw theirs meanwhile"""
+ROUNDS = 5
+"""how often a driver that has withdrawn its server, or has lost the one that it was to use, begins again"""
 
 
 # --- limits
@@ -164,7 +176,7 @@ def _check(context: ActionContext, servers: List[Server], new: Server) -> None:
             )
 
 
-# --- a server is made
+# --- a server is made, or used
 
 
 @dataclass
@@ -195,13 +207,86 @@ def create(limits: Limits, context: ActionContext) -> str:
     for earlier in context.begun.unresolved:
         if clean_up(context, earlier):
             context.journal.resolved(earlier.attempt)
-    listing = context.listing()
-    found = context.one_own(listing)
-    if found is not None:
-        return _adopt(context, found, wanted.server)
-    context.check_named_drives(wanted.server)
-    with limits.room(context, listing, wanted.server):
-        return _make(context, wanted, _Attempt(context.begun.attempt))
+    listing, key = context.listing(), context.begun.attempt
+    for _unused in range(ROUNDS):
+        listing = _settled(context, listing)
+        found = context.one_own(listing)
+        try:
+            if found is not None:
+                return _adopt(context, found, wanted.server)
+            context.check_named_drives(wanted.server)
+            with limits.room(context, listing, wanted.server):
+                return _make(context, wanted, _Attempt(key))
+        except OtherServer as other:
+            context.log("I", str(other))
+        listing, key = context.listing_now(), uuid.uuid4().hex
+    raise ActionFailed(
+        f"Try again, and stop all VM drivers of this cloud but one: servers of VM {context.vm_id} that other drivers "
+        "make come and go."
+    )
+
+
+# --- one server for each VM
+
+
+class OtherServer(ActionFailed):
+    """Another driver has made a server for the VM, or has destroyed the one that was to be used: begin again."""
+
+
+class Standing(Enum):
+    """How a new server stands among the servers of its VM."""
+
+    ALONE = "it is kept"
+    FIRST = "the others are to be withdrawn by their drivers; if they stay, it is withdrawn"
+    LATER = "it is withdrawn at once"
+
+
+def standing(own: str, servers: Collection[str]) -> Standing:
+    """Return how the server ``own`` stands among all ``servers`` of its VM, by the order of their UUIDs.
+
+    :param servers: UUIDs in a listing that was begun after ``own`` was made
+    """
+    others = [server for server in servers if server != own]
+    if not others:
+        return Standing.ALONE
+    return Standing.FIRST if own in servers and own < min(others) else Standing.LATER
+
+
+def _check_alone(context: ActionContext, own: str) -> None:
+    """Wait until the server ``own`` is the only one of its VM.
+
+    :raises OtherServer: it is to be withdrawn
+    """
+    for pause in (*SETTLING, None):
+        servers = [server.uuid for server in context.own_now()]
+        stands = standing(own, servers)
+        if stands is Standing.ALONE:
+            return
+        if stands is Standing.LATER or pause is None:
+            break
+        context.clock.sleep(pause)
+    others = " ".join(server for server in servers if server != own)
+    raise OtherServer(f"Another driver has made a server for this VM as well ({others}): server {own} is withdrawn.")
+
+
+def _check_none(context: ActionContext) -> None:
+    """:raises OtherServer: the VM has got a server meanwhile"""
+    servers = " ".join(server.uuid for server in context.own_now())
+    if servers:
+        raise OtherServer(f"Another driver has made server {servers} for this VM while its drives were copied.")
+
+
+def _settled(context: ActionContext, listing: Snapshot[Server]) -> Snapshot[Server]:
+    """Return a listing in which the VM has one server at most, or the last one that was waited for."""
+    for pause in SETTLING:
+        if len(listing.of(context.cloud).get(context.vm_id, ())) <= 1:
+            break
+        context.clock.sleep(pause)
+        listing = context.listing_now()
+    return listing
+
+
+# --- one create call
 
 
 def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, again: bool = True) -> str:
@@ -216,14 +301,15 @@ def _make(context: ActionContext, wanted: Specification, attempt: _Attempt, *, a
     try:
         devices: Properties = {}
         if wanted.images:
-            image_drives.clear(context)
             devices = image_drives.make(context, wanted.images, wanted.drive, wanted.server["name"], attempt.key)
             _check_switch(context)  # the copies may have taken an hour
+            _check_none(context)
         context.journal.unresolved(attempt.key, context.vm_id, context.host, CREATING)
         deadline = context.deadline()
         server = _ask(context, attempt, {**wanted.creation, **devices, ATTEMPT_KEY: attempt.key}, deadline)
         if context.cancelled.is_set():
             raise Cancelled
+        _check_alone(context, server.uuid)
         made = _active(context, server, deadline).uuid
     except Exception as error:
         if attempt.refused and not wanted.images:
@@ -331,13 +417,21 @@ def _adopt(context: ActionContext, found: Server, wanted: Properties) -> str:
         if attempt:
             context.try_to_note(context.journal.resolved, attempt)
         bring(context, found, "started", desired, context.deadline())
-    except ElasticHostsError:
+    except ElasticHostsError as error:
+        if isinstance(error, MissingError) and found.uuid not in [server.uuid for server in context.own_now()]:
+            raise OtherServer(f"Server {found.uuid} of an earlier DEPLOY is gone.") from None
         before = context.begun.previous
-        if before is not None and before.creates and before.state != DONE:
+        if before is not None and before.creates and before.state != DONE and attempt in _known(context):
             destroy_server(context, found, context.clean_up())
         raise
     context.log("I", f"Server {found.uuid} was made by an earlier DEPLOY and is used now.")
     return found.uuid
+
+
+def _known(context: ActionContext) -> List[str]:
+    """Return the attempts of this front-end that had not ended when the action began."""
+    before = context.begun.previous
+    return [*([before.attempt] if before else []), *(earlier.attempt for earlier in context.begun.unresolved)]
 
 
 def _import(context: ActionContext) -> str:

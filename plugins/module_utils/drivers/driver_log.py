@@ -4,8 +4,8 @@
 
 """The log of a driver process: one configuration of ``logging`` for the drivers and for the client of the API.
 
-Standard error is the log: the wrapper script points it at a file when ONE_MAD_DEBUG is set, else at nothing
-(opennebula-drivers 5.4). No secret is logged, and no log that cannot be written keeps a driver from its work.
+Standard error is the log: a file when ONE_MAD_DEBUG is set, else nothing (opennebula-drivers 5.4). No secret is
+logged, and no log that cannot be written keeps a driver from its work.
 """
 
 from __future__ import annotations
@@ -44,6 +44,16 @@ class DescriptorHandler(logging.Handler):
         rest = (line.rstrip() + "\n").encode("utf-8", "backslashreplace")
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
+
+
+def open_file(path: str) -> None:
+    """Make the file ``path`` standard error; one that cannot be written leaves it as it is."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError:
+        return
+    os.dup2(file, 2, inheritable=False)
+    os.close(file)
 
 
 def configure(descriptor: int = 2) -> None:

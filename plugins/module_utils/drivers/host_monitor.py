@@ -29,10 +29,11 @@ from ..opennebula.driver_replies import (
 from ..opennebula.driver_requests import ImRequest
 from ..opennebula.protocol_versions import IM_5_12
 from .accounts import CloudAccounts
+from .answers import internal_error
 from .core_version import GUARDED, Version
 from .journal import ActionRecord, Journal, JournalError
 from .listing_cache import ListingLate, Snapshot
-from .monitoring_facts import Facts, elsewhere, host_facts, import_template, state_of, vm_facts
+from .monitoring_facts import NOTICE, Facts, elsewhere, host_facts, import_template, state_of, vm_facts
 from .settings import HostSettings, Settings, SettingsError
 
 TICK = 1.0
@@ -44,12 +45,14 @@ GUARD = 32.0
 for 30 s then, and writes a line into the VM's log for each (opennebula-drivers 9.4); its clock shows whole seconds"""
 SYNC_PATIENCE = 60.0
 """seconds that a sync waits for VMs whose states are kept back: it has to list them, or they count as missing"""
+FAULT_PAUSE = 5.0
+"""seconds until the next try after an unexpected exception"""
 NEVER = float("-inf")
 UNMONITORED = (0, 3, 5, 6)
 """host states INIT, ERROR, MONITORING_ERROR, MONITORING_INIT: a failure takes nothing away"""
 CAPACITY = ("TOTALCPU", "TOTALMEMORY")
 HOST_LOAD = ("USEDCPU", "FREECPU", "USEDMEMORY", "FREEMEMORY", "CPUSPEED")
-HOST_SELF = ("HYPERVISOR", "HOSTNAME", "ARCH", "CPUSPEED", *CAPACITY)
+HOST_SELF = (NOTICE, "HYPERVISOR", "HOSTNAME", "ARCH", "CPUSPEED", *CAPACITY)
 
 
 class Advance(NamedTuple):
@@ -102,7 +105,10 @@ class HostMonitor:
         self._facts: Optional[Facts] = None
         self._strangers: FrozenSet[str] = frozenset()
         self._bad_since: Optional[float] = None
+        self._fault = ""
         self._failed = False
+        self._listed: Optional[float] = None
+        """when the last listing was begun, if it had no server of this host"""
         self._news = 0
         self._next = 0.0
         self._due: Dict[str, float] = {}
@@ -155,17 +161,37 @@ class HostMonitor:
         news, self._news = version != self._news and self._news != 0, version
         return news
 
+    def fault(self, error: Exception) -> Advance:
+        """Return what to say when ``advance`` raised an unexpected exception.
+
+        The host fails if no VM of it runs. Else a line in the core's log has to do, since sites have hooks that make
+        the VMs of a failed host anew.
+        """
+        sentence = internal_error(error)
+        lines = [self._log("E", sentence)] if sentence != self._fault else []
+        self._fault = sentence
+        if self._bad_since is None:
+            self._bad_since = self._clock.monotonic()
+        return Advance(lines + self._without_listing(sentence, fails=self._has_no_vm()), FAULT_PAUSE)
+
+    def _has_no_vm(self) -> bool:
+        """Return whether the last listing had no server of this host, and no action has begun since."""
+        try:
+            records = self._journal.last_actions().values()
+            return self._listed is not None and not any(
+                record.host == self.host and record.outdates(self._listed) for record in records
+            )
+        except Exception:  # this may be the fault itself
+            return False
+
     # --- good news
 
     def _speak(self, snapshot: Snapshot[Server], settings: HostSettings, cloud: str) -> List[bytes]:
         facts = host_facts(self.host, snapshot.things, settings)
         recovered = self._bad_since is not None
-        self._bad_since = None
-        self._failed = False
-        self._unmonitored = False
         wild = snapshot.wild(cloud)
         strangers = frozenset(server.uuid for server in wild)
-        changed = self._facts is None or any(facts[key] != self._facts[key] for key in CAPACITY)
+        changed = self._facts is None or any(facts.get(key) != self._facts.get(key) for key in (*CAPACITY, NOTICE))
         self._facts = facts
         if strangers != self._strangers:
             self._due.pop("SYSTEM_HOST", None)
@@ -176,15 +202,18 @@ class HostMonitor:
             self._tell_again()
         lines: List[bytes] = []
         if recovered:
-            lines.append(self._log("I", "The cloud answers again."))
+            lines.append(self._log("I", "The host is monitored again." if self._fault else "The cloud answers again."))
         if self._is_due("SYSTEM_HOST", self._periods["SYSTEM_HOST"]):
             lines.append(self._system_host(facts, wild))
         if self._is_due("MONITOR_HOST", self._heartbeat):
             lines.append(self._monitor_host(facts))
-        return lines + self._about_vms(snapshot, settings, cloud)
+        lines += self._about_vms(snapshot, settings, cloud)
+        self._bad_since, self._fault, self._failed, self._unmonitored = None, "", False, False
+        return lines
 
     def _about_vms(self, snapshot: Snapshot[Server], settings: HostSettings, cloud: str) -> List[bytes]:
         own = self._own(snapshot, cloud)
+        self._listed = None if own else snapshot.begun
         records = self._entries()
         outdated = self._outdated(records, snapshot)
         clear = {vm: found[0] for vm, found in own.items() if len(found) == 1 and vm not in outdated}
@@ -295,13 +324,18 @@ class HostMonitor:
         if self._bad_since is None:
             self._bad_since = now
             lines.append(self._log("E", sentence))
-        over = now - self._bad_since >= self._grace()
-        if not self._failed and (over or self._unmonitored):
+        return lines + self._without_listing(sentence, fails=now - self._bad_since >= self._grace())
+
+    def _without_listing(self, sentence: str, *, fails: bool) -> List[bytes]:
+        """Return the failure of the host, once, if it ``fails`` or is not monitored yet; else a heartbeat."""
+        if self._failed:
+            return []
+        if fails or self._unmonitored:
             self._failed = True
-            lines.append(self._message("SYSTEM_HOST", False, sentence))
-        elif not self._failed and self._facts is not None and self._is_due("MONITOR_HOST", self._heartbeat):
-            lines.append(self._monitor_host(self._facts))
-        return lines
+            return [self._message("SYSTEM_HOST", False, sentence)]
+        if self._facts is not None and self._is_due("MONITOR_HOST", self._heartbeat):
+            return [self._monitor_host(self._facts)]
+        return []
 
     def _grace(self) -> float:
         try:
@@ -314,7 +348,9 @@ class HostMonitor:
     def _system_host(self, facts: Facts, wild: List[Server]) -> bytes:
         strangers = [WildVm(server.uuid, server.name, import_template(server, self.host)) for server in wild]
         return self._message(
-            "SYSTEM_HOST", True, template_text({key: facts[key] for key in HOST_SELF}) + wild_text(strangers)
+            "SYSTEM_HOST",
+            True,
+            template_text({key: facts[key] for key in HOST_SELF if key in facts}) + wild_text(strangers),
         )
 
     def _monitor_host(self, facts: Facts) -> bytes:

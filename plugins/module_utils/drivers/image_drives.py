@@ -4,8 +4,10 @@
 
 """The drives of IMAGE: copies that are made for one VM before its server, and destroyed after the server.
 
-The ownership keys and the key of the attempt are in the create call of each drive. A drive that no server has, and
-whose VM has ended or is deployed anew, is orphaned and destroyed. A drive of any server is never touched.
+The ownership keys and the key of the attempt are in the create call of each drive. A drive that no server has is
+orphaned and destroyed when its VM has ended, or when its attempt is over: as the journal of this front-end knows, or
+because the VM's server has had another one for longer than any attempt takes (see ``leftovers``). Until then another
+driver may be at work on it. A drive of any server is never touched.
 """
 
 from __future__ import annotations
@@ -91,23 +93,22 @@ def _sources(context: ActionContext, images: Tuple[ImageCopy, ...]) -> Dict[str,
 # --- the end of drives
 
 
-def clear(context: ActionContext) -> None:
-    """Destroy drives that earlier deploys of this VM have left; a busy one becomes an entry of the journal."""
-    for drive in _unnamed(context, context.own_drives(), since=context.plain_clock.monotonic()):
-        _drop_or_note(context, drive)
-
-
 def drop(context: ActionContext, attempt: str) -> bool:
     """Destroy the drives of ``attempt`` that no server has; return false when one of them is still there.
 
     :raises ElasticHostsError: the cloud could not be asked
     """
-    mine = [drive for drive in context.own_drives() if drive.properties.get(ATTEMPT_KEY) == attempt]
-    if not mine:
-        return True
-    results = [
-        _drop_or_note(context, drive) for drive in _unnamed(context, mine, since=context.plain_clock.monotonic())
-    ]
+    return _drop_all(context, [drive for drive in context.own_drives() if drive.properties.get(ATTEMPT_KEY) == attempt])
+
+
+def drop_copy(context: ActionContext, uuid: str) -> bool:
+    """Destroy the drive ``uuid`` of this VM if no server has it. Returns and raises as :func:`drop`."""
+    return _drop_all(context, [drive for drive in context.own_drives() if drive.uuid == uuid])
+
+
+def _drop_all(context: ActionContext, drives: List[Drive]) -> bool:
+    unnamed = _unnamed(context, drives, since=context.plain_clock.monotonic())
+    results = [_drop_or_note(context, drive) for drive in unnamed]  # each of them, also after one that stays
     return all(results)
 
 

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Jobs in queues: one queue for each VM or host, a bounded number of jobs at work, one reply to each request.
+"""Job queue with a bounded number of threads: jobs of one VM or host run in order, each request gets one reply.
 
-A slow deploy delays no other VM. A job that only waits, for a guest to shut down, say, lets another job work meanwhile.
+A slow deploy delays no other VM. While a job sleeps, for example until a guest has shut down, another job may run.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ logger = logging.getLogger(__name__)
 
 THREADS = 16
 WAITING = 240
-"""jobs that may wait at the same time, beside those that work"""
+"""jobs that may sleep at the same time, in addition to those that run"""
 
 
 class Cancelled(Exception):
-    """The core does not want this action any more (DRIVER_CANCEL)."""
+    """The core has cancelled this action (DRIVER_CANCEL)."""
 
 
 class PendingReply:
-    """The reply to one request, which is sent once."""
+    """The reply to one request, which is sent once.
+
+    :param send: writes a line to the core
+    :param line: returns the reply's line for (success, text)
+    """
 
     def __init__(self, send: Callable[[bytes], None], line: Callable[[bool, str], bytes]) -> None:
         self._send = send
@@ -41,11 +45,11 @@ class PendingReply:
         self.is_sent = False
 
     def send(self, ok: bool, text: str = "") -> bool:
-        """Send the answer, if none was sent yet; false when one was."""
+        """Send SUCCESS or FAILURE with ``text``; return false if a reply was sent already."""
         return self.send_line(self._line(ok, text))
 
     def send_line(self, line: bytes) -> bool:
-        """Send a line of the caller's own as the answer, if none was sent yet; false when one was."""
+        """Send ``line`` as the reply; return false if a reply was sent already."""
         with self._lock:
             if self.is_sent:
                 return False
@@ -63,23 +67,23 @@ class Job:
         self.arrived = time.monotonic()
         self.cancelled = threading.Event()
         self.clock: Optional[Clock] = None
-        """for the job's waits, once it is queued: another job may run meanwhile, and Cancelled ends the wait"""
+        """set by ``submit``; its ``sleep`` lets another job run meanwhile, and raises Cancelled"""
         self.held = False
-        """whether the answer is somebody else's to give, later"""
+        """whether the reply is sent later, by other code than this job"""
         self.after_abort = False
-        """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 this alone tells a delete from a cancel
+        """whether DRIVER_CANCEL came right before: in 2.0 to 3.0 only this distinguishes a delete from a cancel
         (opennebula-drivers 8.17)"""
 
 
 def job_without_reply(work: Callable[[Job], None]) -> Job:
-    """Return a job of the driver's own, which answers no request of the core."""
+    """Return a job that was not requested by the core, so that its reply is discarded."""
     return Job(PendingReply(lambda _line: None, lambda _ok, _text: b""), work)
 
 
 class JobQueue:
-    """Runs the jobs of each key one at a time and in their order; keys do not wait for each other.
+    """Runs the jobs of each key one at a time and in order; different keys run in parallel.
 
-    :param threads: jobs that work at the same time; those that only wait do not count
+    :param threads: jobs that run at the same time, not counting those that sleep
     """
 
     def __init__(self, threads: int = THREADS) -> None:
@@ -90,12 +94,13 @@ class JobQueue:
         self._ready: Deque[Hashable] = deque()
         self._places = threads
         self._returning = 0
-        """jobs that have waited and want their place back; they come before new ones"""
+        """jobs that have slept and continue before new jobs start"""
         self._under_way = 0
+        """jobs that were started and have not ended, also those that sleep"""
         self._closing = False
 
     def submit(self, key: Hashable, job: Job) -> None:
-        """Queue ``job`` behind those of the same key."""
+        """Queue ``job`` behind the other jobs of ``key``; after :meth:`close` answer it with FAILURE."""
         job.clock = _WaitingClock(self, job)
         with self._change:
             if self._closing:
@@ -108,7 +113,7 @@ class JobQueue:
                 self._dispatch()
 
     def cancel(self, key: Hashable) -> List[Job]:
-        """Tell the jobs of ``key``, running or queued, that they are not wanted any more."""
+        """Set ``cancelled`` of all jobs of ``key``, running or queued, and return them."""
         with self._change:
             jobs = list(self._queues.get(key, ()))
         for job in jobs:
@@ -116,18 +121,18 @@ class JobQueue:
         return jobs
 
     def close(self, seconds: float) -> None:
-        """Take no more jobs, wait a moment for those that run, and answer what is left with FAILURE."""
+        """Take no more jobs, wait up to ``seconds`` for those that run, then answer and cancel the remaining ones."""
         with self._change:
             self._closing = True
             self._change.wait_for(lambda: self._under_way == 0, seconds)
-            left = [job for queue in self._queues.values() for job in queue]
-        for job in left:
+            remaining = [job for queue in self._queues.values() for job in queue]
+        for job in remaining:
             job.reply.send(False, STOPPING)
             job.cancelled.set()
         self._pool.shutdown(wait=False)
 
     def wait(self, job: Job, seconds: float) -> None:
-        """Wait so many seconds, or until ``job`` is cancelled, while another job may work."""
+        """Sleep so many seconds, or until ``job`` is cancelled, while another job may run."""
         with self._change:
             self._places += 1
             self._dispatch()
@@ -141,20 +146,21 @@ class JobQueue:
     def _dispatch(self) -> None:
         """Start the jobs that may start. The caller holds the lock."""
         while self._may_start():
-            self._pool.submit(self._run, self._started())
+            self._pool.submit(self._run, self._start_next())
         self._change.notify_all()
 
     def _may_start(self) -> bool:
         free = self._places > self._returning and self._under_way < self._most
         return bool(self._ready) and free and not self._closing
 
-    def _started(self) -> Hashable:
+    def _start_next(self) -> Hashable:
+        """Return the key of the next job, and count the job as running. The caller holds the lock."""
         self._places -= 1
         self._under_way += 1
         return self._ready.popleft()
 
     def _run(self, key: Hashable) -> None:
-        """Run the next job of ``key``, then other jobs that are ready, without waking another thread."""
+        """Run the next job of ``key``, then other jobs that are ready, in the same thread."""
         with self._change:
             queue = self._queues[key]
         while True:
@@ -170,12 +176,12 @@ class JobQueue:
                 if not self._may_start():
                     self._change.notify_all()
                     return
-                key = self._started()
+                key = self._start_next()
                 queue = self._queues[key]
 
 
 def _work(job: Job) -> None:
-    """Run a job, and see to its reply whatever happens."""
+    """Run a job; if it ends without a reply, answer with FAILURE."""
     try:
         try:
             job.work(job)
@@ -193,6 +199,11 @@ STOPPING = "Repeat the action when the driver runs again: it is being stopped."
 
 
 class _WaitingClock(Clock):
+    """A clock whose ``sleep`` gives the job's place to another job meanwhile.
+
+    :raises Cancelled: by ``sleep``, if the job was cancelled
+    """
+
     def __init__(self, queue: JobQueue, job: Job) -> None:
         self._queue = queue
         self._job = job

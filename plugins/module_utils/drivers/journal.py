@@ -32,7 +32,8 @@ KEPT = 3600.0
 """seconds that the row of a finished action is kept: no listing that is still used is older"""
 
 FORM = 1
-"""of the tables; a file of another form holds nothing that is worth its translation, and is begun anew"""
+"""of the tables; a file of an older form holds nothing that is worth its translation, and is begun anew; one of a newer
+form, which a downgrade finds, is begun anew as well, but first copied for the drivers that have written it"""
 _TABLES = {
     "boot": "id TEXT PRIMARY KEY",
     "action": "vm INTEGER PRIMARY KEY, state TEXT NOT NULL, verb TEXT NOT NULL, host TEXT NOT NULL, "
@@ -308,6 +309,20 @@ class Journal:
         with self._change() as rows:
             return int(rows.execute("PRAGMA data_version").fetchone()[0])
 
+    def kept(self) -> List[str]:
+        """Return a sentence for each copy of a journal that newer drivers have written.
+
+        :raises JournalError:
+        """
+        with self._change():
+            folder, name = os.path.split(self.path)
+            copies = sorted(file for file in os.listdir(folder or ".") if file.startswith(f"{name}{_KEPT}"))  # noqa: PTH208
+        return [
+            f"Delete {folder}/{file} when nothing that newer drivers began is in doubt: these drivers cannot read what "
+            f"newer ones have written into {self.path}, so it was copied there, and the journal was begun anew."
+            for file in copies
+        ]
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:
@@ -342,7 +357,10 @@ class Journal:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         with connection:
             connection.execute(_TOGETHER)
-            if connection.execute("PRAGMA user_version").fetchone() != (FORM,):
+            (form,) = connection.execute("PRAGMA user_version").fetchone()
+            if form > FORM:
+                self._keep(form)
+            if form != FORM:
                 for name, columns in _TABLES.items():
                     connection.execute(f"DROP TABLE IF EXISTS {name}")
                     connection.execute(f"CREATE TABLE {name} ({columns})")
@@ -355,7 +373,27 @@ class Journal:
                 connection.execute("INSERT INTO boot VALUES (?)", (self._boot,))
         return connection
 
+    def _keep(self, form: int) -> None:
+        """Copy a journal of a newer form to a file beside it.
 
+        :raises OSError, sqlite3.Error: there is no copy
+        """
+        copy = f"{self.path}{_KEPT}{form}-{self._clock.now():.0f}"
+        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        try:
+            # By a connection of its own: SQLite copies nothing for one that is about to write.
+            with (
+                contextlib.closing(sqlite3.connect(self.path)) as source,
+                contextlib.closing(sqlite3.connect(copy)) as target,
+            ):
+                source.backup(target)
+        except sqlite3.Error:
+            os.unlink(copy)  # noqa: PTH108
+            raise
+
+
+_KEPT = ".form-"
+"""between the name of the journal and the number of the form, in the name of a copy"""
 _LOG_PAGES = 8000
 """of 4 KiB; :meth:`Journal.prune` comes long before"""
 _TOGETHER = "BEGIN IMMEDIATE"

@@ -2,13 +2,13 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The OpenNebula hosts of this driver, on disk: which there are, what they were called, how they are monitored.
+"""The OpenNebula hosts of this driver in a file: their names, earlier names, and monitoring periods.
 
-After a restart a core of 5.12 and later asks about a host only when it has heard nothing of it for some minutes
-(opennebula-drivers 9.4, 10). The information driver reads here which hosts it has, and speaks before it is asked. In
-every release the file tells which servers of an account are another host's to report, before that host is monitored.
+After a restart, a core of 5.12 and later sends START_MONITOR only for a host that has not reported for some minutes
+(opennebula-drivers 9.4, 10). From this file the information driver knows its hosts and reports at once. In every
+release the file also says which servers of an account belong to a host that was not monitored yet since the restart.
 
-The file is this front-end's memory only. It may be missing or damaged: the core then asks, as it does without it.
+The file is a cache of this front-end: if it is missing or damaged, the driver waits for the core's requests.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from ..opennebula.driver_requests import ImRequest
 logger = logging.getLogger(__name__)
 
 FORM = 1
-"""of the file; one of another form is not read"""
+"""format version of the file; a file of another version is not read"""
 LARGEST = 16 * 1024 * 1024
-"""bytes of a file that is read"""
+"""bytes of the file that are read at most"""
 MOST = 2**31
-"""what no id of a host and no number of seconds reaches"""
+"""upper limit (exclusive) of host ids and seconds in the file"""
 FORMER_NAMES = 20
 """earlier names that are kept for a host"""
 
 
 class KnownHost(NamedTuple):
-    """A host that the core has asked about."""
+    """A host for which the core has sent MONITOR or START_MONITOR."""
 
     id: int
     name: str
     former: Tuple[str, ...]
-    """names that it had before, the latest first: servers may still be marked with them"""
+    """earlier names of the host, the latest first: host keys of servers may still hold them"""
     driver: str
-    """NAME of our IM_MAD section, as START_MONITOR tells it; empty up to 5.10"""
+    """NAME of the driver's IM_MAD section, from START_MONITOR; empty up to 5.10"""
     interval: int
     """MONITORING_INTERVAL_HOST, seconds"""
     periods: Mapping[str, int]
@@ -50,9 +50,9 @@ class KnownHost(NamedTuple):
 
 
 class KnownHosts:
-    """The file of known hosts. Safe for all threads of a process; another process replaces the whole file.
+    """The file of known hosts. Thread-safe; of two processes that write it, the last one wins.
 
-    :param path: made with mode 0600
+    :param path: of the file, which is created with mode 0600
     """
 
     def __init__(self, path: str) -> None:
@@ -65,7 +65,7 @@ class KnownHosts:
             return list(self._hosts().values())
 
     def owner(self, name: str) -> Optional[int]:
-        """Return the id of the host that has this name, or else of the one that had it last; None: unknown."""
+        """Return the id of the host that has this name, or else of the host that had it last; None: unknown."""
         known = self.all()
         for host in known:
             if host.name == name:
@@ -74,7 +74,7 @@ class KnownHosts:
         return min(ages)[1] if ages else None
 
     def remember(self, request: ImRequest) -> None:
-        """Write what MONITOR or START_MONITOR tells of a host, if that is new."""
+        """Write the host of a MONITOR or START_MONITOR request, if anything about it is new."""
         with self._lock:
             hosts = self._hosts()
             before = hosts.get(request.id)
@@ -100,9 +100,9 @@ class KnownHosts:
         return self._loaded
 
     def _read(self) -> Dict[int, KnownHost]:
-        """The hosts in the file; none when it cannot be used, whatever is wrong with it."""
+        """Return the hosts in the file by id; none if the file cannot be read or parsed."""
         try:
-            # A pipe in the file's place must not keep the driver waiting for a writer.
+            # O_NONBLOCK: opening a named pipe in the file's place must not wait for a writer.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             with open(descriptor, "rb") as file:  # noqa: PTH123
                 content = json.loads(file.read(LARGEST))
@@ -142,18 +142,20 @@ def _remove(path: str) -> None:
 
 
 def _former(before: Optional[KnownHost], name: str) -> Tuple[str, ...]:
-    """The names that a host had before it got ``name``."""
+    """Return the earlier names of a host that is now called ``name``, the latest first."""
     if before is None:
         return ()
     if before.name == name:
         return before.former
-    return tuple(dict.fromkeys(one for one in (before.name, *before.former) if one != name))[:FORMER_NAMES]
+    earlier = (before.name, *before.former)
+    return tuple(dict.fromkeys(former for former in earlier if former != name))[:FORMER_NAMES]
 
 
 def _host(found: Any) -> KnownHost:
-    """One host of the file.
+    """Return a host from its JSON object.
 
-    :raises ValueError: it holds something else than was written
+    :raises ValueError: a value has the wrong type or is out of range
+    :raises TypeError: a key is missing or unknown, or a value is no collection
     """
     host = KnownHost(**{**found, "former": tuple(found["former"])})
     seconds = (host.interval, *host.periods.values())

@@ -2,11 +2,11 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decides what of a VM may be destroyed because the core says that the VM needs it no more. Asks and changes nothing.
+"""Decides which servers and drives may be destroyed because their VM does not need them any more. Pure functions.
 
-A VM that ends while it is off is told to no VM driver, and to no driver at all in 2.0 (opennebula-drivers 2.3, 10). So
-the core is asked about what the account has. What the core says has to be said twice, some seconds apart, and about
-the same things; silence, an unknown VM and every other state destroy nothing.
+The core reports to no VM driver, and in 2.0 to no driver at all, that a VM ended while it was off (opennebula-drivers
+2.3, 10), so the sweep queries the core about the VMs that have something in the account. Two queries, some seconds
+apart, must give the same evidence about the same objects; no answer, an unknown VM or any other state destroys nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optional, Sequence
 
+from ..elastichosts.drives import Drive
 from ..elastichosts.identifiers import is_uuid
+from ..elastichosts.servers import Server
 from ..opennebula.vm import ACTIVE, DONE, VirtualMachine
+from .translate import DEVICE_KEY, owner
 
 RUNNING = 3
 """LCM_STATE"""
@@ -27,14 +30,14 @@ class OwnedObject(NamedTuple):
 
     uuid: str
     cloud: str
-    """id of the OpenNebula cloud; empty: it is not OpenNebula's"""
+    """id of the OpenNebula cloud; empty: the object has no ownership keys"""
     vm: Optional[int]
     host: str
-    """OpenNebula host"""
+    """name of the OpenNebula host"""
     seq: int
-    """SEQ of the VM's history when it was made, adopted or started"""
+    """SEQ of the VM's history when the object was made, adopted or started"""
     listed: float
-    """monotonic seconds: when the listing that has it was begun"""
+    """monotonic seconds: when the listing that contains the object was begun"""
     is_server: bool = True
 
 
@@ -44,38 +47,41 @@ class Reason(str, Enum):
     ENDED = "the VM has ended"
     MOVED = "the VM runs on a host of another VM driver"
     UNCLEAR = "the core's record of the VM does not name this server"
-    """ended or moved, but it may be another cloud's VM with the same id: kept"""
+    """the VM has ended or moved, but may be another cloud's VM with the same id: the objects are kept"""
 
 
 class Evidence(NamedTuple):
-    """What the core says of a VM that has something in the cloud."""
+    """Why the servers or drives of a VM are not needed, according to the core."""
 
     reason: Reason
     seq: int
-    """of the VM's newest history record"""
+    """SEQ of the VM's newest history record"""
     host: str
-    """of the same record"""
+    """host of that record"""
     things: FrozenSet[str]
-    """UUIDs of all that the VM has"""
+    """UUIDs of the VM's servers, or of its drives if it has no server"""
 
 
 class Sighting(NamedTuple):
-    """How often the same evidence was found, and when first (monotonic seconds)."""
+    """How often the same evidence was found, and when first."""
 
     evidence: Evidence
     first: float
+    """monotonic seconds"""
     times: int
 
 
 class Findings(NamedTuple):
+    """The result of :func:`leftovers`, by VM id."""
+
     due: Dict[int, Evidence]
-    """VMs whose things may be destroyed now"""
+    """VMs whose servers or drives may be destroyed now"""
     sightings: Dict[int, Sighting]
-    """to be handed in again next time"""
+    """argument ``before`` of the next call"""
 
 
 def by_vm(things: Iterable[OwnedObject], cloud: str) -> Dict[int, List[OwnedObject]]:
-    """Return what belongs to ``cloud``, by VM id: the servers of a VM, or its drives where it has no server."""
+    """Return the objects of ``cloud`` by VM id: the servers of a VM, or its drives if it has no server."""
     servers: Dict[int, List[OwnedObject]] = {}
     drives: Dict[int, List[OwnedObject]] = {}
     for thing in things:
@@ -85,7 +91,7 @@ def by_vm(things: Iterable[OwnedObject], cloud: str) -> Dict[int, List[OwnedObje
 
 
 def is_elsewhere(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
-    """Return whether the VM runs on another host than the one that its servers or drives are marked with."""
+    """Return whether the VM runs on another host than its servers or drives name."""
     running = vm.state == ACTIVE and vm.lcm_state == RUNNING
     return running and all(thing.host != vm.history_host for thing in things)
 
@@ -98,7 +104,7 @@ def evidence(things: Sequence[OwnedObject], vm: VirtualMachine, drivers: Mapping
     if vm.state == DONE:
         reason, sure = Reason.ENDED, _is_recorded(things, vm)
     elif is_elsewhere(things, vm) and _is_another_driver(things, vm, drivers):
-        # A server that the VM came back to has the SEQ of that start.
+        # If the VM has returned to the server, the server has the SEQ of that start, which is not smaller.
         reason, sure = Reason.MOVED, _is_named(things, vm) and all(thing.seq < vm.history_seq for thing in things)
     else:
         return None
@@ -112,11 +118,11 @@ def _is_named(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
 
 
 def _is_recorded(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
-    """Whether the core's VM is the one that the things are marked with, and not a VM of the same id in another core.
+    """Return whether the objects belong to this core's VM, and not to another core's VM with the same id.
 
-    Two clouds with one EHCLOUD, or a core whose database was put back, must not destroy each other's servers: the core
-    has to name the server. A VM whose server has gone leaves drives, which no record names: there the VM must have had
-    a server, and the host has to be the same.
+    Two clouds with the same EHCLOUD, or a core whose database was restored, must not destroy each other's servers, so
+    the core's record has to name the server. No record names drives: if there are only drives, the VM must have had a
+    server, and the host must be the same.
     """
     if any(thing.is_server for thing in things):
         return _is_named(things, vm)
@@ -124,8 +130,9 @@ def _is_recorded(things: Sequence[OwnedObject], vm: VirtualMachine) -> bool:
 
 
 def _is_another_driver(things: Sequence[OwnedObject], vm: VirtualMachine, drivers: Mapping[str, str]) -> bool:
-    there = drivers.get(vm.history_host)
-    return bool(there) and all(drivers.get(thing.host) not in (None, "", there) for thing in things)
+    """Return whether the VM's host has another VM driver than the hosts of the objects; false if one is unknown."""
+    current = drivers.get(vm.history_host)
+    return bool(current) and all(drivers.get(thing.host) not in (None, "", current) for thing in things)
 
 
 def leftovers(
@@ -140,14 +147,15 @@ def leftovers(
     times: int = 2,
     drivers: Optional[Mapping[str, str]] = None,
 ) -> Findings:
-    """Return what may be destroyed now, and what is to be handed in again with the next call.
+    """Return the VMs whose servers or drives may be destroyed now, and the sightings for the next call.
 
-    :param things: all that the account has, whoever's it is
+    :param things: all servers and unattached drives of the account, also those of other clouds
     :param cloud: id of this OpenNebula cloud
-    :param answers: what the core says now, for the VMs that it was asked about and has answered
-    :param acted: when the last action of a VM ended (monotonic seconds); infinity while one is under way
-    :param before: what the last call has returned
-    :param grace: seconds between the first sighting and the end, by reason; a reason that is missing destroys nothing
+    :param answers: the core's current VMs by id, of those that it was queried about
+    :param acted: when the last action of a VM ended (monotonic seconds); infinity while an action is under way
+    :param before: sightings of the last call
+    :param now: monotonic seconds
+    :param grace: seconds from first sighting to destruction, by reason; a reason that is missing destroys nothing
     :param times: sightings that are needed
     :param drivers: as in :func:`evidence`
     """
@@ -156,7 +164,7 @@ def leftovers(
         earlier = before.get(vm_id)
         last = acted.get(vm_id, NEVER)
         if last >= min(thing.listed for thing in own):
-            continue  # the listing may be older than what the action has done
+            continue  # the listing may be older than the effects of the action
         answer = answers.get(vm_id)
         if answer is None:
             if earlier is not None:
@@ -173,3 +181,35 @@ def leftovers(
         if wait is not None and sighting.times >= times and now - sighting.first >= wait:
             findings.due[vm_id] = seen
     return findings
+
+
+def spare_copies(drives: Sequence[Drive], servers: Sequence[Server], cloud: str) -> Dict[str, int]:
+    """Return the VM by UUID of each copy that no server has, while the VM's server has another one at its device.
+
+    Another driver has made such a copy for a server that it has not created yet, or never will. A copy that somebody
+    has taken off, whose device is empty or has a drive that is not the VM's, is none.
+    """
+    owners = {drive.uuid: owner(drive, cloud) for drive in drives}
+    named = {uuid for server in servers for uuid in server.drives.values()}
+    taken = {
+        (owner(server, cloud), device)
+        for server in servers
+        for device, uuid in server.drives.items()
+        if owners.get(uuid) == owner(server, cloud)
+    }
+    found: Dict[str, int] = {}
+    for drive in drives:
+        vm = owners[drive.uuid]
+        if vm is not None and drive.uuid not in named and (vm, drive.properties.get(DEVICE_KEY)) in taken:
+            found[drive.uuid] = vm
+    return found
+
+
+def overdue(first_seen: Mapping[str, float], listed: float, longest: float) -> List[str]:
+    """Return the UUIDs of the spare copies whose attempts are over, since none takes so long.
+
+    :param first_seen: by UUID, when the listing was begun in which the copy was seen first (monotonic seconds)
+    :param listed: when the last listing was begun
+    :param longest: seconds that an attempt may take at most, with a margin
+    """
+    return [uuid for uuid, first in first_seen.items() if listed - first > longest]

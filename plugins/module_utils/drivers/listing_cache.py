@@ -123,8 +123,8 @@ class ListingCache(Generic[Listed]):
 
     def _launch(self) -> None:
         begun = self._clock.monotonic()
+        self._threads.submit(self._fly, begun)  # when no thread can be started, there is no flight to wait for
         self._flights.append(begun)
-        self._threads.submit(self._fly, begun)
 
     def _fly(self, begun: float) -> None:
         things: List[Listed] = []

@@ -12,6 +12,7 @@ or of the driver only when it has heard nothing of the host for some minutes: th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -39,12 +40,21 @@ from .answers import internal_error
 from .core_api import SHORT_TIMEOUT, CoreApi, CoreHost, CoreSilent
 from .core_version import IMPORTABLE, PACKED, PLAIN_WORDS, TELLING, CoreVersion, Version, short_monitor_protocol
 from .driver_log import LEVELS, log_exception
-from .host_monitor import NEVER, HostMonitor
+from .host_monitor import CAPACITY, HOST_LOAD, NEVER, UNMONITORED, HostMonitor
 from .job_queue import Job, JobQueue, PendingReply, job_without_reply
 from .journal import Journal, JournalError
 from .known_hosts import KnownHost, KnownHosts
 from .listing_cache import ListingLate, Snapshot
-from .monitoring_facts import elsewhere, host_facts, import_template, poll_facts, scheduler_facts, state_of
+from .monitoring_facts import (
+    HYPERVISOR,
+    Facts,
+    elsewhere,
+    host_facts,
+    import_template,
+    poll_facts,
+    scheduler_facts,
+    state_of,
+)
 from .protocol_loop import LAST_MOMENTS, Arguments, ProtocolLoop, ReplyPipe, arguments
 from .settings import HostSettings, Settings, SettingsError
 from .translate import template_defaults
@@ -53,7 +63,6 @@ logger = logging.getLogger(__name__)
 
 MONITOR_WAIT = 5.0
 """seconds that the answer to MONITOR may wait for the cloud"""
-FAULT_PAUSE = 5.0
 OLDEST: Version = (2, 0)
 """taken for a release that nothing tells: the old words harm no newer core"""
 FIRST_WORD = 3.0
@@ -99,6 +108,10 @@ class MonitorDriver:
         self._stopping = threading.Event()
         self._hosts: Dict[int, str] = {}
         """names of the OpenNebula hosts that are monitored, by id"""
+        self._facts: Dict[int, Facts] = {}
+        """what the last answer to MONITOR told of a host"""
+        self._has_vms: Dict[int, bool] = {}
+        """whether a host has VMs by its last listing; before there is one, whether an earlier driver knew the host"""
         self._names_asked = NEVER
         self._names: FrozenSet[Tuple[int, str]] = frozenset()
         """ids and names of the core's hosts when it was asked last; none when it could not be asked"""
@@ -120,7 +133,10 @@ class MonitorDriver:
             return
         if request.protocol:
             self._learn(request.protocol)
-        self._actions[request.action](request)
+        try:
+            self._actions[request.action](request)
+        except Exception as error:
+            self._fault_of_request(request, error)
 
     def close(self) -> None:
         self._stopping.set()
@@ -134,8 +150,11 @@ class MonitorDriver:
         first = not self._protocol
         self._protocol = protocol
         if first:
-            for path in self._settings.exposed_files():
-                self._say("W", 0, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+            warnings = self._settings.warnings()
+            with contextlib.suppress(JournalError):
+                warnings += self._journal.kept()
+            for warning in warnings:
+                self._say("W", 0, warning)
 
     def _malformed(self, error: MalformedLine) -> None:
         if error.id is not None and error.action in ("START_MONITOR", "MONITOR"):
@@ -148,6 +167,23 @@ class MonitorDriver:
             return im_message(action, False, host_id, int(self._clock.now()), sentence)
         return im_host_failure(self._protocol or short_monitor_protocol(self._core()) or IM_2_0, host_id, sentence)
 
+    def _fault_of_request(self, request: ImRequest, error: Exception) -> None:
+        """Answer a request that met an unexpected exception, see :meth:`.HostMonitor.fault`."""
+        with self._watching:
+            watcher = self._watches.pop(request.id, None) if request.action == "START_MONITOR" else None
+        if watcher is not None:  # so that the next START_MONITOR begins anew
+            watcher.stop()
+        state = request.document.get("HOST", {}).get("STATE")
+        self._say_fault(request.id, error)
+        if request.action == "MONITOR":
+            self._send(self._monitored_in_spite_of(request, internal_error(error)))
+        elif request.action == "START_MONITOR" and state in UNMONITORED:
+            self._send(self._failure(request.action, request.id, internal_error(error)))
+
+    def _say_fault(self, host_id: int, error: Exception) -> None:
+        log_exception(logger, error)
+        self._say("E", host_id, internal_error(error))
+
     def _say(self, level: str, host_id: int, text: str) -> None:
         logger.log(LEVELS.get(level, logging.INFO), "host %s: %s", host_id, text)
         if self._protocol:
@@ -157,7 +193,14 @@ class MonitorDriver:
 
     def _note(self, change: Callable[[], None]) -> None:
         """Change the file of known hosts in the queue, so that the reader of requests does not wait for the disk."""
-        self._queue.submit("known hosts", job_without_reply(lambda _job: change()))
+
+        def work(_job: Job) -> None:
+            try:
+                change()
+            except Exception as error:
+                self._say_fault(0, error)
+
+        self._queue.submit("known hosts", job_without_reply(work))
 
     def _is_another(self, host_id: int, name: str) -> bool:
         """Return whether ``name``, which is not the name of host ``host_id``, is another host's.
@@ -201,28 +244,53 @@ class MonitorDriver:
         self._queue.submit(request.id, Job(reply, lambda job: self._answer_monitor(request, job)))
 
     def _answer_monitor(self, request: ImRequest, job: Job) -> None:
-        self._known.remember(request)
         try:
-            settings = self._settings.host(request.host)
-            snapshot = self._snapshot(settings)
-            release = self._core() or OLDEST
-            facts = {
-                **host_facts(request.host, snapshot.things, settings), **scheduler_facts(request.protocol, release),
-            }  # fmt: skip
-            vms = None if request.protocol == IM_2_0 else self._vms(request, snapshot, settings, release)
+            if request.id not in self._has_vms:
+                self._has_vms[request.id] = any(host.id == request.id for host in self._known.all())
+            self._known.remember(request)
+            job.reply.send_line(self._monitored(request))
         except (SettingsError, ElasticHostsError) as error:
             logger.warning("MONITOR host %s: %s", request.id, error)
             job.reply.send(False, str(error))
-            return
-        job.reply.send_line(
-            im_host_reply(
-                request.protocol,
-                request.id,
-                facts,
-                vms,
-                monitoring=release >= PLAIN_WORDS,
-                packed=request.protocol == IM_4_4 and release >= PACKED,
-            )
+        except Exception as error:
+            self._say_fault(request.id, error)
+            job.reply.send_line(self._monitored_in_spite_of(request, internal_error(error)))
+
+    def _monitored_in_spite_of(self, request: ImRequest, fault: str) -> bytes:
+        """Return the answer to MONITOR after an unexpected exception, see :meth:`.HostMonitor.fault`.
+
+        A host that may have VMs is told of as it was last; without a last time, as one where nothing is free.
+        """
+        if not self._has_vms.get(request.id, True):
+            return im_host_failure(request.protocol, request.id, fault)
+        unknown: Facts = {
+            "HYPERVISOR": HYPERVISOR,
+            "HOSTNAME": request.host,
+            **dict.fromkeys((*CAPACITY, *HOST_LOAD), 0),
+        }
+        return im_host_reply(request.protocol, request.id, self._facts.get(request.id, unknown))
+
+    def _monitored(self, request: ImRequest) -> bytes:
+        """Return MONITOR SUCCESS.
+
+        :raises SettingsError: of the host
+        :raises ElasticHostsError: the cloud cannot be asked
+        """
+        settings = self._settings.host(request.host)
+        snapshot = self._snapshot(settings)
+        release = self._core() or OLDEST
+        facts = {
+            **host_facts(request.host, snapshot.things, settings), **scheduler_facts(request.protocol, release),
+        }  # fmt: skip
+        vms = None if request.protocol == IM_2_0 else self._vms(request, snapshot, settings, release)
+        self._facts[request.id], self._has_vms[request.id] = facts, bool(snapshot.of(settings.cloud))
+        return im_host_reply(
+            request.protocol,
+            request.id,
+            facts,
+            vms,
+            monitoring=release >= PLAIN_WORDS,
+            packed=request.protocol == IM_4_4 and release >= PACKED,
         )
 
     def _snapshot(self, settings: HostSettings) -> Snapshot[Server]:
@@ -290,8 +358,7 @@ class MonitorDriver:
                 self._send(watcher.restart(request))
                 return
             watcher = self._watches[request.id] = self._watcher(request)
-            self._send(watcher.started())
-        watcher.start()
+        watcher.start(watcher.started())
 
     def _watcher(self, request: ImRequest) -> HostMonitorThread:
         watch = HostMonitor(
@@ -336,8 +403,9 @@ class MonitorDriver:
             except CoreSilent as error:
                 sentence = f"Hosts are not reported before START_MONITOR. {error}"
             except Exception as error:
-                log_exception(logger, error)
                 sentence = internal_error(error)
+                if sentence != said:
+                    self._say_fault(0, error)
             if sentence != said:
                 logger.info("%s", sentence)
                 said = sentence
@@ -393,8 +461,9 @@ class HostMonitorThread:
         """Return the answer to START_MONITOR."""
         return self._watch.started()
 
-    def start(self) -> None:
-        threading.Thread(target=self._loop, name=f"host {self._watch.id}", daemon=True).start()
+    def start(self, first: bytes = b"") -> None:
+        """Begin with the line ``first``, if there is one. Raises RuntimeError if there can be no more threads."""
+        threading.Thread(target=self._loop, args=(first,), name=f"host {self._watch.id}", daemon=True).start()
 
     def restart(self, request: ImRequest) -> bytes:
         """Make every message due again, and return the answer to START_MONITOR."""
@@ -408,7 +477,8 @@ class HostMonitorThread:
             self._stopped = True
         self._wake.set()
 
-    def _loop(self) -> None:
+    def _loop(self, first: bytes) -> None:
+        self._send(first)
         while not self._stopped:
             lines, pause = self._next()
             with self._lock:
@@ -420,14 +490,13 @@ class HostMonitorThread:
         self._wake.clear()
         with self._lock:
             request, self._pending = self._pending, None
-        if request is not None:
-            self._watch.restart(request)
         try:
+            if request is not None:
+                self._watch.restart(request)
             return self._watch.advance()
         except Exception as error:
             log_exception(logger, error)
-            logger.error("%s", internal_error(error))
-            return [], FAULT_PAUSE
+            return self._watch.fault(error)
 
 
 def main(argv: Sequence[str], early: bytes = b"") -> int:

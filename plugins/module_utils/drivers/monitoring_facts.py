@@ -20,6 +20,8 @@ from .settings import HostSettings
 from .translate import HOST_KEY, LEAST_CPU, LEAST_MEM
 
 HYPERVISOR = "elastichosts"
+NOTICE = "EH_SETTINGS"
+"""attribute of the host that says which settings are not used, since only a shell could work them out"""
 DISK_COUNTERS: Mapping[str, str] = {
     "DISKRDBYTES": "read:bytes",
     "DISKWRBYTES": "write:bytes",
@@ -146,7 +148,9 @@ def host_facts(host: str, servers: Iterable[Server], settings: HostSettings) -> 
     total_memory = settings.total_memory * 1024
     used_cpu = round(sum(server.cpu or 0 for server in listed) * 100 / settings.cpu_mhz)
     used_memory = sum(server.mem or 0 for server in listed) * 1024
+    notice: Facts = {} if settings.notice is None else {NOTICE: settings.notice}
     return {
+        **notice,
         "HYPERVISOR": HYPERVISOR,
         "HOSTNAME": host,
         "ARCH": "x86_64",

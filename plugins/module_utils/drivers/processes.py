@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which start of the machine this is, and which of its processes live, as Linux tells in /proc."""
+"""Boot id, process ids that are not reused, and whether a process is alive, from Linux's /proc."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 
 _STATE, _STARTED = 0, 19
-"""fields of /proc/PID/stat, counted from the one behind the program's name"""
+"""fields of /proc/PID/stat: indexes after the program's name"""
 _DEAD = (b"Z", b"X")
 
 
 def boot_id() -> str:
-    """Changes with every start of the machine; empty where the system does not say."""
+    """Return an id that changes with each boot of the machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -23,17 +23,17 @@ def boot_id() -> str:
 
 
 def this_process() -> str:
-    """``PID@START``: ids are given out again, to the next driver in a container even at once; this pair is not."""
-    return _known_as(os.getpid())
+    """Return ``PID@START``; unlike the PID alone, this pair is not reused, not even in a restarted container."""
+    return _process_id(os.getpid())
 
 
 def is_alive(process: str) -> bool:
-    """Return whether the process with this id, see :func:`this_process`, still runs; a zombie does not."""
+    """Return whether the process with this id (see :func:`this_process`) still runs; a zombie does not."""
     pid = process.partition("@")[0]
-    return pid.isdigit() and _known_as(int(pid)) == process
+    return pid.isdigit() and _process_id(int(pid)) == process
 
 
-def _known_as(pid: int) -> str:
+def _process_id(pid: int) -> str:
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

@@ -2,11 +2,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A driver's engine: reads requests, runs them one at a time per VM, answers each exactly once.
+"""The drivers' line protocol: reads the core's lines from a pipe, writes whole reply lines, parses ARGUMENTS.
 
-The reader never waits for work: a core whose pipe is full stands still (opennebula-drivers 8.5). Work runs in queue:
-one queue per VM (or host), so that a slow deploy delays nobody else, and a bounded number of jobs works at any time.
-A job that only waits (for a guest to shut down, say) gives its place away meanwhile.
+The reader hands lines over and never waits for their work: a core that writes into a full pipe blocks
+(opennebula-drivers 8.5). The work runs in :mod:`.job_queue`.
 """
 
 from __future__ import annotations
@@ -29,17 +28,19 @@ from .job_queue import THREADS
 logger = logging.getLogger(__name__)
 
 LAST_MOMENTS = 0.7
-"""seconds that running jobs get when the core has ended the conversation; it kills after 1 s
+"""seconds for running jobs after FINALIZE or end of file; the core kills the driver after 1 s
 (opennebula-drivers 1.4)"""
 _CHUNK = 65536
+"""bytes of one read"""
 _PIPE = 1 << 20
-"""bytes: a long line then goes out at once, and the old cores see no pause in it (opennebula-drivers 1.3)"""
+"""size of the pipe in bytes: a long line is written at once, since old cores tolerate no pause in a line
+(opennebula-drivers 1.3)"""
 _F_SETPIPE_SZ = 1031
-"""of Linux; the fcntl module of Python 3.9 does not name it"""
+"""Linux constant that the fcntl module of Python 3.9 lacks"""
 
 
 class ReplyPipe:
-    """The pipe to the core: whole lines, one write each, from any thread (opennebula-drivers 1.3)."""
+    """The pipe to the core. Thread-safe; writes whole lines, with one system call each (opennebula-drivers 1.3)."""
 
     def __init__(self, descriptor: int = 1) -> None:
         self._descriptor = descriptor
@@ -49,7 +50,7 @@ class ReplyPipe:
             fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE)
 
     def send(self, line: bytes) -> None:
-        """Write one line, which ends in a newline; do nothing when the core is gone."""
+        """Write one line, which ends in a newline; do nothing once the core has closed the pipe."""
         with self._lock:
             try:
                 while line and not self.closed.is_set():
@@ -59,17 +60,21 @@ class ReplyPipe:
 
 
 class LineHandler(Protocol):
-    """What :class:`ProtocolLoop` hands the lines to."""
+    """A driver, as :class:`ProtocolLoop` calls it."""
 
     def accept(self, line: bytes) -> None:
-        """Take one line; must not wait for anything."""
+        """Handle one line without blocking."""
 
     def close(self) -> None:
-        """End the driver's work: the core has closed the pipe, or sent FINALIZE."""
+        """End the driver's work after FINALIZE, or when the core has gone."""
 
 
 class ProtocolLoop:
-    """The conversation with the core: lines in, until end of file, FINALIZE, or the death of the parent."""
+    """Reads the core's lines until end of file, FINALIZE, or the end of the parent process.
+
+    :param source: file descriptor to read from
+    :param outlet: the pipe for replies; the loop also ends once this pipe is closed
+    """
 
     def __init__(self, service: LineHandler, source: int = 0, outlet: Optional[ReplyPipe] = None) -> None:
         self._service = service
@@ -78,11 +83,11 @@ class ProtocolLoop:
         self._parent = os.getppid()
 
     def serve(self, early: bytes = b"") -> None:
-        """Read and hand over lines until the end; returns when the driver should exit.
+        """Read and hand over lines; return when the driver has to exit.
 
         :param early: bytes that were read already
         """
-        # What is there by now stays: collections look at what requests make, and no answer waits for a long one.
+        # Objects made so far live until exit: leave them out of garbage collections, which then take less time.
         gc.freeze()
         lines = LineBuffer()
         chunk = early
@@ -94,13 +99,12 @@ class ProtocolLoop:
         self._service.close()
 
     def _receive(self) -> bytes:
-        """Return the next bytes; empty when the core is gone."""
+        """Return the next bytes; empty when the core has gone."""
         while True:
             ready, _unused, _unused = select.select([self._source], [], [], 1.0)
             if ready:
                 return os.read(self._source, _CHUNK)
-            gone = os.getppid() != self._parent or (self._outlet is not None and self._outlet.closed.is_set())
-            if gone:
+            if os.getppid() != self._parent or (self._outlet is not None and self._outlet.closed.is_set()):
                 return b""
 
     def _hand_over(self, lines: Sequence[bytes]) -> bool:
@@ -113,7 +117,7 @@ class ProtocolLoop:
                 return False
             try:
                 self._service.accept(line)
-            except Exception as error:  # a fault of ours costs this one line, not the driver
+            except Exception as error:  # a bug costs this line only, not the driver
                 log_exception(logger, error)
         return True
 
@@ -125,7 +129,7 @@ class LineBuffer:
         self._pieces: List[bytes] = []
 
     def feed(self, chunk: bytes) -> List[bytes]:
-        """Return the lines that ``chunk`` completes, without their newlines."""
+        """Return the lines that are complete with ``chunk``, without their newlines."""
         *whole, rest = chunk.split(b"\n")
         if whole:
             whole[0] = b"".join([*self._pieces, whole[0]])
@@ -137,17 +141,18 @@ class LineBuffer:
 
 @dataclass(frozen=True)
 class Arguments:
-    """What ARGUMENTS of the section in oned.conf may say; the rest of it belongs to other drivers and is ignored."""
+    """The options in ARGUMENTS of the driver's section in oned.conf; those of OpenNebula's own drivers are ignored."""
 
     threads: int = THREADS
+    """jobs that run at the same time (``-t``)"""
     protocol: str = ""
-    """wire protocol, where the lines alone do not tell (``--generation 4.0-4.2``)"""
+    """protocol version, if the lines alone do not show it (``--generation 4.0-4.2``)"""
     one_version: str = ""
     """release of OpenNebula (``--one-version 4.2``)"""
 
 
 def arguments(argv: Sequence[str]) -> Arguments:
-    """Parse ARGUMENTS, which arrives as one word, as none, or empty (opennebula-drivers 1.2)."""
+    """Parse ARGUMENTS, which may be missing, empty or a single word with blanks (opennebula-drivers 1.2)."""
     try:
         words = shlex.split(" ".join(argv))
     except ValueError:

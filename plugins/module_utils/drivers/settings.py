@@ -4,13 +4,14 @@
 
 """What the administrator decided: environment, vmm_ehrc, im_ehrc, the host's own file, the template defaults.
 
-A later source wins: environment, then ``etc/im_eh/im_eh.conf`` (numbers only, in the template language), then
-``etc/vmm_eh/vmm_ehrc`` and ``etc/im_eh/im_ehrc``, then ``etc/vmm_eh/hosts/<HOST>rc`` for one OpenNebula host.
-Every file is read again when it has changed.
+A later source wins: environment, then ``etc/defaultrc``, then ``etc/im_eh/im_eh.conf`` (numbers only, in the template
+language), then ``etc/vmm_eh/vmm_ehrc`` and ``etc/im_eh/im_ehrc``, then ``etc/vmm_eh/hosts/<HOST>rc`` for one
+OpenNebula host. Every file is read again when it has changed. No file is run: a shell has no part in it.
 
 ============== ======== =====================================================================================
 EHURI                   endpoint of the API
 EHAUTH                  ``<user uuid>:<secret API key>``
+EHAUTH_FILE             file that holds the same, where EHAUTH is empty; read again for each use
 EHCA                    file or folder with the certificates to trust; empty: the system's
 EHCLOUD                 id of this OpenNebula cloud, the same on all its front-ends; marks what it owns
 TOTAL_MEMORY   2048     MB that the host offers
@@ -31,11 +32,26 @@ SOURCE_IN_USE  refuse   whether a drive that a running server uses is copied for
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import re
+import stat
 import threading
-from typing import Callable, Dict, Generic, Iterable, List, Mapping, NamedTuple, Optional, Tuple, TypeVar
+from typing import (
+    Callable,
+    Dict,
+    Generic,
+    Iterable,
+    List,
+    Mapping,
+    MutableMapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+)
 from urllib.parse import urlsplit
 
 from ..opennebula.conf import ConfError, parse
@@ -70,10 +86,21 @@ NUMBERS: Mapping[str, NumberSetting] = {
     "LISTING_PERIOD": NumberSetting(15, 0.1, "seconds"),
     "GRACE": NumberSetting(300, 0, "seconds"),
 }
+ACCOUNT_FORM = "<user uuid>:<secret API key>"
 CLOUD_FORM = "<an id of this OpenNebula cloud, the same on all its front-ends>"
-TEXTS = ("EHURI", "EHAUTH", "EHCA", "EHCLOUD")
+TEXTS = ("EHURI", "EHAUTH", "EHAUTH_FILE", "EHCA", "EHCLOUD")
 CHOICES: Mapping[str, Tuple[str, ...]] = {"SOURCE_IN_USE": ("refuse", "allow")}
 """possible values, the default first"""
+NAMES = (*TEXTS, *NUMBERS, *CHOICES)
+KEPT_FROM_ENVIRONMENT = re.compile(r"PYTHON.*|LD_.*|PATH")
+"""names that decide which program runs, and how: no settings file sets them"""
+LONGEST_KEY = 4096
+"""characters of the file that EHAUTH_FILE names; more is not read"""
+
+
+class ShellText(str):
+    """A value that only a shell can work out, as it stands in the file. It is no value: see :func:`shell_sentence`."""
+
 
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _WITH_BLANKS = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*[=:]\s*(.*)")
@@ -84,12 +111,11 @@ _END = re.compile(r"\s*(?:;\s*)?(?:\s#.*)?")
 
 
 def parse_rc(text: str) -> Values:
-    """Return the plain assignments of a shell settings file.
+    """Return the assignments of a settings file, which is written as for a shell and never run by one.
 
-    ``NAME=VALUE``, quoted as the shell allows, with or without ``export``. A line that only a shell can work out
-    (``$OTHER``, a command, a construct) is left out here: the wrapper script exports its result into the
-    environment. A number of ours is taken with blanks around the sign, or a colon for it: a limit that somebody has
-    written must not be without effect.
+    ``NAME=VALUE``, quoted as the shell allows, with or without ``export``. A value that only a shell can work out
+    (``$OTHER``, a command) is a :class:`ShellText`. Any other line is left out. A number of ours is taken with blanks
+    around the sign, or a colon for it: a limit that somebody has written must not be without effect.
     """
     values: Values = {}
     for line in text.splitlines():
@@ -98,7 +124,79 @@ def parse_rc(text: str) -> Values:
             if found and value is not None and (found.re is _ASSIGNMENT or found.group(1) in NUMBERS):
                 values[found.group(1)] = value
                 break
+        else:
+            assignment = _ASSIGNMENT.match(line)
+            if assignment:
+                values[assignment.group(1)] = ShellText(assignment.group(2))
     return values
+
+
+def shell_names(values: Values) -> List[str]:
+    """Return the names whose values only a shell can work out."""
+    return sorted(name for name, value in values.items() if isinstance(value, ShellText))
+
+
+def shell_sentence(name: str, path: str) -> str:
+    """Say what to do about the setting ``name`` whose value in the file ``path`` only a shell can work out."""
+    instead = f", or set EHAUTH_FILE to a file with the account in it and leave {name} out" if name == "EHAUTH" else ""
+    return (
+        f"Write {name} without $, backquotes and bare blanks: settings are read as data and no shell works out what "
+        f"{path} says{instead}."
+    )
+
+
+def read_file(path: str, most: int = -1) -> str:
+    """Return the text of a regular file; a named pipe, whose end may never come, is refused at once.
+
+    :param most: characters
+    :raises OSError:
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    with open(path, encoding="utf-8", errors="surrogateescape", opener=opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", path)
+        return file.read(most)
+
+
+def account_in(path: str, source: str) -> str:
+    """Return the account that the file ``path`` holds.
+
+    :param source: the settings file that names it with EHAUTH_FILE
+    :raises SettingsError: there is none in it, or it cannot be read
+    """
+    problem = "it is empty"
+    try:
+        found = read_file(path, LONGEST_KEY).strip() if path.startswith("/") else ""
+    except OSError as error:
+        found, problem = "", str(error.strerror)
+    if found:
+        return found
+    raise SettingsError(
+        f"Correct EHAUTH_FILE in the settings, or what it names: {path!r} in {source} has to be the absolute path of a "
+        f"file with {ACCOUNT_FORM} in it that the user that runs OpenNebula can read ({problem})."
+    )
+
+
+def _common_files(layout: Layout) -> Tuple[str, str, str]:
+    """Return the settings files that hold for all hosts, a later one before an earlier one."""
+    return f"{layout.etc}/defaultrc", f"{layout.etc}/vmm_eh/vmm_ehrc", f"{layout.etc}/im_eh/im_ehrc"
+
+
+def fill_environment(layout: Layout, environment: MutableMapping[str, str]) -> None:
+    """Put what the settings files assign into ``environment``, for libraries and children: proxies, ONE_XMLRPC.
+
+    Our own settings are not among it: :class:`Settings` reads them, and a child needs no secret.
+    """
+    for path in _common_files(layout):
+        with contextlib.suppress(OSError):
+            for name, value in parse_rc(read_file(path)).items():
+                if name in NAMES or KEPT_FROM_ENVIRONMENT.fullmatch(name) or isinstance(value, ShellText):
+                    continue
+                with contextlib.suppress(ValueError):  # a NUL, or what the system's encoding does not have
+                    environment[name] = value
 
 
 def parse_limits(text: str) -> Values:
@@ -135,10 +233,14 @@ def _shell_word(text: str) -> Optional[str]:
 
 
 class WatchedFile(Generic[T]):
-    """The parsed content of a file, which is read again whenever the file has changed."""
+    """The parsed content of a file, which is read again whenever the file has changed.
 
-    def __init__(self, path: str, parse: Callable[[str], T], missing: T) -> None:
+    :param optional: the file belongs to somebody else, so one that cannot be read counts as missing
+    """
+
+    def __init__(self, path: str, parse: Callable[[str], T], missing: T, *, optional: bool = False) -> None:
         self.path = path
+        self._optional = optional
         self._parse = parse
         self._missing = missing
         self._seen: Optional[Tuple[int, int, int, int]] = None
@@ -157,15 +259,14 @@ class WatchedFile(Generic[T]):
         if seen != self._seen:
             self._load()
             self._seen, self.mode = seen, status.st_mode & 0o777
-        if self._problem:
+        if self._problem and not self._optional:
             raise self._problem
         return self._value
 
     def _load(self) -> None:
-        self._problem = None
+        self._value, self._problem = self._missing, None
         try:
-            with open(self.path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123
-                self._value = self._parse(file.read())
+            self._value = self._parse(read_file(self.path))
         except OSError as error:
             self._problem = SettingsError(
                 f"Make the settings readable for the user that runs OpenNebula: {self.path} cannot be read "
@@ -178,17 +279,30 @@ class WatchedFile(Generic[T]):
 class HostSettings:
     """The settings of one OpenNebula host. A bad value hurts only who asks for it."""
 
-    def __init__(self, host: str, values: Mapping[str, str], sources: Mapping[str, str], main: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        values: Mapping[str, str],
+        sources: Mapping[str, str],
+        main: str,
+        notice: Optional[str] = None,
+    ) -> None:
         self.host = host
         self._values = values
         self._sources = sources
         self._main = main
+        self.notice = notice
+        """about values that only a shell can work out; empty: there are none any more; None: there never were"""
 
     def __repr__(self) -> str:
         return f"HostSettings({self.host!r}, endpoint={self._values.get('EHURI', '')!r})"
 
     def optional(self, name: str) -> str:
-        return self._values.get(name, "")
+        """:raises SettingsError: only a shell could work the value out"""
+        value = self._values.get(name, "")
+        if isinstance(value, ShellText):
+            raise SettingsError(shell_sentence(name, self.source(name)))
+        return value
 
     def text(self, name: str, form: str) -> str:
         """:raises SettingsError: nothing is set; the sentence shows the form to write"""
@@ -202,7 +316,7 @@ class HostSettings:
     def number(self, name: str) -> float:
         """:raises SettingsError: what is set is not a number, or too small"""
         rule = NUMBERS[name]
-        raw = self._values.get(name, "")
+        raw = self.optional(name)
         if not raw:
             return rule.default
         try:
@@ -241,7 +355,11 @@ class HostSettings:
 
     @property
     def auth(self) -> str:
-        return self.text("EHAUTH", "<user uuid>:<secret API key>")
+        """:raises SettingsError: there is none, or the file that has it cannot be read"""
+        path = self.optional("EHAUTH_FILE")
+        if path and not self._values.get("EHAUTH"):
+            return account_in(path, self.source("EHAUTH_FILE"))
+        return self.text("EHAUTH", ACCOUNT_FORM)
 
     @property
     def cloud(self) -> str:
@@ -271,31 +389,28 @@ class Settings:
     """All settings of this front-end.
 
     :param layout: where the files are
-    :param environment: the process environment; the wrapper script has put into it what only a shell can work out
+    :param environment: the process environment; EHAUTH is taken out of it, since every child of the process gets it
     :param defaults: parses vmm_eh.conf into the EH vectors that fill in where a VM's own is silent
     """
 
-    def __init__(self, layout: Layout, environment: Mapping[str, str], defaults: Callable[[str], Vectors]) -> None:
+    def __init__(
+        self, layout: Layout, environment: MutableMapping[str, str], defaults: Callable[[str], Vectors]
+    ) -> None:
         self._hosts = f"{layout.etc}/vmm_eh/hosts"
-        self._main = f"{layout.etc}/vmm_eh/vmm_ehrc"
-        self._rc: List[WatchedFile[Values]] = [WatchedFile(f"{layout.etc}/im_eh/im_eh.conf", parse_limits, {})]
-        self._rc += [WatchedFile(path, parse_rc, {}) for path in (self._main, f"{layout.etc}/im_eh/im_ehrc")]
+        default, self._main, im = _common_files(layout)
+        self._rc: Sequence[WatchedFile[Values]] = (
+            WatchedFile(default, parse_rc, {}, optional=True),
+            WatchedFile(f"{layout.etc}/im_eh/im_eh.conf", parse_limits, {}),
+            WatchedFile(self._main, parse_rc, {}),
+            WatchedFile(im, parse_rc, {}),
+        )
         self._own: Dict[str, WatchedFile[Values]] = {}
         self._made: Dict[str, Tuple[Tuple[Values, ...], HostSettings]] = {}
         """by host: what the files held, and what came of it"""
         self._defaults: WatchedFile[Vectors] = WatchedFile(f"{layout.etc}/vmm_eh/vmm_eh.conf", defaults, ())
         self._lock = threading.Lock()
-        # What the wrapper exported from a plain line must not outlive that line's removal from the file.
-        plain = {name for watched in self._rc for name in self._readable(watched)}
-        known = (*TEXTS, *NUMBERS, *CHOICES)
-        self._environment = {name: environment[name] for name in known if environment.get(name) and name not in plain}
-
-    @staticmethod
-    def _readable(watched: WatchedFile[Values]) -> Values:
-        try:
-            return watched.value()
-        except SettingsError:
-            return {}
+        self._environment = {name: environment[name] for name in NAMES if environment.get(name)}
+        environment.pop("EHAUTH", None)
 
     def host(self, name: str) -> HostSettings:
         """The settings that hold for the OpenNebula host ``name`` now.
@@ -314,9 +429,15 @@ class Settings:
         values: Values = dict(self._environment)
         sources: Values = {}
         for watched, given in found:
+            if given.get("EHAUTH") or given.get("EHAUTH_FILE"):  # one account takes the place of the other
+                values.pop("EHAUTH", None)
+                values.pop("EHAUTH_FILE", None)
             values.update(given)
             sources.update(dict.fromkeys(given, watched.path))
-        return HostSettings(name, values, sources, self._main)
+        notice: Optional[str] = " ".join(shell_sentence(one, sources[one]) for one in shell_names(values))
+        if not notice and (name not in self._made or self._made[name][1].notice is None):
+            notice = None
+        return HostSettings(name, values, sources, self._main, notice)
 
     def all_hosts(self) -> List[HostSettings]:
         """The common settings, and those of each OpenNebula host with a file of its own that can be read."""
@@ -338,12 +459,27 @@ class Settings:
         with self._lock:
             return self._defaults.value()
 
-    def exposed_files(self) -> List[str]:
-        """Files with EHAUTH in them that every user of this machine can read."""
+    def warnings(self) -> List[str]:
+        """Sentences about settings that the administrator has to look at: files that every user can read, and lines
+        that only a shell understands.
+        """
         with self._lock:
-            return [
-                w.path for w in (*self._rc, *self._own.values()) if w.mode & 0o004 and "EHAUTH" in self._readable(w)
-            ]
+            found: List[str] = []
+            for watched in (*self._rc, *self._own.values()):
+                given = self._readable(watched)
+                if watched.mode & 0o004 and "EHAUTH" in given:
+                    found.append(exposed(watched.path))
+                if given.get("EHAUTH_FILE") and _mode(given["EHAUTH_FILE"]) & 0o004:
+                    found.append(exposed(given["EHAUTH_FILE"]))
+                found += [shell_sentence(name, watched.path) for name in shell_names(given)]
+            return found
+
+    @staticmethod
+    def _readable(watched: WatchedFile[Values]) -> Values:
+        try:
+            return watched.value()
+        except SettingsError:
+            return {}
 
     def _own_file(self, host: str) -> List[WatchedFile[Values]]:
         if not host or "/" in host or "\0" in host or host.startswith("."):
@@ -351,3 +487,14 @@ class Settings:
         if host not in self._own:
             self._own[host] = WatchedFile(f"{self._hosts}/{host}rc", parse_rc, {})
         return [self._own[host]]
+
+
+def exposed(path: str) -> str:
+    return f"{path} holds EHAUTH and every user can read it: chmod 600 {path}"
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return 0

@@ -15,7 +15,7 @@ import logging
 import os
 import re
 import sys
-from typing import Callable, Mapping, NamedTuple, Optional, Sequence
+from typing import Callable, MutableMapping, NamedTuple, Optional, Sequence
 
 from ..elastichosts.clock import Clock
 from ..opennebula.driver_requests import VmmRequest
@@ -121,7 +121,7 @@ class ReleaseDrives:
         return self._contexts.make(VmmRequest("CLEANUP", vm_id, "", host=host), vm, job)
 
 
-def main(arguments: Sequence[str], environment: Optional[Mapping[str, str]] = None) -> int:
+def main(arguments: Sequence[str], environment: Optional[MutableMapping[str, str]] = None) -> int:
     """Exit status 0, or 1 with one sentence on stdout for the core's error message."""
     known = os.environ if environment is None else environment
     clock = Clock()

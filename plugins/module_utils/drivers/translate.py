@@ -117,7 +117,8 @@ def server_properties(asked: EhValues, vm: VirtualMachine, settings: HostSetting
     """
     wanted: Properties = dict(asked.server)
     _add_size(wanted, vm, settings)
-    wanted.setdefault("name", (vm.name or f"one-{vm.id}")[:LONGEST_NAME])
+    name = "".join(sign if sign.isprintable() else " " for sign in vm.name)
+    wanted.setdefault("name", (name.strip() or f"one-{vm.id}")[:LONGEST_NAME])
     wanted.setdefault("smp", "auto")
     wanted.setdefault("persistent", "true")
     plain = sorted(key for key in wanted if DEVICE.fullmatch(key))

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a server at ElasticHosts cannot do, and what to do instead."""
+"""Error sentences for actions that a server at ElasticHosts does not support, with the alternative."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ INSTEAD: Mapping[str, str] = {
     "BACKUP": "Power the VM off and copy its drive: there are no backups of a server at ElasticHosts",
     "EXEC": "Log in at the address of the VM: OpenNebula does not reach into the guest of a server at ElasticHosts",
 }
-"""what to do in place of an action that is refused; both lists of a server change only while it is stopped
+"""what to do instead of a refused action; drives and NICs of a server change only while it is stopped
 (elastichosts-api 2.2)"""
 OTHER = "Use another action: this one is not possible for a server at ElasticHosts"
 

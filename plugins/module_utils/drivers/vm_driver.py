@@ -10,6 +10,7 @@ here: the journal, cancellation, POLL, and the answers.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -122,10 +123,18 @@ class VmDriver:
         if request.action == "INIT":
             self._send(INIT_REPLY)
             return
+        reply = PendingReply(self._send, partial(_reply, request))
+        try:
+            self._take(request, reply)
+        except Exception as error:
+            log_exception(logger, error)
+            if request.action != "DRIVER_CANCEL":
+                reply.send(False, internal_error(error))
+
+    def _take(self, request: VmmRequest, reply: PendingReply) -> None:
         if request.action != "DRIVER_CANCEL":
             self._learn(request)
         meaning = purpose(request.action, request.protocol, request.vm.lcm_state if request.vm else None)
-        reply = PendingReply(self._send, partial(_reply, request))
         if meaning in self._direct:
             self._direct[meaning](request, reply)
         elif meaning is Purpose.POLL:
@@ -155,8 +164,11 @@ class VmDriver:
         if vm is not None and vm.history_host == request.host and vm.history_driver:
             self._contexts.driver_name = vm.history_driver
         if first:
-            for path in self._settings.exposed_files():
-                self._log("W", -1, f"{path} holds EHAUTH and every user can read it: chmod 600 {path}")
+            warnings = self._settings.warnings()
+            with contextlib.suppress(JournalError):
+                warnings += self._journal.kept()
+            for warning in warnings:
+                self._log("W", -1, warning)
 
     def _malformed(self, error: MalformedLine) -> None:
         if error.id is not None and error.action and error.id >= 0:

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the API is and who calls: the forms of `endpoint` and `auth`, checked before any call."""
+"""Parses ``endpoint`` and ``auth`` before any call is made."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ class Account(NamedTuple):
         return f"Account(user={self.user!r}, key={HIDDEN!r})"
 
     def header(self) -> str:
-        """The value of the Authorization header (elastichosts-api 1.2)."""
+        """Return the value of the Authorization header (elastichosts-api 1.2)."""
         return "Basic " + base64.b64encode(f"{self.user}:{self.key}".encode()).decode()
 
 
 def parse_auth(auth: Optional[str]) -> Account:
-    """`<user uuid>:<secret API key>`, split at the first colon. Raises ConfigurationError."""
+    """Parse ``<user uuid>:<secret API key>``, which is split at the first colon.
+
+    :raises ConfigurationError: the text has another form
+    """
     if not auth:
         raise ConfigurationError("no credentials: set EHAUTH or auth to <user uuid>:<secret API key>")
     user, colon, key = auth.strip().partition(":")
@@ -43,7 +46,10 @@ def parse_auth(auth: Optional[str]) -> Account:
 
 
 def parse_endpoint(endpoint: Optional[str]) -> str:
-    """The base address without a final slash; a path prefix stays (elastichosts-api 1.1). Raises ConfigurationError."""
+    """Return the API's base URL without a final slash; a path prefix is kept (elastichosts-api 1.1).
+
+    :raises ConfigurationError: the text is no http or https URL, or has credentials, a query or a fragment
+    """
     text = (endpoint or "").strip()
     if not text:
         raise ConfigurationError(
@@ -53,22 +59,22 @@ def parse_endpoint(endpoint: Optional[str]) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ConfigurationError(f"{_shown(text)!r} is no address: correct EHURI or endpoint") from None
+        raise ConfigurationError(f"{shown_address(text)!r} is no address: correct EHURI or endpoint") from None
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname or _UNPRINTABLE.search(text) or port == 0:
         raise ConfigurationError(
-            f"{_shown(text)!r} is no http:// or https:// address: correct EHURI or endpoint (https://HOST[:PORT][/PREFIX])"
+            f"{shown_address(text)!r} is no http:// or https:// address: correct EHURI or endpoint (https://HOST[:PORT][/PREFIX])"
         )
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError(
-            f"the endpoint {_shown(text)!r} carries credentials: take them out and set EHAUTH or auth instead"
+            f"the endpoint {shown_address(text)!r} carries credentials: take them out and set EHAUTH or auth instead"
         )
     if parts.query or parts.fragment:
-        raise ConfigurationError(f"the endpoint {_shown(text)!r} carries a query or a fragment: take it out")
+        raise ConfigurationError(f"the endpoint {shown_address(text)!r} carries a query or a fragment: take it out")
     return f"{parts.scheme.lower()}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _shown(text: str) -> str:
-    """An address as far as it may be shown: nothing of what stands before an @, no query, one line."""
+def shown_address(text: str) -> str:
+    """Return a URL for an error sentence: one line, without anything before an @ and without a query."""
     scheme, separator, rest = text.rpartition("://")
     rest = re.split(r"[?#]", rest, maxsplit=1)[0].rpartition("@")[2]
     return _UNPRINTABLE.sub("?", scheme.rpartition("@")[2] + separator + rest)[:200]

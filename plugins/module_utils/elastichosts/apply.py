@@ -1,28 +1,33 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes a plan true: call by call, looked at first where a repeat could hurt, with one deadline for all of it."""
+"""Executes a Plan within one deadline; checks the state before a non-idempotent call is retried."""
 
 from __future__ import annotations
 
-from typing import Callable, List, Mapping, Optional, TypeVar
+from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, TypeVar
 
 from .client import ElasticHosts
 from .clock import Deadline
 from .drives import Drive
 from .errors import AnswerLost, MissingError, WaitTimeout
 from .plan import Plan, Step
-from .properties import drive_changes, resource_changes, server_changes
+from .properties import Wanted, drive_changes, resource_changes, server_changes
 from .resources import Resource
 from .safe_retry import change_once, create_once
 from .servers import Server
 
+if TYPE_CHECKING:
+    from .single_name import SingleName
+
 T = TypeVar("T")
 Thing = TypeVar("Thing", Server, Drive, Resource)
 FIRST_POLL = 0.1
+"""seconds between the first two polls; later intervals are longer"""
 LAST_POLL = 2.0
-QUIET_LOOKS = 2
-"""Looks in a row that must show a drive idle: the cloud hides `imaging` for a moment now and then."""
+"""seconds between two polls at most"""
+IDLE_POLLS = 2
+"""consecutive polls that must show a drive idle: the cloud sometimes omits ``imaging`` for a moment"""
 TARGETS = {"create": "active", "create_stopped": "stopped", "start": "active", "stop": "stopped", "shutdown": "stopped"}
 ADVICE = {
     "active": "allow more time, or look at the server's console",
@@ -31,27 +36,33 @@ ADVICE = {
 
 
 def wait_for(
-    look: Callable[[], T],
+    get: Callable[[], T],
     reached: Callable[[T], bool],
     deadline: Deadline,
     describe: Callable[[T], str],
     what: str,
     advice: str,
 ) -> T:
-    """Look until it is `reached`, ever more slowly. Raises WaitTimeout with the last state as `describe` tells it."""
+    """Poll ``get``, at growing intervals, until its result is ``reached``; return that result.
+
+    :param describe: returns the state in a result, for the error
+    :param what: the error's beginning: what was not reached
+    :param advice: the error's end: what to do
+    :raises WaitTimeout: not reached by the deadline; has the last state
+    """
     pause = FIRST_POLL
-    seen: List[T] = []
+    results: List[T] = []
     while True:
         try:
-            seen = [look()]
+            results = [get()]
         except AnswerLost:
-            # The deadline cuts calls short: what was seen before is the last state then.
-            if deadline.left() or not seen:
+            # At the deadline a call is interrupted: then the result before is the last state.
+            if deadline.left() or not results:
                 raise
-        if reached(seen[0]):
-            return seen[0]
+        if reached(results[0]):
+            return results[0]
         if not deadline.left():
-            last = describe(seen[0])
+            last = describe(results[0])
             raise WaitTimeout(f"{what} within {deadline.seconds:g} s, it is still {last}: {advice}", last=last)
         deadline.sleep(pause)
         pause = min(pause * 1.5, LAST_POLL)
@@ -65,17 +76,21 @@ def apply_server(
     *,
     wait: bool = True,
     lookup: Optional[Callable[[], Optional[Server]]] = None,
+    single: Optional[SingleName[Server]] = None,
 ) -> Optional[Server]:
-    """Carry out `plan`; the server as it is then, None when it is gone.
+    """Execute ``plan`` and return the server as it is then; None if it was destroyed.
 
-    Waits after each step until the server has reached its state; with `wait` False not after the last one. `lookup`
-    finds a server whose creation was not answered (default: by name and user keys). Raises WaitTimeout, which names
-    the last state, and the errors of the calls.
+    :param current: None if the plan creates the server
+    :param wait: whether to wait for the status after the last step as well as after the others
+    :param lookup: finds the server if the response to its creation was lost (default: by name and user keys)
+    :param single: withdraws a new server if another one of its name was made at the same time: ``SingleName.make``
+    :raises WaitTimeout: a status was not reached by the deadline; has the last status
+    :raises ElasticHostsError: a call failed
     """
     server = current
     with client.transport.within(deadline):
         for number, step in enumerate(plan.steps, 1):
-            server = _server_step(client, step, server, deadline, lookup)
+            server = _server_step(client, step, server, deadline, lookup, single)
             target = TARGETS.get(step.verb)
             if server is None or target in (None, server.status):
                 continue
@@ -90,9 +105,15 @@ def _server_step(
     server: Optional[Server],
     deadline: Deadline,
     lookup: Optional[Callable[[], Optional[Server]]],
+    single: Optional[SingleName[Server]],
 ) -> Optional[Server]:
+    """Make the call of one step and return the server as it is then."""
     if step.verb in ("create", "create_stopped"):
-        return _create_server(client, step, deadline, lookup)
+
+        def create(properties: Wanted) -> Server:
+            return _create_server(client, Step(step.verb, properties), deadline, lookup)
+
+        return single.make(create, step.properties) if single else create(step.properties)
     if server is None:
         return None
     uuid = server.uuid
@@ -108,12 +129,15 @@ def _server_step(
         "destroy": client.servers.destroy,
     }[step.verb]
     change_once(
-        lambda: _commanded(command, uuid), lambda: _verb_is_done(client, uuid, step.verb), repeat=step.verb != "reset"
+        lambda: _run(command, uuid), lambda: _verb_is_done(client, uuid, step.verb), repeat=step.verb != "reset"
     )
-    return None if step.verb == "destroy" else _look(client, uuid, gone_is_fine=step.verb in ("stop", "shutdown"))
+    return (
+        None if step.verb == "destroy" else _get_server(client, uuid, may_be_missing=step.verb in ("stop", "shutdown"))
+    )
 
 
-def _commanded(command: Callable[[str], None], uuid: str) -> bool:
+def _run(command: Callable[[str], None], uuid: str) -> bool:
+    """Call ``command``, which returns nothing, and return True, the result that ``change_once`` expects."""
     command(uuid)
     return True
 
@@ -124,24 +148,24 @@ def _create_server(
     start = step.verb == "create"
     server = create_once(
         lambda: client.servers.create(step.properties, start=start),
-        lookup or (lambda: _made(client.servers.info(), step.properties)),
+        lookup or (lambda: _created(client.servers.info(), step.properties)),
         deadline,
     )
     if start and server.status == "stopped":
-        # Found after a lost answer: made, but the second half of the call did not happen.
+        # Found after the response was lost: the server was created, but not started.
         change_once(
-            lambda: _commanded(client.servers.start, server.uuid), lambda: _verb_is_done(client, server.uuid, "start")
+            lambda: _run(client.servers.start, server.uuid), lambda: _verb_is_done(client, server.uuid, "start")
         )
     return server
 
 
 def wait_status(client: ElasticHosts, uuid: str, target: str, deadline: Deadline) -> Optional[Server]:
-    """Read the server until its status is `target`; None when it is gone instead of stopped, not being persistent.
+    """Poll the server until its status is ``target``; None if it was destroyed on stopping, not being persistent.
 
-    Raises WaitTimeout.
+    :raises WaitTimeout: the status was not reached by the deadline
     """
     return wait_for(
-        lambda: _look(client, uuid, gone_is_fine=target == "stopped"),
+        lambda: _get_server(client, uuid, may_be_missing=target == "stopped"),
         lambda found: found is None or found.status == target,
         deadline,
         lambda found: found.status if found else "gone",
@@ -151,9 +175,10 @@ def wait_status(client: ElasticHosts, uuid: str, target: str, deadline: Deadline
 
 
 def wait_address(client: ElasticHosts, uuid: str, deadline: Deadline) -> Server:
-    """Read the server until it has an address, which may come later than its start (elastichosts-api 7.17).
+    """Poll the server until it has an address, which may come later than its start (elastichosts-api 7.17).
 
-    Raises WaitTimeout and MissingError.
+    :raises WaitTimeout: there is no address by the deadline
+    :raises MissingError: the server was destroyed
     """
     with client.transport.within(deadline):
         return wait_for(
@@ -166,11 +191,11 @@ def wait_address(client: ElasticHosts, uuid: str, deadline: Deadline) -> Server:
         )
 
 
-def _look(client: ElasticHosts, uuid: str, *, gone_is_fine: bool) -> Optional[Server]:
+def _get_server(client: ElasticHosts, uuid: str, *, may_be_missing: bool) -> Optional[Server]:
     try:
         return client.servers.get(uuid)
     except MissingError:
-        if not gone_is_fine:
+        if not may_be_missing:
             raise
         return None
 
@@ -181,17 +206,17 @@ def _server_is_set(client: ElasticHosts, uuid: str, properties: Mapping[str, Opt
 
 
 def _verb_is_done(client: ElasticHosts, uuid: str, verb: str) -> Optional[bool]:
-    """Is the server where `verb` was to bring it? A reset leaves no trace, so it never counts as done."""
-    found = _look(client, uuid, gone_is_fine=verb in ("stop", "shutdown", "destroy"))
+    """Return True if the server is in the status that ``verb`` leads to; never after a reset, which cannot be seen."""
+    found = _get_server(client, uuid, may_be_missing=verb in ("stop", "shutdown", "destroy"))
     return True if found is None or found.status == TARGETS.get(verb) else None
 
 
-def _made(existing: List[Thing], properties: Mapping[str, Optional[str]]) -> Optional[Thing]:
-    """The one object that has the name and the user keys of a creation that was not answered."""
-    marks = {key: value for key, value in properties.items() if value and (key == "name" or key.startswith("user:"))}
-    if not marks:
+def _created(existing: List[Thing], properties: Mapping[str, Optional[str]]) -> Optional[Thing]:
+    """Return the object with the name and user keys in ``properties``, to find it when the response was lost."""
+    keys = {key: value for key, value in properties.items() if value and (key == "name" or key.startswith("user:"))}
+    if not keys:
         return None
-    return next((item for item in existing if marks.items() <= item.properties.items()), None)
+    return next((item for item in existing if keys.items() <= item.properties.items()), None)
 
 
 def apply_drive(
@@ -201,12 +226,18 @@ def apply_drive(
     deadline: Deadline,
     *,
     lookup: Optional[Callable[[], Optional[Drive]]] = None,
+    single: Optional[SingleName[Drive]] = None,
 ) -> Optional[Drive]:
-    """Carry out `plan`; the drive as it is then, None when it is gone. Like apply_server."""
+    """Execute ``plan`` and return the drive as it is then; None if it was destroyed.
+
+    :param lookup: finds the drive if the response to its creation was lost (default: by name and user keys)
+    :raises WaitTimeout: imaging, which has to end before the drive is destroyed, did not end by the deadline
+    :raises ElasticHostsError: a call failed
+    """
     drive = current
     with client.transport.within(deadline):
         for step in plan.steps:
-            drive = _drive_step(client, step, drive, deadline, lookup)
+            drive = _drive_step(client, step, drive, deadline, lookup, single)
     return drive
 
 
@@ -216,10 +247,15 @@ def _drive_step(
     drive: Optional[Drive],
     deadline: Deadline,
     lookup: Optional[Callable[[], Optional[Drive]]],
+    single: Optional[SingleName[Drive]],
 ) -> Optional[Drive]:
     if step.verb == "create":
-        by_name = lookup or (lambda: _made(client.drives.info(), step.properties))
-        return create_once(lambda: client.drives.create(step.properties), by_name, deadline)
+
+        def create(properties: Wanted) -> Drive:
+            by_name = lookup or (lambda: _created(client.drives.info(), properties))
+            return create_once(lambda: client.drives.create(properties), by_name, deadline)
+
+        return single.make(create, step.properties) if single else create(step.properties)
     if drive is None:
         return None
     uuid = drive.uuid
@@ -229,7 +265,7 @@ def _drive_step(
         )
     if drive.imaging is not None:
         wait_imaged(client, uuid, deadline)
-    change_once(lambda: _commanded(client.drives.destroy, uuid), lambda: _drive_is_gone(client, uuid))
+    change_once(lambda: _run(client.drives.destroy, uuid), lambda: _drive_is_gone(client, uuid))
     return None
 
 
@@ -249,19 +285,20 @@ def _drive_is_gone(client: ElasticHosts, uuid: str) -> Optional[bool]:
 def wait_imaged(
     client: ElasticHosts, uuid: str, deadline: Deadline, progress: Optional[Callable[[Drive], None]] = None
 ) -> Drive:
-    """Read the drive until imaging has ended: neither imaging nor claimed, twice in a row (elastichosts-api 2.1).
+    """Poll the drive until it is neither imaged nor claimed in two consecutive polls (elastichosts-api 2.1).
 
-    `progress` is called with the drive as long as it is being imaged. Raises WaitTimeout, which names the progress, and
-    MissingError.
+    :param progress: called with the drive after each poll that shows it being imaged
+    :raises WaitTimeout: imaging did not end by the deadline; has the progress
+    :raises MissingError: the drive was destroyed
     """
-    quiet = 0
+    idle_polls = 0
 
     def ended(drive: Drive) -> bool:
-        nonlocal quiet
+        nonlocal idle_polls
         if progress is not None and drive.imaging is not None:
             progress(drive)
-        quiet = quiet + 1 if drive.imaging is None and not drive.claimed else 0
-        return quiet >= QUIET_LOOKS
+        idle_polls = idle_polls + 1 if drive.imaging is None and not drive.claimed else 0
+        return idle_polls >= IDLE_POLLS
 
     with client.transport.within(deadline):
         return wait_for(
@@ -275,38 +312,57 @@ def wait_imaged(
 
 
 def apply_resource(
-    client: ElasticHosts, plan: Plan, current: Optional[Resource], deadline: Deadline, *, kind: str
+    client: ElasticHosts,
+    plan: Plan,
+    current: Optional[Resource],
+    deadline: Deadline,
+    *,
+    kind: str,
+    single: Optional[SingleName[Resource]] = None,
 ) -> Optional[Resource]:
-    """Carry out `plan`; the address or VLAN as it is then, None when it is gone. Like apply_server."""
+    """Execute ``plan`` and return the address or VLAN as it is then; None if it was destroyed.
+
+    :param kind: ``ip`` or ``vlan``
+    :raises ElasticHostsError: a call failed
+    """
     resource = current
     with client.transport.within(deadline):
         for step in plan.steps:
-            resource = _resource_step(client, step, resource, deadline, kind)
+            resource = _resource_step(client, step, resource, deadline, kind, single)
     return resource
 
 
 def _resource_step(
-    client: ElasticHosts, step: Step, current: Optional[Resource], deadline: Deadline, kind: str
+    client: ElasticHosts,
+    step: Step,
+    current: Optional[Resource],
+    deadline: Deadline,
+    kind: str,
+    single: Optional[SingleName[Resource]],
 ) -> Optional[Resource]:
-    room = client.resources
+    resources = client.resources
     if step.verb == "create":
-        return create_once(
-            lambda: room.create(kind, step.properties),
-            lambda: _made([one for one in room.info() if one.type == kind], step.properties),
-            deadline,
-        )
+
+        def create(properties: Wanted) -> Resource:
+            return create_once(
+                lambda: resources.create(kind, properties),
+                lambda: _created([resource for resource in resources.info() if resource.type == kind], properties),
+                deadline,
+            )
+
+        return single.make(create, step.properties) if single else create(step.properties)
     if current is None:
         return None
     identity = current.resource
 
     def is_set() -> Optional[Resource]:
-        found = room.get(kind, identity)
+        found = resources.get(kind, identity)
         return None if resource_changes(step.properties, found.properties) else found
 
     if step.verb == "set":
-        return change_once(lambda: room.set(kind, identity, step.properties), is_set)
+        return change_once(lambda: resources.set(kind, identity, step.properties), is_set)
     change_once(
-        lambda: _commanded(lambda uuid: room.destroy(kind, uuid), identity),
-        lambda: None if room.find(kind, identity) else True,
+        lambda: _run(lambda uuid: resources.destroy(kind, uuid), identity),
+        lambda: None if resources.find(kind, identity) else True,
     )
     return None

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The client: one account at one endpoint."""
+"""The API client for one account at one endpoint."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .servers import Servers
 
 
 class ElasticHosts:
-    """`ElasticHosts("https://cloud.example/", "UUID:KEY").servers.info()`.
+    """API client, such as ``ElasticHosts("https://cloud.example/", "UUID:KEY").servers.info()``. Thread-safe.
 
-    Options are those of Transport. May be shared by threads.
-    Raises ConfigurationError for a malformed endpoint or auth.
+    :param options: keyword arguments of :class:`~.http_client.Transport`
+    :raises ConfigurationError: endpoint or auth has a wrong form
     """
 
     def __init__(self, endpoint: str, auth: str, **options: Any) -> None:

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time, passed in, so that tests need not sleep."""
+"""Clock and deadline; tests pass their own clock, so that they do not have to sleep."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import time
 
 
 class Clock:
-    """The real clock. A test passes an object with the same three methods."""
+    """The system's clock."""
 
     def now(self) -> float:
-        """Seconds since the epoch."""
+        """Return the seconds since the epoch."""
         return time.time()
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards."""
+        """Return seconds that never decrease."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -25,7 +25,7 @@ class Clock:
 
 
 class Deadline:
-    """One end for everything a task does: all its waits and calls share these seconds."""
+    """The end of a task, for all its waits and calls together, ``seconds`` from now."""
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self.seconds = seconds
@@ -33,9 +33,9 @@ class Deadline:
         self._end = clock.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left, never negative."""
+        """Return the remaining seconds, at least 0."""
         return max(0.0, self._end - self.clock.monotonic())
 
     def sleep(self, seconds: float) -> None:
-        """Sleep so long, but not past the end."""
+        """Sleep for ``seconds``, but not past the end."""
         self.clock.sleep(min(seconds, self.left()))

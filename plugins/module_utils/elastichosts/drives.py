@@ -93,10 +93,9 @@ class Drives:
         """The UUIDs of all own drives."""
         return [row[0] for row in self._transport.read("/drives/list").rows() if row]
 
-    def info(self) -> List[Drive]:
-        """All own drives with their properties, in one call."""
-        reply = self._transport.read("/drives/info")
-        return [_drive(item, reply) for item in reply.objects()]
+    def info(self, left_out: Optional[List[str]] = None) -> List[Drive]:
+        """All own drives with their properties, in one call; for `left_out` see `Reply.described`."""
+        return self._transport.read("/drives/info").described(_drive, left_out)
 
     def get(self, uuid: str, *, full: bool = False) -> Drive:
         """One drive. `full`: `imaging` is an exact percentage on the newer platform too. Raises MissingError."""

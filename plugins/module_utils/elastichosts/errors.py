@@ -267,13 +267,17 @@ TEXT_LIMIT = 300
 """characters of foreign text that a sentence repeats"""
 TLS_REFUSED = (
     "CERTIFICATE_VERIFY_FAILED",
-    "WRONG_VERSION_NUMBER",
     "UNSUPPORTED_PROTOCOL",
     "ALERT",
     "UNKNOWN_CA",
     "NO_CERTIFICATE",
 )
 """in errors of the TLS library by which no request reached the other side, and none ever will"""
+PLAIN_PORT = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG", "HTTP_REQUEST")
+"""what the TLS library makes of an answer that is no TLS, by its version"""
+BROKEN = frozenset({"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"})
+"""ends of a connection without a byte of an answer, which is what most TLS servers do with plain HTTP"""
+TLS_ALERT = "\x15\x03"
 BARE_CODES: Dict[int, Type[ApiError]] = {401: AuthError, 429: ThrottledError}
 """Statuses that say enough without X-Elastic-Error. A bare 404 does not: it must never read as "the server is gone"."""
 
@@ -286,6 +290,11 @@ class CallContext(NamedTuple):
     user: str
     changing: bool
     secrets: Tuple[str, ...] = ()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the endpoint is http://."""
+        return self.endpoint.startswith("http:")
 
     def clean(self, text: str) -> str:
         """Make foreign text fit for a sentence: one line, bounded, without a secret of this call."""
@@ -331,9 +340,10 @@ def _foreign_answer(status: int, headers: Mapping[str, str], context: CallContex
             "set EHURI or endpoint to the final address"
         )
     else:
+        scheme = ", https:// if the port speaks TLS" if status == 400 and context.is_plain else ""
         what = (
             f"answered {status} without the X-Elastic-Error header of an ElasticHosts API: "
-            "check EHURI or endpoint, its path prefix, and any proxy between"
+            f"check EHURI or endpoint{scheme}, its path prefix, and any proxy between"
         )
     return ProtocolError(
         f"{context.call}: {context.endpoint} {what}",
@@ -360,6 +370,21 @@ def transport_error(
     names = {type(cause).__name__ for cause in causes}
     tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
     late = expired or bool(names & {"TimeoutError", "timeout", "ReadTimeoutError", "ConnectTimeoutError"})
+    if not sent and "ProxyError" in names:
+        return _unreachable("the proxy that the environment names did not connect", context)
+    if context.is_plain and any(getattr(cause, "line", "").startswith(TLS_ALERT) for cause in causes):
+        return ConnectError(
+            f"{context.call}: {context.endpoint} is a port that speaks TLS: write https:// in EHURI or endpoint",
+            call=context.call,
+            permanent=True,
+        )
+    if tls is not None and any(word in str(tls).upper().replace(" ", "_") for word in PLAIN_PORT):
+        return ConnectError(
+            f"{context.call}: {context.endpoint} is a port that does not speak TLS: correct the port in EHURI or "
+            "endpoint, or write http:// where nobody can listen on the way",
+            call=context.call,
+            permanent=True,
+        )
     if tls is not None and any(word in str(tls) for word in TLS_REFUSED):
         return ConnectError(
             f"{context.call}: no trusted TLS connection to {context.endpoint} ({_tls_reason(tls)}): "
@@ -368,8 +393,11 @@ def transport_error(
             permanent=True,
         )
     if sent:
-        slow = "it came too slowly" if expired else "no answer within the time-out"
-        return answer_lost(slow if late else "the connection broke", context, late=late)
+        if late:
+            slow = "it came too slowly" if expired else "no answer within the time-out"
+            return answer_lost(slow, context, late=True)
+        hint = ": if the port speaks TLS, write https://" if context.is_plain and not proxied and names & BROKEN else ""
+        return answer_lost(f"the connection broke{hint}", context)
     if proxied:
         return _unreachable("the proxy that the environment names did not connect", context)
     unknown = next((cause for cause in causes if isinstance(cause, socket.gaierror)), None)

@@ -39,10 +39,14 @@ def parse_object(content: bytes, content_type: str) -> Properties:
     return objects[0] if objects else {}
 
 
-def parse_objects(content: bytes, content_type: str) -> List[Properties]:
-    """Several objects: a JSON array, or blocks of lines with a blank line between them. Raises ProtocolError."""
+def parse_objects(content: bytes, content_type: str, left_out: Optional[List[str]] = None) -> List[Properties]:
+    """Several objects: a JSON array, or blocks of lines with a blank line between them. Raises ProtocolError.
+
+    With `left_out`, an item that is no object has no properties, and a property that is an object is left out, for
+    which the list takes the reason; without it both raise ProtocolError.
+    """
     if _is_json(content_type):
-        return [_properties(item) for item in _items(content)]
+        return [_properties(item, left_out) for item in _items(content)]
     return [dict(_split(line) for line in block) for block in _blocks(_text(content, content_type))]
 
 
@@ -115,12 +119,20 @@ def _short(error: BaseException) -> str:
     return (str(error) or type(error).__name__)[:100]
 
 
-def _properties(item: Any) -> Properties:
+def _properties(item: Any, left_out: Optional[List[str]] = None) -> Properties:
     if not isinstance(item, dict):
-        raise ProtocolError(f"an object with properties was expected, not {type(item).__name__}")
+        if left_out is None:
+            raise ProtocolError(f"an object with properties was expected, not {type(item).__name__}")
+        return {}
     # Nearly all values are text already; a listing has a quarter of a million of them, and nobody else has this dict.
     for key in [key for key, value in item.items() if value.__class__ is not str]:
-        text = normalise(item[key])
+        try:
+            text = normalise(item[key])
+        except ProtocolError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
+            text = None
         if text is None:
             del item[key]
         else:

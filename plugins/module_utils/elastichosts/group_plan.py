@@ -1,11 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Groups of equal servers: who is a member, which come, which go. Pure functions; members.py does the work.
+"""Groups of equal servers: finds the members and plans which to create and to remove. Pure functions.
 
-A server, drive or static address belongs to a group by the key `user:burst` (the group's name), written when it is
-made, and `user:burst-number` (1, 2, ...). Member 3 of group `web` is called `web-3`. A new member gets the lowest
-number whose name no server has. Members that do not run go first, then the ones with the highest numbers.
+A server, drive or static address belongs to a group by the key ``user:burst`` (the group's name), set at creation, and
+to a member by ``user:burst-number`` (1, 2, ...). Member 3 of group ``web`` is called ``web-3``. A new member gets the
+lowest number whose name no server has. Members that do not run are removed first, then those with the highest numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Owned = Union[Server, Drive, Resource]
 
 
 class Listing(NamedTuple):
-    """Everything an account has, as one look at it found it."""
+    """All servers, drives and resources of an account."""
 
     servers: Sequence[Server]
     drives: Sequence[Drive]
@@ -32,7 +32,7 @@ class Listing(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A member that is there, with the drives and addresses that were made for it and that no other server names."""
+    """A member, with the drives and addresses that were created for it and that no other server uses."""
 
     server: Server
     drives: Tuple[Drive, ...]
@@ -44,21 +44,26 @@ class Member(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A group as it is. `leftovers`: drives and addresses of members that are not there, from a run that was cut."""
+    """The current state of a group."""
 
     name: str
     members: Tuple[Member, ...]
     leftovers: Tuple[Union[Drive, Resource], ...]
+    """drives and addresses whose member does not exist, from an interrupted run"""
     taken_names: frozenset[str]
+    """names of all servers of the account"""
 
 
 class GroupPlan(NamedTuple):
-    """What becomes of a group: members that stay (with what changes), numbers that come, members that go."""
+    """The changes of a group."""
 
     keep: Tuple[Tuple[Member, Plan], ...]
+    """(member, changes of its server)"""
     make: Tuple[int, ...]
+    """numbers of the members to create"""
     remove: Tuple[Member, ...]
     leftovers: Tuple[Union[Drive, Resource], ...]
+    """drives and addresses to destroy"""
 
     @property
     def changed(self) -> bool:
@@ -66,22 +71,22 @@ class GroupPlan(NamedTuple):
 
 
 def member_name(group: str, number: int) -> str:
-    """ "web", 3 -> "web-3"."""
+    """Return the name of a member, such as ``web-3``."""
     return f"{group}-{number}"
 
 
 def marks(group: str, number: int) -> Dict[str, str]:
-    """The keys that everything of this member carries."""
+    """Return the properties of all objects of a member: group and number."""
     return {GROUP_KEY: group, NUMBER_KEY: str(number)}
 
 
 def number_of(thing: Owned) -> int:
-    """The number of the member that it is or belongs to; 0 when someone made the key unreadable."""
+    """Return the member number of a server, drive or address; 0 if the key has been made unreadable."""
     return number(thing.properties.get(NUMBER_KEY)) or 0
 
 
 def find_group(name: str, listing: Listing) -> Group:
-    """The group `name` among all that the account has."""
+    """Return the group ``name``, which may have no members."""
     own = [server for server in listing.servers if server.properties.get(GROUP_KEY) == name]
     drives = [drive for drive in listing.drives if drive.properties.get(GROUP_KEY) == name]
     resources = [resource for resource in listing.resources if resource.properties.get(GROUP_KEY) == name]
@@ -90,7 +95,7 @@ def find_group(name: str, listing: Listing) -> Group:
         Member(
             server,
             tuple(drive for drive in drives if drive.uuid in server.drives.values() and attached[drive.uuid] == 1),
-            tuple(one for one in resources if one.users(listing.servers) == (server.uuid,)),
+            tuple(resource for resource in resources if resource.users(listing.servers) == (server.uuid,)),
         )
         for server in own
     ]
@@ -105,14 +110,16 @@ def find_group(name: str, listing: Listing) -> Group:
 def _leftovers(
     own: Iterable[Server], drives: Iterable[Drive], resources: Iterable[Resource], servers: Sequence[Server]
 ) -> Tuple[Union[Drive, Resource], ...]:
-    """What no server names, and whose member is not there: a drive that was only taken off a member is not among it."""
+    """Return orphaned drives and addresses: no server uses them, and their member does not exist.
+
+    A drive that was detached from an existing member is not orphaned.
+    """
     numbers = {number_of(server) for server in own}
     attached = {uuid for server in servers for uuid in server.drives.values()}
-    left: List[Union[Drive, Resource]] = [
-        drive for drive in drives if drive.uuid not in attached and number_of(drive) not in numbers
-    ]
-    left += [one for one in resources if not one.users(servers) and number_of(one) not in numbers]
-    return tuple(left)
+    return (
+        *(drive for drive in drives if drive.uuid not in attached and number_of(drive) not in numbers),
+        *(resource for resource in resources if not resource.users(servers) and number_of(resource) not in numbers),
+    )
 
 
 def plan_group(
@@ -123,26 +130,30 @@ def plan_group(
     exact: bool,
     restart: bool = False,
 ) -> GroupPlan:
-    """What to do so that the group has `count` members: exactly, or at least when not `exact`.
+    """Plan the changes after which the group has ``count`` members, all of them started.
 
-    `desired` says which properties a member that stays is to have; it is brought to them and is started.
-    Raises Refused when one of these would have to be stopped for it and `restart` is False.
+    :param desired: returns the desired properties of a kept member's server
+    :param exact: whether surplus members are removed
+    :param restart: allow a restart of kept members for changes that need it
+    :raises Refused: a change needs a restart, and ``restart`` is False
     """
-    there = group.members
-    surplus = max(0, len(there) - count) if exact else 0
-    going = sorted(there, key=_goes_first)[:surplus]
-    staying = tuple(member for member in there if member not in going)
+    surplus = max(0, len(group.members) - count) if exact else 0
+    removed = sorted(group.members, key=_removal_order)[:surplus]
     keep = tuple(
-        (member, plan_server(desired(member.server), "started", member.server, restart=restart)) for member in staying
+        (member, plan_server(desired(member.server), "started", member.server, restart=restart))
+        for member in group.members
+        if member not in removed
     )
-    return GroupPlan(keep, _free_numbers(group, max(0, count - len(there))), tuple(going), group.leftovers)
+    return GroupPlan(keep, _free_numbers(group, max(0, count - len(group.members))), tuple(removed), group.leftovers)
 
 
-def _goes_first(member: Member) -> Tuple[bool, int, str]:
+def _removal_order(member: Member) -> Tuple[bool, int, str]:
+    """Return the sort key of a member: those that do not run first, then those with the highest numbers."""
     return (member.server.status == "active", -member.number, member.server.uuid)
 
 
 def _free_numbers(group: Group, count: int) -> Tuple[int, ...]:
+    """Return the ``count`` lowest numbers that no member has and whose name no server has."""
     used = {member.number for member in group.members}
     free: List[int] = []
     candidate = 1

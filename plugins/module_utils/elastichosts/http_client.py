@@ -81,6 +81,29 @@ class Reply(NamedTuple):
         """Return the body as several objects. Raises ProtocolError."""
         return self._parsed(formats.parse_objects)
 
+    def described(
+        self, make: Callable[[formats.Properties, Reply], T], left_out: Optional[List[str]] = None
+    ) -> List[T]:
+        """Return what `make` makes of each row of a listing.
+
+        A row that describes no object raises ProtocolError: what is not in a listing counts as gone. Callers that only
+        show what there is pass `left_out`, which takes the reasons for what is left out. A listing of which no row can
+        be used is an error then too.
+        """
+        rows = self._parsed(lambda content, kind: formats.parse_objects(content, kind, left_out))
+        found, unusable = [], None
+        for row in rows:
+            try:
+                found.append(make(row, self))
+            except ProtocolError as error:
+                if left_out is None:
+                    raise
+                unusable = error
+                left_out.append(str(error))
+        if unusable and not found:
+            raise unusable
+        return found
+
     def rows(self) -> List[formats.Row]:
         """Return the body as the rows of a list call. Raises ProtocolError."""
         return self._parsed(formats.parse_rows)
@@ -429,15 +452,18 @@ def _check_certificates(endpoint: str, verify: Union[bool, str], *, by_option: b
     if verify is False or not endpoint.startswith("https:"):
         return
     path = Path(verify if isinstance(verify, str) else requests.utils.DEFAULT_CA_BUNDLE_PATH)
-    source = "ca_path" if by_option else " or ".join(CA_VARIABLES)
+    given = isinstance(verify, str) and not by_option
+    source = " or ".join(CA_VARIABLES) if given else "ca_path"
+    shown = f"that {source} names" if given else repr(str(path))  # no value of an environment variable is shown
     if not path.exists():
-        raise ConfigurationError(f"there is no file {str(path)!r} with certificates: correct {source}")
+        raise ConfigurationError(f"there is no file {shown} with certificates: correct {source}")
     if isinstance(verify, str):
         folder = path.is_dir()
         try:
             ssl.create_default_context(cafile=None if folder else verify, capath=verify if folder else None)
         except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"{verify!r} holds no certificates ({error}): correct {source}") from None
+            reason = type(error).__name__ if given else error
+            raise ConfigurationError(f"the file {shown} holds no certificates ({reason}): correct {source}") from None
 
 
 def _prepare_proxy(adapter: HTTPAdapter, endpoint: str, proxies: Dict[str, str]) -> bool:

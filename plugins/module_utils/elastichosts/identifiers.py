@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Names and identities: what a UUID is, what may stand in a path, and finding one object by either."""
+"""UUIDs, IP addresses, path segments, and lookup of an object by UUID or name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _SEGMENT = re.compile(r"[0-9A-Za-z:_-][0-9A-Za-z.:_-]*")
 
 
 def is_uuid(text: str) -> bool:
-    """Has it the form of a UUID?"""
+    """Return whether the text has the form of a UUID."""
     return _UUID.fullmatch(text) is not None
 
 
 @functools.lru_cache(maxsize=4096)
 def is_address(text: str) -> bool:
-    """Is it an IP address?"""
+    """Return whether the text is an IP address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -33,19 +33,22 @@ def is_address(text: str) -> bool:
 
 
 def segment(text: str) -> str:
-    """`text` as one element of a path. Raises ConfigurationError when it could be more than that."""
+    """Return ``text``, which is used as one segment of a URL path.
+
+    :raises ConfigurationError: the text could change the rest of the path
+    """
     if not _SEGMENT.fullmatch(text):
         raise ConfigurationError(f"{text[:80]!r} is no UUID or identifier: correct it")
     return text
 
 
 def user_keys(properties: Mapping[str, str]) -> Dict[str, str]:
-    """The free keys, without their "user:"."""
+    """Return the properties ``user:*`` by key without "user:"."""
     return {key[5:]: value for key, value in properties.items() if key.startswith("user:")}
 
 
 def words(text: str) -> Tuple[str, ...]:
-    """A space-separated list."""
+    """Split a space-separated list."""
     return tuple(text.split())
 
 
@@ -56,7 +59,14 @@ def find(
     info: Callable[[], List[T]],
     identity: Callable[[T], Tuple[str, str]],
 ) -> Optional[T]:
-    """The one object with this UUID or name, or None. Raises NotUnique. `identity` gives (uuid, name)."""
+    """Return the object with this UUID or name; None if there is none.
+
+    :param kind: of the object, for the error
+    :param get: returns the object with a UUID
+    :param info: lists all objects
+    :param identity: returns (UUID, name) of an object
+    :raises NotUnique: several objects have the name
+    """
     if is_uuid(name_or_uuid):
         try:
             return get(name_or_uuid)

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From what is wanted and what is there to the steps between: pure functions, no call is made here."""
+"""Plans the API calls that lead from the current to the desired state. Pure functions."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ from .values import is_off, parse_size, rounded
 SERVER_STATES = ("present", "started", "stopped", "shutdown", "restarted", "reset", "absent")
 DRIVE_STATES = RESOURCE_STATES = ("present", "absent")
 NEEDED = ("cpu", "mem")
+"""properties that a new server must have"""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call: create, create_stopped, set, start, stop, shutdown, reset or destroy."""
+    """One API call; ``verb`` is create, create_stopped, set, start, stop, shutdown, reset or destroy."""
 
     verb: str
     properties: Mapping[str, Optional[str]] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps, and what of the object they change; `before` and `after` hold no secret."""
+    """The steps, and the properties that they change, before and after, with secrets hidden."""
 
     steps: Tuple[Step, ...] = ()
     before: Mapping[str, str] = field(default_factory=dict)
@@ -59,25 +60,31 @@ class Plan:
 def plan_server(
     desired: Wanted, state: str, current: Optional[Server], *, restart: bool = False, force: bool = False
 ) -> Plan:
-    """How `current` (None: there is none) becomes `desired` in `state`.
+    """Plan how the server ``current`` gets the properties ``desired`` and the state ``state``.
 
-    `present` creates a missing server, started, and leaves the state of an existing one alone. `stopped` cuts the
-    power, `shutdown` asks the guest; both create a missing server stopped. `restarted` and `reset` start a stopped or
-    missing one. `desired` holds API keys; only these are compared; None unsets. `restart` allows a shutdown where a
-    change needs it; `force` cuts the power instead of asking the guest. Raises Refused.
+    ``present`` creates and starts a missing server, and keeps the status of an existing server. ``stopped`` powers it
+    off at once, ``shutdown`` by ACPI; both create a missing server stopped. ``restarted`` and ``reset`` start a stopped
+    or missing server.
+
+    :param desired: by API key; other properties are not compared; None unsets a property
+    :param state: one of SERVER_STATES
+    :param current: None if the server does not exist
+    :param restart: allow a shutdown and start for changes that need the server stopped
+    :param force: power off at once instead of by ACPI
+    :raises Refused: the change is impossible or not allowed
     """
     _known(state, SERVER_STATES, "server")
     if current is None:
         return _new_server(desired, state)
     if state == "absent":
-        return _gone(_stop_first(current), current.properties)
+        return _destruction(_stop_first(current), current.properties)
     changes = server_changes(desired, current.properties)
     _check_fixed(SERVER, changes, _label(current))
-    cold = sorted(key for key in changes if not is_live(key))
+    cold = sorted(key for key in changes if not is_live(key))  # need the server stopped
     down = "stop" if force or current.status != "active" else "shutdown"
     route = ROUTES[state].get(current.status, ROUTES[state]["other"])
     verbs = [down if verb == "down" else verb for verb in route]
-    if cold and current.status != "stopped" and not _goes_down(verbs):
+    if cold and current.status != "stopped" and not _stops(verbs):
         if not restart:
             raise Refused(
                 f"{_label(current)}: {', '.join(cold)} can only be changed while it is stopped: "
@@ -96,7 +103,7 @@ ROUTES: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "restarted": {"stopped": ("start",), "other": ("down", "start")},
     "reset": {"active": ("reset",), "stopped": ("start",), "other": ("stop", "start")},
 }
-"""Wanted state -> status found -> verbs; "down" is a shutdown, or a stop where there is no guest to ask."""
+"""desired state -> current status -> verbs; "down" is shutdown for an active server without ``force``, else stop"""
 
 
 def _known(state: str, states: Tuple[str, ...], kind: str) -> None:
@@ -115,7 +122,7 @@ def _label(current: Server) -> str:
     return f"server {current.name or current.uuid!r} ({current.uuid})"
 
 
-def _goes_down(verbs: List[str]) -> bool:
+def _stops(verbs: List[str]) -> bool:
     return "stop" in verbs or "shutdown" in verbs
 
 
@@ -125,10 +132,10 @@ def _new_server(desired: Wanted, state: str) -> Plan:
     properties = {key: value for key, value in desired.items() if value is not None}
     if is_off(properties.get("persistent")):
         properties.pop("persistent", None)
-    lacking = [key for key in NEEDED if not properties.get(key)]
-    if lacking:
+    missing = [key for key in NEEDED if not properties.get(key)]
+    if missing:
         raise Refused(
-            f"server {properties.get('name', '')!r} does not exist, and to create it {' and '.join(lacking)} "
+            f"server {properties.get('name', '')!r} does not exist, and to create it {' and '.join(missing)} "
             f"must be given: add cpu (MHz) and mem (MB)"
         )
     stopped = state in ("stopped", "shutdown")
@@ -140,15 +147,19 @@ def _stop_first(current: Server) -> List[Step]:
     return [] if current.status == "stopped" else [Step("stop")]
 
 
-def _gone(steps: List[Step], properties: Mapping[str, str]) -> Plan:
+def _destruction(steps: List[Step], properties: Mapping[str, str]) -> Plan:
     return Plan((*steps, Step("destroy")), hidden(properties), {})
 
 
 def _ordered(verbs: List[str], changes: Wanted, cold: List[str], current: Server) -> List[Step]:
-    """Where among the verbs the changes go: after the way down when the server must be stopped for them, else first."""
+    """Return the steps for ``verbs``, with the changes after the stop if they need it, else first.
+
+    :param cold: keys of the changes that need the server stopped
+    :raises Refused: the server is not persistent, so that a stop would destroy it
+    """
     steps = [Step(verb) for verb in verbs]
     first: List[Step] = []
-    if _goes_down(verbs) and (cold or "start" in verbs) and not current.persistent:
+    if _stops(verbs) and (cold or "start" in verbs) and not current.persistent:
         if is_off(changes.get("persistent")):
             raise Refused(
                 f"{_label(current)} is not persistent, so the cloud would destroy it when it stops: "
@@ -159,7 +170,7 @@ def _ordered(verbs: List[str], changes: Wanted, cold: List[str], current: Server
     if not changes:
         return first + steps
     ends_persistence = current.persistent and "persistent" in changes
-    place = 1 if _goes_down(verbs) and (cold or ends_persistence) else 0
+    place = 1 if _stops(verbs) and (cold or ends_persistence) else 0
     return [*first, *steps[:place], Step("set", dict(changes)), *steps[place:]]
 
 
@@ -181,9 +192,12 @@ def _difference(changes: Wanted, current: Mapping[str, str], status: str) -> Tup
 
 
 def plan_drive(desired: Wanted, state: str, current: Optional[Drive], *, allow_shrink: bool = False) -> Plan:
-    """How `current` (None: there is none) becomes `desired`; state is present or absent. Raises Refused.
+    """Plan how the drive ``current`` gets the properties ``desired``, or is destroyed.
 
-    A drive shrinks only with `allow_shrink`, since what lay beyond the new end is lost.
+    :param state: one of DRIVE_STATES
+    :param current: None if the drive does not exist
+    :param allow_shrink: allow a smaller size, which loses the data behind the new end
+    :raises Refused: the change is impossible or not allowed
     """
     _known(state, DRIVE_STATES, "drive")
     if current is None:
@@ -192,7 +206,7 @@ def plan_drive(desired: Wanted, state: str, current: Optional[Drive], *, allow_s
     if state == "absent":
         if current.claimed and current.imaging is None:
             raise Refused(f"{label} is in use by {' '.join(current.claimed)}: stop or destroy that server first")
-        return _gone([], current.properties)
+        return _destruction([], current.properties)
     changes = drive_changes(desired, current.properties)
     _check_fixed(DRIVE, changes, label)
     size = changes.get("size")
@@ -227,9 +241,13 @@ def _new_drive(desired: Wanted) -> Plan:
 def plan_resource(
     desired: Wanted, state: str, current: Optional[Resource], users: Tuple[str, ...] = (), *, kind: str = "ip"
 ) -> Plan:
-    """How `current` (None: there is none) becomes `desired`; state is present or absent. Raises Refused.
+    """Plan how the address or VLAN ``current`` gets the properties ``desired``, or is destroyed.
 
-    `users` are the servers that name it: as long as there are any, it cannot go.
+    :param state: one of RESOURCE_STATES
+    :param current: None if the resource does not exist
+    :param users: UUIDs of the servers that use the resource, which cannot be destroyed then
+    :param kind: ``ip`` or ``vlan``, for errors
+    :raises Refused: the change is impossible
     """
     _known(state, RESOURCE_STATES, kind)
     if current is None:
@@ -243,6 +261,6 @@ def plan_resource(
                 f"{kind} {current.name or current.resource!r} ({current.resource}) is in use by server "
                 f"{' '.join(users)}: take it from that server, or destroy the server, first"
             )
-        return _gone([], current.properties)
+        return _destruction([], current.properties)
     changes = resource_changes(desired, current.properties)
     return Plan((Step("set", changes),) if changes else (), *_difference(changes, current.properties, ""))

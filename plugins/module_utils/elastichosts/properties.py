@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The table of the API's properties (elastichosts-api 2.1, 2.2, 2.3, 3).
 
-The modules take their options from it, the EH attributes their devices and secrets, the plan what differs and what a
-running server lets be changed. A property without a row is a text that is compared as it is.
+Module options, devices and secrets of EH attributes, and the comparison of desired and current state are derived from
+it. A property without a row is a text that is compared for equality.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ ALL = (SERVER, DRIVE, RESOURCE)
 
 
 class Property(NamedTuple):
-    """One row: a key, or the keys that a regular expression matches, of the objects `of`.
+    """A row of the table, for the keys that the regular expression ``key`` matches, of the kinds of objects ``of``.
 
     option: name of the module option, empty if the key has no option of its own.
     live: can be changed while the server runs.
-    secret: the value reaches no log, no result and no error.
+    secret: the value appears in no log, result or error.
     removable: null unsets the property.
-    default: what a missing key means.
+    default: value that a missing key stands for.
     fixed: cannot be changed after creation; the text says what to do instead.
     read_only: the API sets it, or never returns it, so it is not compared.
     single: an option of the module `server` only, not of the members of a group.
@@ -108,7 +108,7 @@ PROPERTIES = (
     Property("readers", (DRIVE,), values.words(values.reader), "readers"),
     Property("tags", (DRIVE,), values.words(), "tags"),
     Property("avoid", (DRIVE,), values.words(values.uuid), "avoid", read_only=True),
-    # What the API says itself
+    # Set by the API
     Property(r"server|drive|user|status|started|claimed|imaging|smp:cores", ALL, read_only=True),
     Property(r"[rt]x(:packets)?|nic:\d:(dhcp:ip|ip|block)|nic:\d:[rt]x:\w+", ALL, read_only=True),
     Property(r"(.+:)?(read|write):(bytes|requests)", ALL, read_only=True),
@@ -123,7 +123,7 @@ def options_of(kind: str) -> List[Property]:
 
 @functools.lru_cache(maxsize=2048)
 def property_of(kind: str, key: str) -> Property:
-    """Return the row of a key; a key without a row is a text."""
+    """Return the row of a key; a plain text property if there is none."""
     for row in PROPERTIES:
         if kind in row.of and re.fullmatch(row.key, key):
             return row
@@ -131,7 +131,7 @@ def property_of(kind: str, key: str) -> Property:
 
 
 def is_live(key: str) -> bool:
-    """Return whether a running server lets this property be changed (elastichosts-api 2.2)."""
+    """Return whether the property can be changed while the server runs (elastichosts-api 2.2)."""
     return property_of(SERVER, key).live
 
 
@@ -141,9 +141,10 @@ def hidden(properties: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def changes(kind: str, wanted: Wanted, current: Current) -> Changes:
-    """Return the properties of `wanted` that `current` does not have, as they are to be sent; None unsets.
+    """Return the properties to send so that ``current`` becomes ``wanted``; None unsets a property.
 
-    Raises Refused for a size that is none.
+    :param kind: SERVER, DRIVE or RESOURCE
+    :raises Refused: a drive's size is invalid
     """
     differing: Changes = {}
     for key, text in wanted.items():

@@ -78,8 +78,7 @@ class Resources:
 
     def info(self) -> List[Resource]:
         """All resources with their properties, in one call."""
-        reply = self._transport.read("/resources/info")
-        return [_resource(item, reply) for item in reply.objects()]
+        return self._transport.read("/resources/info").described(_resource)
 
     def get(self, kind: str, resource: str) -> Resource:
         """One resource. Raises MissingError."""

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Changing calls without doubles: what to do when it is not clear whether one had its effect."""
+"""Safe retries of POST calls whose outcome is unknown."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from .errors import AnswerLost, BusyError, ElasticHostsError, FailedError, Missi
 
 T = TypeVar("T")
 FIRST_PAUSE = 0.1
-LOOKS = 4
-"""Looks for an object whose creation was not answered, before it counts as not made."""
-LATE_LOOKS = 6
-"""The same for a cloud that is slow: it may still be at work."""
+"""seconds between the first two lookups; later pauses are three times as long as the one before"""
+LOOKUPS = 4
+"""lookups after a lost response, until the object counts as not created"""
+LATE_LOOKUPS = 6
+"""lookups after a time-out, as the cloud may still be creating the object"""
 
 
 def create_once(create: Callable[[], T], lookup: Callable[[], Optional[T]], deadline: Deadline) -> T:
-    """Create one object, never two: after an ambiguous failure look for it, and only then try once more.
+    """Create one object, never two: if the outcome is unknown, look the object up before the only second attempt.
 
-    A cloud that took too long may still be making it, so after a time-out there is no second attempt.
-    `lookup` finds the object that `create` makes, by what only it can have (owner keys), and may raise NotUnique.
-    Raises what `create` and `lookup` raise.
+    After a time-out there is no second attempt, since the cloud may still be creating the object.
+
+    :param create: creates and returns the object
+    :param lookup: returns the created object, found by properties that no other has (ownership keys), or None
+    :raises ElasticHostsError: any error of ``create`` and ``lookup``
     """
     try:
         return create()
@@ -33,7 +36,7 @@ def create_once(create: Callable[[], T], lookup: Callable[[], Optional[T]], dead
             return found
         if is_late(error):
             error.message += "; it has not appeared yet: run this again later, it is looked for before it is made"
-        if is_late(error) or not _deserves_another(error):
+        if is_late(error) or not _may_succeed(error):
             raise
     try:
         return create()
@@ -45,9 +48,12 @@ def create_once(create: Callable[[], T], lookup: Callable[[], Optional[T]], dead
 
 
 def change_once(change: Callable[[], T], done: Callable[[], Optional[T]], *, repeat: bool = True) -> T:
-    """Make a change whose repetition is harmless; a failure that finds the change made is none.
+    """Make an idempotent change, with one retry; a failure is ignored if the change has taken effect.
 
-    `done` looks: the result when all is as wanted, None when it is not. `repeat` False forbids the second attempt.
+    :param change: makes the change and returns its result
+    :param done: returns the result if the change has taken effect, else None
+    :param repeat: whether a second attempt is allowed
+    :raises ElasticHostsError: any error of ``change`` and ``done``
     """
     try:
         return change()
@@ -55,7 +61,7 @@ def change_once(change: Callable[[], T], done: Callable[[], Optional[T]], *, rep
         found = done() if _may_be_done(error) else None
         if found is not None:
             return found
-        if not (repeat and _deserves_another(error)):
+        if not (repeat and _may_succeed(error)):
             raise
     try:
         return change()
@@ -67,11 +73,11 @@ def change_once(change: Callable[[], T], done: Callable[[], Optional[T]], *, rep
 
 
 def _found_after(error: ElasticHostsError, lookup: Callable[[], Optional[T]], deadline: Deadline) -> Optional[T]:
-    """A slow cloud may finish a call after its answer was lost, so one look is not enough."""
+    """Look the object up several times, since the cloud may finish the call after its response was lost."""
     if not error.maybe_done:
         return None
     pause = FIRST_PAUSE
-    for _look in range((LATE_LOOKS if is_late(error) else LOOKS) - 1):
+    for _lookup in range((LATE_LOOKUPS if is_late(error) else LOOKUPS) - 1):
         found = lookup()
         if found is not None or not deadline.left():
             return found
@@ -81,15 +87,15 @@ def _found_after(error: ElasticHostsError, lookup: Callable[[], Optional[T]], de
 
 
 def is_late(error: ElasticHostsError) -> bool:
-    """Did the cloud, or a gateway before it, run out of time, so that the call may still be at work?"""
+    """Return whether the cloud, or a gateway before it, timed out, so that the call may still be in progress."""
     return getattr(error, "late", False) or (isinstance(error, SystemFault) and error.status == 504)
 
 
 def _may_be_done(error: ElasticHostsError) -> bool:
-    """Lost, or refused because the object is already in the wanted state (elastichosts-api 7.5) or gone."""
+    """Return whether the change may have taken effect, also before the call (elastichosts-api 7.5)."""
     return error.maybe_done or isinstance(error, (BusyError, FailedError, MissingError))
 
 
-def _deserves_another(error: ElasticHostsError) -> bool:
-    """A clear "failed" would only fail again; a lost answer or a gateway's word deserves one more attempt."""
+def _may_succeed(error: ElasticHostsError) -> bool:
+    """Return whether a second attempt may succeed: after a lost response or a gateway's error, not after a 500."""
     return isinstance(error, AnswerLost) or (isinstance(error, SystemFault) and error.status != 500)

@@ -36,6 +36,11 @@ class Server:
         return self.properties.get("server", "")
 
     @property
+    def identity(self) -> str:
+        """What tells it apart, as in all kinds of things."""
+        return self.uuid
+
+    @property
     def name(self) -> str:
         return self.properties.get("name", "")
 
@@ -134,10 +139,9 @@ class Servers:
         """The UUIDs of all servers."""
         return [row[0] for row in self._transport.read("/servers/list").rows() if row]
 
-    def info(self) -> List[Server]:
-        """All servers with their properties, in one call."""
-        reply = self._transport.read("/servers/info")
-        return [_server(item, reply) for item in reply.objects()]
+    def info(self, left_out: Optional[List[str]] = None) -> List[Server]:
+        """All servers with their properties, in one call; for `left_out` see `Reply.described`."""
+        return self._transport.read("/servers/info").described(_server, left_out)
 
     def get(self, uuid: str) -> Server:
         """One server. Raises MissingError."""

@@ -1,7 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Kinds of values: how a value becomes text for the API, and when two texts mean the same.
+"""Kinds of property values: encoding for the API, and comparison of the API's texts.
 
 The API returns some values in another form than it accepts, so texts are compared by rules. Pure functions.
 """
@@ -18,7 +18,7 @@ from .errors import Refused
 Current = Mapping[str, str]
 """The properties of an existing object."""
 Encoder = Callable[[Any], Optional[str]]
-"""A value -> its text, None for no property. Raises ValueError with a sentence that does not name the property."""
+"""A value -> its text; None for no property. Raises ValueError with a sentence without the property's name."""
 Rule = Callable[[str, Optional[str], Current], bool]
 """(key, wanted text or None, properties of the object) -> whether the object already has the wanted value."""
 
@@ -26,7 +26,7 @@ DEVICE = re.compile(r"ide:[01]:[01]|scsi:0:[0-7]|ata:0:[0-5]|block:[0-7]")
 EVERYONE = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 FALSE = frozenset({"", "0", "false", "no", "off"})
 BLOCK = 4 * 1024 * 1024
-"""Bytes: the cloud rounds the size of a drive up to a multiple of this (elastichosts-api 2.1)."""
+"""bytes: the cloud rounds the size of a drive up to a multiple of this (elastichosts-api 2.1)"""
 PASSWORDS = ("password", "vnc:password")
 VNC = ("vnc", "vnc:ip")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -38,8 +38,8 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 class Kind(NamedTuple):
     """A kind of value.
 
-    encode: value of a module's option -> text. same: rule of comparison, None for equal texts. normal: applied to a
-    text before it is compared and sent. type, choices: of the module's option.
+    encode: value of a module's option -> text. same: rule of comparison; None compares for equality. normal: applied
+    to a text before it is compared and sent. type, choices: those of the module's option.
     """
 
     encode: Encoder
@@ -57,7 +57,7 @@ def verbatim(value: Any) -> str:
 
 
 def line(shortest: int, longest: int) -> Encoder:
-    """Return the encoder of a line of text. Its errors do not repeat the value, which may be a secret."""
+    """Return the encoder of a line of ``shortest`` to ``longest`` characters, whose errors do not contain the value."""
 
     def encode(value: Any) -> str:
         text = str(value)
@@ -88,7 +88,7 @@ def device(value: Any) -> str:
 
 
 def joined(each: Encoder = verbatim) -> Encoder:
-    """Return the encoder of a list: its items separated by spaces; an empty list unsets the property."""
+    """Return the encoder of a list, which is sent as words separated by spaces; an empty list unsets the property."""
 
     def encode(value: Any) -> Optional[str]:
         for word in value:
@@ -139,7 +139,7 @@ def _vnc_ip(value: Any) -> str:
 
 
 def _size(value: Any) -> str:
-    """Return the size in bytes, rounded as the API does, so that check mode and diff show the final number."""
+    """Return the size in bytes, rounded as in the API, so that check mode and diff show the final number."""
     try:
         return str(rounded(parse_size(str(value))))
     except Refused:
@@ -149,7 +149,10 @@ def _size(value: Any) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes of "500M", "10G" or "4194304", in binary multiples (elastichosts-api 2.1). Raises Refused."""
+    """Return the number of bytes in "500M", "10G" or "4194304", in binary multiples (elastichosts-api 2.1).
+
+    :raises Refused: the text is no size
+    """
     match = _SIZE.fullmatch(text.strip())
     if match is None or not int(match[1]):
         raise Refused(f"the size {text!r} is invalid: write bytes, or a whole number with k, M, G or T, such as 10G")
@@ -206,12 +209,12 @@ def _same_flag(key: str, wanted: Optional[str], current: Current) -> bool:
 
 
 def _same_password(key: str, wanted: Optional[str], current: Current) -> bool:
-    """The old platform has the password in another key."""
+    """Return whether the server has the password, which old platforms return in another key."""
     return (wanted or None) == _first(current, PASSWORDS)
 
 
 def _same_vnc(key: str, wanted: Optional[str], current: Current) -> bool:
-    """For `auto`, the API returns "auto", or the address that it chose."""
+    """Return whether VNC is as wanted; for ``auto`` the API returns "auto", or the address that it chose."""
     found = _first(current, VNC)
     if wanted is None or wanted == "" or found is None:
         return (wanted or None) == found
@@ -219,7 +222,7 @@ def _same_vnc(key: str, wanted: Optional[str], current: Current) -> bool:
 
 
 def _same_cores(key: str, wanted: Optional[str], current: Current) -> bool:
-    """For `auto`, old platforms return the number that they chose."""
+    """Return whether ``smp`` is as wanted; for ``auto`` old platforms return the number that they chose."""
     found = current.get("smp", "auto")
     if (wanted or "auto") == "auto" and found != "auto":
         return current.get("status") == "active" and "smp:cores" not in current
@@ -227,7 +230,7 @@ def _same_cores(key: str, wanted: Optional[str], current: Current) -> bool:
 
 
 def _same_dhcp(key: str, wanted: Optional[str], current: Current) -> bool:
-    """For `auto`, old platforms return the address that they chose."""
+    """Return whether the address is as wanted; for ``auto`` old platforms return the address that they chose."""
     found = current.get(key)
     if wanted == "auto" and found is not None and identifiers.is_address(found):
         return is_old_platform(current)
@@ -235,7 +238,7 @@ def _same_dhcp(key: str, wanted: Optional[str], current: Current) -> bool:
 
 
 def _same_size(key: str, wanted: Optional[str], current: Current) -> bool:
-    """A drive always has a size, so None asks for no change."""
+    """Return whether the size is as wanted; None asks for no change, since a drive always has a size."""
     return wanted in (None, current.get(key))
 
 
@@ -259,7 +262,10 @@ def choice(*words: str) -> Kind:
 
 
 def flag(word: str) -> Kind:
-    """A boolean: `word` for true, no property for false, which at least one platform misread (elastichosts-api 2.2)."""
+    """Return the kind of a boolean: ``word`` for true, no property for false, since "false" was once misread.
+
+    See elastichosts-api 2.2.
+    """
     return Kind(
         lambda value: word if value else None,
         _same_flag,
@@ -275,7 +281,7 @@ def words(each: Encoder = verbatim) -> Kind:
 TEXT = Kind(verbatim)
 CORES = Kind(_cores, _same_cores)
 DEVICES_IN_ORDER = Kind(joined(device), _same_order, type="list")
-# "0" means no address; a missing key is understood everywhere.
+# "0" means no address on some platforms, a missing key on all.
 DHCP = Kind(dhcp_address, _same_dhcp, lambda text: None if text in ("0", "") else text)
 DRIVE_UUID = Kind(uuid, _same_identifier)
 MAC = Kind(mac_address, _same_identifier)

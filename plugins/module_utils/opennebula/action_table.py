@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an action of the core means for a cloud server, by the state of its VM (opennebula-drivers 2.7)."""
+"""The purpose of each action of the core for a cloud server, by the state of the VM (opennebula-drivers 2.7)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .protocol_versions import VM_2_0
 
 
 class Purpose(str, Enum):
-    """What an action of the core asks of a cloud server."""
+    """What the driver has to do for an action of the core."""
 
     CREATE = "create"
-    """make the VM's server, or adopt the one that carries the VM's id"""
+    """create the VM's server, or adopt the existing server with the VM's ownership keys"""
     START = "start"
-    """the VM's server exists: start it if it is stopped, with CPU and memory applied anew"""
+    """start the VM's existing server if it is stopped, with the VM's current CPU, memory and drives"""
     STOP = "stop"
     """hard power-off, keep the server"""
     SHUTDOWN = "shutdown"
@@ -28,43 +28,45 @@ class Purpose(str, Enum):
     DESTROY = "destroy"
     """destroy the server at once"""
     SAVE = "save"
-    """suspend, stop: stop the server, keep it with its drives"""
+    """ACPI power-off for suspend and stop, keep the server"""
     SAVE_AWAY = "save away"
-    """SAVE as first half of a cold migration: possible only inside the same account"""
+    """ACPI power-off as first half of a cold migration, which is possible only within an account"""
     STOP_AWAY = "stop away"
-    """the same by cutting the power: migration with a hard power-off"""
+    """hard power-off as first half of a cold migration"""
     RESTORE = "restore"
     """start the server that SAVE stopped"""
     REBOOT = "reboot"
-    """ACPI off, and on again"""
+    """ACPI power-off, then start"""
     RESET = "reset"
     ATTACH = "attach"
-    """a drive to a server that is stopped"""
+    """add a drive to a stopped server"""
     DETACH = "detach"
+    """remove a drive from a stopped server"""
     RESIZE = "resize"
-    """CPU and memory of a server that runs"""
+    """change CPU and memory of a server"""
     MIGRATE = "migrate"
-    """to another OpenNebula host, without a stop"""
+    """set another OpenNebula host, without a stop"""
     POLL = "poll"
+    """report state and consumption"""
     ABORT = "abort"
-    """DRIVER_CANCEL: give up the action that is under way for this VM; an answer is not needed"""
+    """cancel the VM's current action (DRIVER_CANCEL); the core expects no reply"""
     ACCEPT = "accept"
-    """nothing to do on a cloud server: SUCCESS at once"""
+    """reply SUCCESS at once: nothing has to be done on a cloud server"""
     REFUSE = "refuse"
-    """not possible on a cloud server: FAILURE with a sentence at once"""
+    """reply FAILURE at once: a cloud server cannot do it"""
     IGNORE = "ignore"
-    """no answer is expected, nothing is done"""
+    """do nothing: the core expects no reply"""
 
 
 _ByState = Tuple[Mapping[int, Purpose], Purpose]
-"""meaning by LCM_STATE, and in any other state. The last never destroys (opennebula-drivers 7.4)."""
+"""(purposes by LCM_STATE, purpose in any other state), which destroys only for CLEANUP (opennebula-drivers 7.4)"""
 
-_MEANING: Mapping[str, _ByState] = {
-    # 2 BOOT, 36 BOOT_FAILURE; BOOT_UNKNOWN, _POWEROFF, _UNDEPLOY and what a later release may add: the server exists.
+_PURPOSES: Mapping[str, _ByState] = {
+    # 2 BOOT, 36 BOOT_FAILURE. In BOOT_UNKNOWN, _POWEROFF, _UNDEPLOY and unknown later states the server exists.
     "DEPLOY": ({2: Purpose.CREATE, 36: Purpose.CREATE}, Purpose.START),
-    # 12 SHUTDOWN; 18 SHUTDOWN_POWEROFF, 29 SHUTDOWN_UNDEPLOY keep, and so does 7 SAVE_MIGRATE (poff-migrate).
+    # 12 SHUTDOWN. In 18 SHUTDOWN_POWEROFF, 29 SHUTDOWN_UNDEPLOY and 7 SAVE_MIGRATE (poff-migrate) the server is kept.
     "SHUTDOWN": ({12: Purpose.TERMINATE, 7: Purpose.SAVE_AWAY}, Purpose.SHUTDOWN),
-    # 0 LCM_INIT: delete in 3.2 to 3.8, as recorded; 13 CANCEL; 15 and 23 CLEANUP_*.
+    # 0 LCM_INIT: delete in 3.2 to 3.8, as transcripts show; 12 SHUTDOWN; 13 CANCEL; 15 and 23 CLEANUP_*.
     "CANCEL": (
         {
             7: Purpose.STOP_AWAY,
@@ -83,7 +85,7 @@ _MEANING: Mapping[str, _ByState] = {
     "RESET": ({}, Purpose.RESET),
     "ATTACHDISK": ({}, Purpose.ATTACH),
     "DETACHDISK": ({}, Purpose.DETACH),
-    # 65 HOTPLUG_NIC_POWEROFF: the server has no interface of that NIC, so that the core may forget it.
+    # 65 HOTPLUG_NIC_POWEROFF: the server has no interface for that NIC, so the core may remove the NIC.
     "DETACHNIC": ({65: Purpose.ACCEPT}, Purpose.REFUSE),
     "RESIZE": ({}, Purpose.RESIZE),
     "MIGRATE": ({}, Purpose.MIGRATE),
@@ -94,17 +96,21 @@ _MEANING: Mapping[str, _ByState] = {
     "BACKUPCANCEL": ({}, Purpose.IGNORE),
 }
 
-_MEANING_2_0: Mapping[str, Purpose] = {
+_PURPOSES_2_0: Mapping[str, Purpose] = {
     "DEPLOY": Purpose.CREATE,
     "SHUTDOWN": Purpose.TERMINATE,
     "CANCEL": Purpose.DESTROY,
 }
-"""2.0 to 3.0 have no VM document and no power-off: one meaning for each action (opennebula-drivers 2.7)"""
+"""purposes in 2.0 to 3.0, which have neither VM documents nor power-off (opennebula-drivers 2.7)"""
 
 
 def purpose(action: str, protocol: str, lcm_state: Optional[int]) -> Purpose:
-    """Return what ``action`` of ``protocol`` means for a VM in ``lcm_state`` (opennebula-drivers 2.7)."""
-    if protocol == VM_2_0 and action in _MEANING_2_0:
-        return _MEANING_2_0[action]
-    by_state, otherwise = _MEANING.get(action, ({}, Purpose.REFUSE))
+    """Return the purpose of ``action`` for a VM in ``lcm_state`` (opennebula-drivers 2.7).
+
+    :param protocol: key of :data:`.protocol_versions.VMM`
+    :param lcm_state: None: unknown
+    """
+    if protocol == VM_2_0 and action in _PURPOSES_2_0:
+        return _PURPOSES_2_0[action]
+    by_state, otherwise = _PURPOSES.get(action, ({}, Purpose.REFUSE))
     return otherwise if lcm_state is None else by_state.get(lcm_state, otherwise)

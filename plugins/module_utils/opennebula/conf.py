@@ -8,6 +8,10 @@
     value     = a run without blanks and = # , [ ]   |   '"' anything, \\" for a quotation mark '"'
     comment   = "#" to the end of the line, wherever a NAME, a comma or a bracket may stand
 
+Between these parts the core's lexer skips every character that begins none of them: a stray ``;``, a no-break space, an
+opening bracket. So does ``parse``. Behind an ``=`` it refuses them: there the core takes the next word of the file for
+the value, be it of a comment or of the next line.
+
 ``parse`` reads a text in linear time into items that know their place. The edits never print a file anew: they replace,
 insert or cut the characters of one section and leave all others as they are.
 
@@ -28,14 +32,14 @@ import re
 from dataclasses import dataclass
 from typing import Dict, Iterator, List, Mapping, NamedTuple, NoReturn, Optional, Tuple
 
-_GAP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
+_GAP = re.compile(r"(?:[^A-Za-z0-9_=,\[\]#]+|#[^\n]*)*")
 _BLANKS = re.compile(r"[ \t\r]*")
 _NAME = re.compile(r"[A-Za-z0-9_]+")
-_BARE = re.compile(r'[^=#,\[\]" \t\r\n\0][^=#,\[\] \t\r\n\0]*')
+_BARE = re.compile(r"[^=#,\[\] \t\r\n]+")
 # A quotation mark behind a backslash never ends the value, so that nothing appended later can be drawn into it.
 _QUOTED = re.compile(r'"([^"\\]*(?:\\(?:"|(?!"))[^"\\]*)*)"')
+_QUOTE_BEHIND_BACKSLASH = re.compile(r'\\"[ \t\r]*(?:[,\]\n]|\Z)')
 _LINE_END = re.compile(r"\r?\n")
-_BYTE_ORDER_MARK = "\ufeff"
 _STOPS_THE_CORE = "]]>"
 
 
@@ -219,15 +223,17 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.at = 1 if text.startswith(_BYTE_ORDER_MARK) else 0
+        self.at = 0
         # The last quoted value of several lines: when a sign is out of place behind it, its end is probably missing.
-        self.long_value: Optional[int] = None
+        self.long_value: Optional[Span] = None
+        # The last [ that was skipped: when a ] is out of place behind it, the = of this vector is missing or too far.
+        self.stray_bracket: Optional[int] = None
 
     def items(self) -> Iterator[Item]:
-        self.skip(_GAP)
+        self.gap()
         while self.at < len(self.text):
             yield self.item()
-            self.skip(_GAP)
+            self.gap()
 
     def item(self) -> Item:
         start = self.at
@@ -243,14 +249,14 @@ class _Parser:
     def vector(self, name: str) -> Tuple[Attribute, ...]:
         opened = self.at
         self.at += 1
-        self.skip(_GAP)
+        self.gap()
         if self.peek() == "]":
             self.at += 1
             return ()
         attributes: List[Attribute] = []
         while True:
             attributes.append(self.attribute(name))
-            self.skip(_GAP)
+            self.gap()
             sign = self.peek()
             if sign == "":
                 self.fail(opened, f"the [ of {name} is never closed: add a ]")
@@ -259,7 +265,7 @@ class _Parser:
             self.at += 1
             if sign == "]":
                 return tuple(attributes)
-            self.skip(_GAP)
+            self.gap()
 
     def attribute(self, vector: str) -> Attribute:
         start = self.at
@@ -274,12 +280,14 @@ class _Parser:
     def name(self, what: str) -> str:
         match = _NAME.match(self.text, self.at)
         if not match:
+            if self.peek() == "]" and self.stray_bracket is not None:
+                self.fail(self.stray_bracket, f"expected {what}, found '[': put it on the line of its =")
             self.fail(self.at, f"expected {what}, found {self.found()}")
         self.at = match.end()
         return match.group().upper()
 
     def equals(self, name: str) -> None:
-        self.skip(_GAP)
+        self.gap()
         if self.peek() != "=":
             self.fail(self.at, f"expected = after {name}, found {self.found()}")
         self.at += 1
@@ -288,11 +296,14 @@ class _Parser:
 
     def value(self, name: str) -> str:
         start = self.at
-        quoted = self.peek() == '"'
-        match = (_QUOTED if quoted else _BARE).match(self.text, start)
+        quoted = _QUOTED.match(self.text, start)
+        bare = _BARE.match(self.text, start)
+        if self.peek() == '"' and not quoted:
+            hint = self.backslash_hint(Span(start, len(self.text)))
+            self.fail(start, f"the quotation mark that opens the value of {name} is never closed{hint}")
+        # The core's lexer takes the longer of the two: the value "x"; has its quotation marks in it.
+        match = max((found for found in (quoted, bare) if found), key=re.Match.end, default=None)
         if not match:
-            if quoted:
-                self.fail(start, f"the quotation mark that opens the value of {name} is never closed")
             if self.peek() == "#":
                 self.fail(start, f"{name} has no value before the comment: the core would take the comment for it")
             self.fail(start, f"expected a value for {name}, found {self.found()}")
@@ -301,11 +312,17 @@ class _Parser:
         if "\0" in match.group():
             self.fail(start, f"the value of {name} contains a NUL character")
         self.at = match.end()
-        if not quoted:
-            return match.group()
         if "\n" in match.group():
-            self.long_value = start
-        return match.group(1).replace('\\"', '"')
+            self.long_value = Span(start, self.at)
+        return match.group(1 if match is quoted else 0).replace('\\"', '"')
+
+    def gap(self) -> None:
+        """Skip what the core's lexer skips between two parts of an item: blanks, comments, and every stray sign."""
+        self.skip(_GAP)
+        while self.peek() == "[":
+            self.stray_bracket = self.at
+            self.at += 1
+            self.skip(_GAP)
 
     def skip(self, pattern: re.Pattern[str]) -> None:
         match = pattern.match(self.text, self.at)
@@ -317,14 +334,21 @@ class _Parser:
 
     def found(self) -> str:
         sign = self.peek()
-        if "\udc80" <= sign <= "\udcff":  # as ``decode`` has what is not UTF-8
-            return f"the byte 0x{ord(sign) - 0xDC00:02X}, which is no UTF-8"
         return {"": "the end of the file", "\n": "the end of the line"}.get(sign, repr(sign))
+
+    def backslash_hint(self, span: Span) -> str:
+        """What to say of a backslash that probably keeps a quotation mark from closing a value; empty without one."""
+        found = _QUOTE_BEHIND_BACKSLASH.search(self.text, *span)
+        if not found:
+            return ""
+        line = position(self.text, found.start())[0]
+        return f": at line {line} a backslash makes a quotation mark part of the value, take the backslash away"
 
     def fail(self, offset: int, sentence: str) -> NoReturn:
         if self.long_value is not None:
-            sentence += f" (a value opened at line {position(self.text, self.long_value)[0]} runs over several lines:"
-            sentence += " is its closing quotation mark missing?)"
+            hint = self.backslash_hint(self.long_value) or ": is its closing quotation mark missing?"
+            line = position(self.text, self.long_value.start)[0]
+            sentence += f" (a value opened at line {line} runs over several lines{hint})"
         raise ConfSyntaxError(*position(self.text, offset), sentence)
 
 

@@ -1,16 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Edits of parts of a configuration file that are OpenNebula's own, each with its exact inverse.
+"""Reversible edits of OpenNebula's own sections and attributes in its configuration files.
 
-``conf.set_section`` writes sections that are ours by name. What belongs to OpenNebula is changed in three ways only:
+``conf.set_section`` writes the sections of this collection. OpenNebula's own content is changed in three ways only:
 
-* a word joins the list behind an option: ``ARGUMENTS = "-t 15 -d dummy,shared"`` -> ``-d dummy,shared,eh``;
-* a stock section that stands commented out is switched on;
+* a word is added to the list of an option: ``ARGUMENTS = "-t 15 -d dummy,shared"`` -> ``-d dummy,shared,eh``;
+* a stock section that is commented out is uncommented;
 * a single attribute gets another value.
 
-The last two leave a comment line with ``MARK`` above the place. It says what was there, so that the inverse needs no
-memory beside the file, and takes back only what was done here.
+The last two put a comment line with ``MARK`` above the edited line. The comment holds the earlier content, so that the
+reverse edit needs no other record, and reverses nothing but an edit of this module.
 """
 
 from __future__ import annotations
@@ -28,30 +28,34 @@ _SWITCHED_ON = f"# {MARK}: switched on"
 _ADDED = f"# {MARK}: added"
 _WAS = f"# {MARK}: was "
 _LONGEST_BLOCK = 60
-"""lines; a commented section that is longer is none"""
+"""lines of a commented-out section at most"""
 
 Words = Mapping[str, Mapping[str, Sequence[str]]]
-"""attribute -> option -> the words that its comma-separated list is to hold"""
+"""attribute -> option -> words of the option's comma-separated list"""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """One wish for a file.
-
-    With ``value`` it is about the single attribute ``kind``, else about a section: the one called ``name``, or the only
-    one of its kind that has no name when ``name`` is None. A ``stock`` section is OpenNebula's: it is left as it is
-    where it stands. With ``least``, a larger number than ``value`` is right as well.
-    """
+    """The desired state of one section or attribute of a file."""
 
     kind: str
+    """name of the section (``VM_MAD``) or, with ``value``, of the single attribute"""
     name: Optional[str] = None
+    """NAME of the section; None: the only section of its kind without NAME"""
     attributes: Mapping[str, Optional[str]] = field(default_factory=dict)
+    """attributes of the section to set; None removes an attribute"""
     exclusive: bool = False
+    """whether other attributes of the section are removed"""
     words: Words = field(default_factory=dict)
+    """words to add to lists, or to remove from them"""
     stock: bool = False
+    """whether the section is OpenNebula's own: an existing one is not changed"""
     value: Optional[str] = None
+    """value of the single attribute ``kind``"""
     least: bool = False
+    """whether a number larger than ``value`` is kept"""
     present: bool = True
+    """false: reverse the edit"""
 
     @property
     def label(self) -> str:
@@ -59,7 +63,11 @@ class Edit:
 
 
 def apply(text: str, edit: Edit) -> str:
-    """The text with one wish fulfilled. Raises ConfError with a sentence, ConfSyntaxError for a text that is none."""
+    """Return the text of a configuration file after an edit.
+
+    :raises ConfSyntaxError: the text is no configuration
+    :raises ConfError: the edit cannot be made; ``str()`` is one sentence
+    """
     document = conf.parse(text)
     if edit.value is not None:
         return _set_value(document, edit) if edit.present else _restore_value(document, edit)
@@ -75,7 +83,7 @@ def apply(text: str, edit: Edit) -> str:
 
 
 def shown(document: Document, edit: Edit) -> str:
-    """What an edit is about, as it is written now; for a diff."""
+    """Return the current text of the sections or attributes that an edit concerns, for a diff."""
     spans = [item.span for item in _subjects(document, edit)]
     lines = [document.text[span.start : span.end] for span in spans]
     return "".join(line + "\n" for line in lines)
@@ -90,7 +98,10 @@ def _subjects(document: Document, edit: Edit) -> Tuple[Item, ...]:
 
 
 def only(document: Document, edit: Edit) -> Optional[Item]:
-    """The one section that an edit is about. Raises ConfError when there are several."""
+    """Return the section that an edit concerns; None if there is none.
+
+    :raises ConfError: there are several
+    """
     if edit.name is not None:
         return document.section(edit.kind, edit.name)
     found = _subjects(document, edit)
@@ -104,9 +115,9 @@ def only(document: Document, edit: Edit) -> Optional[Item]:
 
 
 def _set_words(document: Document, edit: Edit) -> str:
-    """Words join, or leave, the lists behind options.
+    """Add words to the lists of options, or remove them.
 
-    An option that is not there is left out: without it OpenNebula's drivers take all that they find.
+    Missing options are not added: without them OpenNebula's drivers accept every word.
     """
     section = only(document, edit)
     if section is None:
@@ -128,6 +139,7 @@ def _set_words(document: Document, edit: Edit) -> str:
 
 
 def _with_words(raw: str, options: Mapping[str, Sequence[str]], present: bool) -> str:
+    """Return the raw value of an attribute with the words added to its options' lists, or removed from them."""
     for option, words in options.items():
         found = re.search(rf'(?:^"?|(?<=\s)){re.escape(option)}[ \t]+([^\s"\\]+)', raw)
         if not found:
@@ -161,9 +173,9 @@ def _switch_on(document: Document, edit: Edit) -> str:
     if found is None:
         wanted: Dict[str, Optional[str]] = {"NAME": name, **edit.attributes}
         return conf.appended(document, _ADDED + document.newline + conf.block(document.newline, edit.kind, wanted))
-    live = "".join(line.text[1:] for line in found)
+    uncommented = "".join(line.text[1:] for line in found)
     text = document.text
-    return text[: found[0].start] + _SWITCHED_ON + document.newline + live + text[found[-1].end :]
+    return text[: found[0].start] + _SWITCHED_ON + document.newline + uncommented + text[found[-1].end :]
 
 
 def _switch_off(document: Document, edit: Edit) -> str:
@@ -178,24 +190,25 @@ def _switch_off(document: Document, edit: Edit) -> str:
         return document.text
     end = document.text.find("\n", section.span.end)
     end = len(document.text) if end < 0 else end + 1
-    live = re.sub(r"^(?=.)", "#", document.text[mark.end : end], flags=re.MULTILINE | re.DOTALL)
-    return document.text[: mark.start] + live + document.text[end:]
+    commented = re.sub(r"^(?=.)", "#", document.text[mark.end : end], flags=re.MULTILINE | re.DOTALL)
+    return document.text[: mark.start] + commented + document.text[end:]
 
 
 def _name_of(edit: Edit) -> str:
+    """:raises ConfError: the edit has no name"""
     if edit.name is None:
         raise ConfError(f"a stock section has a name: give that of the {edit.kind}")
     return edit.name
 
 
 def _commented(document: Document, kind: str, name: str) -> Optional[List[_Line]]:
-    """The lines of a section that is whole and right but for the ``#`` that each of them begins with."""
+    """Return the lines of a commented-out section that parses once the leading ``#`` of each line is removed."""
     starts = [item.span.start for item in document.items]
     opening = re.compile(rf"^#[ \t]*{re.escape(kind)}[ \t]*=", re.IGNORECASE | re.MULTILINE)
     for match in opening.finditer(document.text):
         before = bisect_right(starts, match.start()) - 1
         if before >= 0 and document.items[before].span.end > match.start():
-            continue  # within a value of several lines
+            continue  # inside a value of several lines
         found = _block_at(document.text, match.start(), kind, name)
         if found:
             return found
@@ -203,6 +216,7 @@ def _commented(document: Document, kind: str, name: str) -> Optional[List[_Line]
 
 
 def _block_at(text: str, start: int, kind: str, name: str) -> Optional[List[_Line]]:
+    """Return the lines of the commented-out section that begins at the offset ``start``; None if there is none."""
     lines: List[_Line] = []
     while len(lines) < _LONGEST_BLOCK and text.startswith("#", start):
         end = text.find("\n", start)
@@ -215,8 +229,8 @@ def _block_at(text: str, start: int, kind: str, name: str) -> Optional[List[_Lin
             items = conf.parse("".join(line.text[1:] for line in lines)).items
         except ConfError:
             continue
-        right = len(items) == 1 and items[0].is_vector and items[0].get("NAME") == name
-        return lines if right and items[0].name == kind.upper() else None
+        matches = len(items) == 1 and items[0].is_vector and items[0].get("NAME") == name
+        return lines if matches and items[0].name == kind.upper() else None
     return None
 
 
@@ -224,7 +238,7 @@ def _block_at(text: str, start: int, kind: str, name: str) -> Optional[List[_Lin
 
 
 def _set_value(document: Document, edit: Edit) -> str:
-    """Another value for a single attribute; of several the first is the one that the core takes."""
+    """Set a single attribute; if it is repeated, the first, which is the one that the core uses."""
     value = _written(edit.value or "")
     text, newline = document.text, document.newline
     found = _subjects(document, edit)
@@ -243,11 +257,12 @@ def _set_value(document: Document, edit: Edit) -> str:
 
 
 def _number(text: Optional[str]) -> int:
-    """What is no number is less than any."""
+    """Return a number of digits only; -1 for any other text."""
     return int(text) if text and re.fullmatch(r"[0-9]+", text) else -1
 
 
 def _restore_value(document: Document, edit: Edit) -> str:
+    """Reverse :func:`_set_value`, if the comment line above the attribute says that it was set."""
     text = document.text
     found = _subjects(document, edit)
     if not found:
@@ -276,12 +291,12 @@ def _written(value: str) -> str:
 
 
 def _line_above(text: str, offset: int) -> _Line:
-    """The line above the one that ``offset`` is in; empty when there is none."""
-    this = text.rfind("\n", 0, offset) + 1
-    if this == 0:
+    """Return the line above the line of ``offset``; empty if there is none."""
+    end = text.rfind("\n", 0, offset) + 1
+    if end == 0:
         return _Line(0, "")
-    start = text.rfind("\n", 0, this - 1) + 1
-    return _Line(start, text[start:this])
+    start = text.rfind("\n", 0, end - 1) + 1
+    return _Line(start, text[start:end])
 
 
 def _without(text: str, line: _Line) -> str:

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A line from the core -> a request (opennebula-drivers 1.3, 1.7, 2, 3.4, 8, 9)."""
+"""Parses the core's lines into requests (opennebula-drivers 1.3, 1.7, 2, 3.4, 8, 9)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .xml import MAX_DOCUMENT, parse_xml
 
 BARE = ("INIT", "FINALIZE")
 BLANKS = " \t\r\n\v\f"
-"""those of bytes; text has more of them, and FINALIZE with one of these behind it ends no conversation"""
+"""ASCII whitespace only: FINALIZE followed by other Unicode whitespace is no FINALIZE"""
 ID_FIRST: Mapping[str, str] = {"UPDATESG": "SECURITY_GROUP_ID", "UPDATENIC": "VIRTUAL_NETWORK_ID"}
-"""actions whose reply begins with an object id, also on FAILURE, and the payload field it stands in
+"""actions whose reply, also a FAILURE, begins with an object id, and the payload field with this id
 (opennebula-drivers 2.3)"""
 
-_V1_ENDS: Mapping[str, Tuple[str, ...]] = {
+_FIELDS_AFTER_HOST: Mapping[str, Tuple[str, ...]] = {
     "DEPLOY": ("file", "-"),
     "SHUTDOWN": ("deploy_id", "-"),
     "CANCEL": ("deploy_id", "-"),
@@ -38,11 +38,11 @@ _V1_ENDS: Mapping[str, Tuple[str, ...]] = {
     "CHECKPOINT": ("deploy_id", "file"),
     "MIGRATE": ("deploy_id", "to"),
 }
-"""what follows the host in a line of 2.0 to 3.0, each one word; the host may be empty or contain blanks
+"""the two words after the host in a line of 2.0 to 3.0; the host itself may be empty or contain blanks
 (opennebula-drivers 2.1, 8.8)"""
 
 _ACTION = re.compile(r"[A-Z][A-Z0-9_]*\Z")
-_NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,9})\Z")  # one that is the same again as text: a host may be called 007
+_NUMBER = re.compile(r"(0|-?[1-9][0-9]{0,9})\Z")  # no leading zeros: a host may be called 007
 _ID = re.compile(r"-?[0-9]{1,10}\Z")
 
 
@@ -54,16 +54,16 @@ class VmmRequest:
     id: int
     """VM id; -1: none (INIT, FINALIZE)"""
     protocol: str
-    """key of :data:`.protocol_versions.VMM`, that of 2.0 for DRIVER_CANCEL up to 5.12; empty for INIT and FINALIZE"""
+    """key of :data:`.protocol_versions.VMM`; VM_2_0 for DRIVER_CANCEL up to 5.12; empty for INIT and FINALIZE"""
     host: str = ""
     deploy_id: str = ""
     file: str = ""
-    """2.0 to 3.0: the deployment file as named *on the node*; SAVE and RESTORE: the checkpoint"""
+    """2.0 to 3.0: path of the deployment file *on the node*; SAVE and RESTORE: path of the checkpoint"""
     vm: Optional[VirtualMachine] = None
     fields: Mapping[str, str] = field(default_factory=dict, repr=False)
     """flat elements of VMM_DRIVER_ACTION_DATA by name; 2.0 to 3.0: empty, or ``MIGR_HOST``"""
     reply_prefix: str = ""
-    """what the reply's text must begin with ("3 "), for the actions of :data:`ID_FIRST`"""
+    """prefix of the reply's text, such as "3 ", for the actions of :data:`ID_FIRST`"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class ImRequest:
 
     @property
     def periods(self) -> Dict[str, int]:
-        """5.12 and later: PROBES_PERIOD, seconds by message type; what is missing has the core's default.
+        """5.12 and later: PROBES_PERIOD, seconds by message type; missing ones have the core's default.
 
         See opennebula-drivers 5.1.
         """
@@ -91,7 +91,7 @@ class ImRequest:
 
     @property
     def interval(self) -> int:
-        """MONITORING_INTERVAL_HOST, seconds (5.12 and later): silence after which START_MONITOR comes again."""
+        """5.12 and later: MONITORING_INTERVAL_HOST, seconds without a report until START_MONITOR is sent again."""
         given = self.document.get("MONITORING_INTERVAL_HOST")
         return given if isinstance(given, int) and given > 0 else 180
 
@@ -107,9 +107,9 @@ _PERIODS: Mapping[str, int] = {
 
 
 def parse_vmm(line: bytes) -> VmmRequest:
-    """Parse a line to the VM driver; the line itself shows its protocol (opennebula-drivers 1.7).
+    """Parse a line to the VM driver, whose form shows the protocol (opennebula-drivers 1.7).
 
-    :raises MalformedLine: when it cannot be understood
+    :raises MalformedLine: the line has no known form
     """
     text = _clean(line)
     if text.strip(BLANKS) in BARE:
@@ -119,7 +119,7 @@ def parse_vmm(line: bytes) -> VmmRequest:
     if action == "DRIVER_CANCEL":
         return VmmRequest(action, number, VM_6_0 if modern else VM_2_0)
     words = rest.split()
-    # A payload is one word; 2.0 has blanks there even when host and deploy id are empty.
+    # A payload is one word; the fields of 2.0 contain blanks even if host and deploy id are empty.
     if modern or " " not in rest.rstrip(" "):
         protocol = VM_6_0 if modern else VM_3_2
         if len(words) != 1:
@@ -131,8 +131,9 @@ def parse_vmm(line: bytes) -> VmmRequest:
 def parse_im(line: bytes, protocol: Callable[[], str] = str) -> ImRequest:
     """Parse a line to the monitoring driver.
 
-    :param protocol: asked when the line alone does not tell 2.0 to 3.8 from 4.0 to 4.2 (opennebula-drivers 1.7)
-    :raises MalformedLine: when it cannot be understood, or the protocol is asked for and not known
+    :param protocol: called if the line may be of 2.0 to 3.8 or of 4.0 to 4.2; returns the protocol, or an empty string
+        if it is not known (opennebula-drivers 1.7)
+    :raises MalformedLine: the line has no known form, or ``protocol`` returned an empty string
     """
     text = _clean(line)
     if text.strip(BLANKS) in BARE:
@@ -146,7 +147,7 @@ def parse_im(line: bytes, protocol: Callable[[], str] = str) -> ImRequest:
     words = rest.split(" ")
     if action != "MONITOR" or len(words) < 2 or words[-1] not in ("0", "1"):
         _refuse("it is not 'MONITOR id host [datastores] 0|1'", action, number)
-    # A host name has no slash in front; the folder of the datastores is absolute.
+    # The word before the last is the datastores' folder if it is an absolute path; host names do not begin with "/".
     if len(words) > 2 and words[-2].startswith("/"):
         return ImRequest(action, number, IM_4_4, " ".join(words[:-2]))
     known = protocol()
@@ -182,7 +183,7 @@ def _clean(line: bytes) -> str:
 
 
 def _glimpse(text: str) -> Tuple[str, Optional[int]]:
-    """Return action and id of a broken line, if a blank follows them and they are complete."""
+    """Return (action, id) of a malformed line; empty or None if no blank follows, since the word may be cut off."""
     words = re.split(r" +", text)
     action = words[0] if len(words) > 1 and _ACTION.match(words[0]) else ""
     whole = len(words) > 2 and _ID.match(words[1])
@@ -190,7 +191,10 @@ def _glimpse(text: str) -> Tuple[str, Optional[int]]:
 
 
 def _head(text: str) -> Tuple[str, int, str, str]:
-    """Return action, id, the rest of the line, and the gap between action and id."""
+    """Return (action, id, rest of the line, blanks between action and id).
+
+    :raises MalformedLine: action or id is missing or invalid
+    """
     found = re.match(r"(\S+)( +)(\S+)(?: (.*))?\Z", text, re.DOTALL)
     if not found:
         _refuse("it ends before the id", text.strip() if _ACTION.match(text.strip()) else "")
@@ -211,7 +215,7 @@ def _from_fields(action: str, number: int, rest: str) -> VmmRequest:
 
     See opennebula-drivers 8.8.
     """
-    ends = _V1_ENDS.get(action)
+    ends = _FIELDS_AFTER_HOST.get(action)
     words = rest.split(" ")
     if ends is None:
         return VmmRequest(action, number, VM_2_0)
@@ -242,11 +246,12 @@ _FLAT = (
 """elements of a payload that the core writes without escaping what is in them (opennebula-drivers 2.4)"""
 _RAW = re.compile(rf"<({'|'.join(_FLAT)})>(.*?)</\1>", re.DOTALL)
 _VANISHING = (b"<!-", b"<?")
-"""what begins a comment or an instruction, of which a parser tells nothing"""
+"""beginnings of comments and processing instructions, which the parser drops silently"""
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9A-Fa-f]+);)")
 
 
-def _mend(found: re.Match[str]) -> str:
+def _escape_element(found: re.Match[str]) -> str:
+    """Return a flat element with its text escaped, unless that is CDATA."""
     name, text = found.groups()
     if text.startswith("<![CDATA["):
         return found.group(0)
@@ -254,23 +259,23 @@ def _mend(found: re.Match[str]) -> str:
 
 
 def _document(payload: bytes) -> Element:
-    """Return the payload's root. A payload that is no XML because of a host called R&D, or C<B>, is corrected.
+    """Return the payload's root; if it is no XML, escape its flat elements first, as a host may be called R&D or C<B>.
 
-    :raises DocumentError: it is neither
-    :raises UnicodeDecodeError: it is not UTF-8
+    :raises DocumentError: the payload is no XML even then
+    :raises UnicodeDecodeError: the payload is not UTF-8
     """
     if not any(mark in payload for mark in _VANISHING):
         with contextlib.suppress(DocumentError):
             root = parse_xml(payload)
             if not any(len(child) for child in root if child.tag in _FLAT):
                 return root
-    return parse_xml(_mended(payload.decode("utf-8")))
+    return parse_xml(_escaped(payload.decode("utf-8")))
 
 
-def _mended(document: str) -> str:
+def _escaped(document: str) -> str:
     """Return the payload with its flat elements escaped."""
     head, vm, tail = document.partition("<VM>")
-    return _RAW.sub(_mend, head) + vm + tail
+    return _RAW.sub(_escape_element, head) + vm + tail
 
 
 def _from_payload(protocol: str, action: str, number: int, payload: str) -> VmmRequest:
@@ -287,7 +292,7 @@ def _from_payload(protocol: str, action: str, number: int, payload: str) -> VmmR
     except DocumentError as error:
         _refuse(f"its payload is damaged, {error.sentence}", action, number)
     fields = {child.tag: (child.text or "") for child in root if child.tag not in ("VM", "DATASTORE")}
-    number_first = fields.get(ID_FIRST.get(action, ""), "")
+    object_id = fields.get(ID_FIRST.get(action, ""), "")
     return VmmRequest(
         action,
         number,
@@ -297,7 +302,7 @@ def _from_payload(protocol: str, action: str, number: int, payload: str) -> VmmR
         file=fields.get("CHECKPOINT_FILE", ""),
         vm=vm,
         fields=fields,
-        reply_prefix=f"{number_first} " if number_first else "",
+        reply_prefix=f"{object_id} " if object_id else "",
     )
 
 
@@ -346,7 +351,7 @@ def _im_document(text: str) -> ImRequest:
 
 
 def _tree(element: Element) -> Union[str, int, Dict[str, Any]]:
-    """Return sections as dict, whole numbers as int, the rest as text; the first of a repeated name counts."""
+    """Return an element with children as dict, an integer as int, other text as str; of equal names the first wins."""
     if len(element):
         tree: Dict[str, Any] = {}
         for child in element:

@@ -13,7 +13,7 @@ import re
 from functools import partial
 from typing import Callable, Dict, List, Mapping, NamedTuple, Tuple
 
-from ..elastichosts.properties import SECRET_KEYS
+from ..elastichosts.properties import SECRET_KEYS, SERVER, property_of
 from ..elastichosts.values import DEVICE
 from .errors import TemplateError
 
@@ -29,6 +29,7 @@ _COUNT = re.compile(r"[1-9][0-9]{0,8}\Z")
 _SOURCE = re.compile(r"\S.*\Z")
 _SIZE = re.compile(r"[1-9][0-9]{0,11}[kKmMgGtT]\Z|[1-9][0-9]{6,15}\Z")
 _AUTO_OR_ADDRESS = re.compile(r"(auto|[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+)\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _BOOLEANS: Mapping[str, str] = {"YES": "true", "TRUE": "true", "NO": "false", "FALSE": "false"}
 
 OWNERSHIP_PREFIX = "user:one-"
@@ -45,8 +46,11 @@ def _one(key: str, form: re.Pattern[str], value: str) -> Dict[str, str]:
     return {key: value}
 
 
-def _text(key: str, value: str) -> Dict[str, str]:
-    return {key: value}
+def _name(value: str) -> Dict[str, str]:
+    try:
+        return {"name": property_of(SERVER, "name").kind.encode(value) or ""}
+    except ValueError as error:
+        raise _Wrong(str(error)) from None
 
 
 def _smp(value: str) -> Dict[str, str]:
@@ -132,7 +136,7 @@ class EhAttribute(NamedTuple):
 
 
 ATTRIBUTES: Mapping[str, EhAttribute] = {
-    "NAME": EhAttribute(partial(_text, "name"), "a name, for example bitrot"),
+    "NAME": EhAttribute(_name, "a name, for example bitrot"),
     "CPUMHZ": EhAttribute(partial(_one, "cpu", _COUNT), "a whole number of MHz, for example 500"),
     "MEMORY": EhAttribute(partial(_one, "mem", _COUNT), "a whole number of MB, for example 500"),
     "DRIVE": EhAttribute(
@@ -234,6 +238,7 @@ def key_values(text: str) -> Dict[str, str]:
 
 
 def _short(text: str) -> str:
+    text = _CONTROL.sub(" ", text)
     return text if len(text) <= 100 else text[:97] + "..."
 
 

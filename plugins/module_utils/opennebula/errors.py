@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The errors of the core's language.
+"""The errors of this package.
 
 .. code-block:: text
 
@@ -11,7 +11,7 @@
      +-- DocumentError    an XML document (payload, deployment file) that cannot be read
      +-- TemplateError    the user's EH=[...] is missing, incomplete or wrong
 
-``str(error)`` is one sentence that names the thing and says what to do. It never contains a VNC password.
+``str(error)`` is one sentence that names the object and says what to do, and never contains a VNC password.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Optional
 
 
 class OpenNebulaError(Exception):
-    """Base of everything this package raises on purpose."""
+    """Base class of this package's errors."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
@@ -30,8 +30,8 @@ class OpenNebulaError(Exception):
 class MalformedLine(OpenNebulaError):
     """A line from the core that cannot be understood.
 
-    ``action`` is empty and ``id`` is None where they could not be read either; when both could, the driver
-    owes the core a FAILURE for that id.
+    ``action`` is empty and ``id`` is None if the line does not show them; otherwise the driver must answer FAILURE for
+    that id.
     """
 
     def __init__(self, sentence: str, action: str = "", id: Optional[int] = None) -> None:  # noqa: A002
@@ -41,8 +41,8 @@ class MalformedLine(OpenNebulaError):
 
 
 class DocumentError(OpenNebulaError):
-    """An XML document from the core that is broken, empty, too large or carries a document type."""
+    """An XML document from the core that is malformed, empty, too large or has a document type."""
 
 
 class TemplateError(OpenNebulaError):
-    """The EH=[...] of a VM template is missing, incomplete or wrong: the user can mend it."""
+    """The EH=[...] of a VM template is missing, incomplete or wrong; the user can correct it."""

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an OpenNebula has to know of: the hosts that burst, their cluster, its system datastore.
+"""Plans the OpenNebula commands that create or remove the ElasticHosts hosts, their cluster and its system datastore.
 
-Decides only: from what the core lists to the commands that are missing (opennebula-drivers 5.2, 5.3). Which form they
-have in a release is a row of ``FORMS``.
+Pure functions from the output of the core's list commands to the commands to run (opennebula-drivers 5.2, 5.3). The
+table ``FORMS`` has the commands' arguments by release.
 """
 
 from __future__ import annotations
@@ -29,39 +29,41 @@ STATES = {
     7: "MONITORING_DISABLED",
     8: "OFFLINE",
 }
-"""of a host, by number; the same from 2.0 to 7.4"""
+"""names of host states by number, the same from 2.0 to 7.4"""
 DONE = "6"
-"""the state of a VM that has come to its end, the same from 2.0 to 7.4"""
+"""state of a VM that has ended, the same from 2.0 to 7.4"""
 SYSTEM_DATASTORE = "SYSTEM_DS"
 DEFAULT_DATASTORE = "0"
-"""the id of the system datastore of a cluster that names none"""
+"""id of the system datastore of a cluster whose template names none"""
 NEW_DATASTORE = "ID_OF_THE_NEW_DATASTORE"
-"""stands in a template for the id that the datastore of this plan has once it is created"""
+"""placeholder in a template for the id of the datastore that an earlier command of the plan creates"""
 SHORT_STATES = {"on": 2, "off": 4, "err": 3, "init": 0, "update": 1, "updt": 1, "dsbl": 4, "offline": 8}
-"""the words of the tables that ``onehost list`` prints"""
+"""host states by their abbreviation in the table that ``onehost list`` prints"""
 
 
 class HostCommandError(Exception):
-    """What is asked for cannot be; one sentence that says why and what to do."""
+    """The desired objects cannot be made or removed; ``str()`` is one sentence that says why and what to do."""
 
 
 class Form(NamedTuple):
-    """How a release is told of a host. ``datastore``: what makes a datastore a system one; None: it has none.
-
-    ``named``: whether the system datastore of a cluster is the one that its template names; else it is the one in it.
-    """
+    """The commands' arguments in a release and its successors."""
 
     since: Tuple[int, int]
+    """first release, as (major, minor)"""
     create: Tuple[str, ...]
+    """arguments of ``onehost create`` after the name"""
     grouped: bool
+    """whether the hosts get a cluster of their own"""
     datastore: Optional[Mapping[str, str]]
+    """attributes of a system datastore; None: none is created"""
     named: bool = False
+    """whether a cluster's system datastore is the one that its template names, not the one that is its member"""
 
 
 FORMS: Tuple[Form, ...] = (
     Form((2, 0), (IM_MAD, VM_MAD, TM_2), False, None),
     Form((3, 2), (IM_MAD, VM_MAD, TM_2, "dummy"), False, None),
-    # One system datastore for all hosts, which belongs to them.
+    # All hosts use OpenNebula's own system datastore.
     Form((3, 4), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), False, None),
     Form((3, 6), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"SYSTEM": "YES"}, True),
     Form((4, 0), ("-i", IM_MAD, "-v", VM_MAD, "-n", "dummy"), True, {"TYPE": "SYSTEM_DS"}),
@@ -70,7 +72,10 @@ FORMS: Tuple[Form, ...] = (
 
 
 def form(release: str) -> Form:
-    """The form of a release, such as ``2.0.1``. Raises HostCommandError for what is none."""
+    """Return the row of ``FORMS`` for a release such as ``2.0.1``.
+
+    :raises HostCommandError: the text is no release, or one before 2.0
+    """
     if not re.fullmatch(r"\d+(\.\d+)+", release):
         raise HostCommandError(f"The release {release!r} is no release: give it as numbers, for example 7.4.")
     major, minor = (int(part) for part in release.split(".")[:2])
@@ -82,13 +87,18 @@ def form(release: str) -> Form:
 
 @dataclass(frozen=True)
 class Host:
+    """A host of the core."""
+
     id: str
     name: str
     state: int = 0
+    """see ``STATES``"""
     drivers: Tuple[str, ...] = ()
-    """of information and virtual machines; empty where the list does not tell them"""
+    """(IM_MAD, VM_MAD); empty if the list does not contain them"""
     vms: int = 0
+    """VMs that run on the host"""
     error: str = ""
+    """message of the last monitoring error"""
 
     @property
     def is_ours(self) -> bool:
@@ -101,7 +111,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster: its members by id, and its template as the XML that the core prints."""
+    """A cluster: the ids of its members, and its template as XML."""
 
     id: str
     name: str
@@ -112,11 +122,11 @@ class Cluster:
 
     @property
     def system_datastore(self) -> str:
-        """The id of the datastore that the template names; empty where it names none."""
+        """The id of the system datastore that the template names; empty if it names none."""
         return (ET.fromstring(self.template).findtext(SYSTEM_DATASTORE) or "").strip()  # noqa: S314 (as read before)
 
     def template_with(self, datastore: str) -> str:
-        """The template with another system datastore, or without one; an update replaces all that was in it."""
+        """Return the whole template with the id ``datastore`` as system datastore, or without any if empty."""
         root = ET.fromstring(self.template)  # noqa: S314 (as read before)
         for element in root.findall(SYSTEM_DATASTORE):
             root.remove(element)
@@ -127,14 +137,17 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Datastore:
+    """A datastore of the core."""
+
     id: str
     name: str
     transfer: str = ""
+    """TM_MAD; empty if the list does not contain it"""
 
 
 @dataclass(frozen=True)
 class ExistingObjects:
-    """What the core lists."""
+    """The hosts, clusters and datastores that the core lists."""
 
     hosts: Tuple[Host, ...] = ()
     clusters: Tuple[Cluster, ...] = ()
@@ -156,7 +169,7 @@ Named = TypeVar("Named", Cluster, Datastore)
 
 
 class Command(NamedTuple):
-    """A command of the front-end; where ``template`` is given, FILE stands for a file with it."""
+    """A command to run on the front-end; the argument FILE stands for a file with ``template``."""
 
     program: str
     arguments: Tuple[str, ...]
@@ -167,13 +180,13 @@ class Command(NamedTuple):
         return " ".join((self.program, *self.arguments))
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
+# --- parsing ----------------------------------------------------------------------------------------------------------
 
 
 def read_hosts(text: str) -> Tuple[Host, ...]:
-    """What ``onehost list -x`` or ``onehost show -x`` prints, or the table of a release that knows no ``-x``.
+    """Parse the output of ``onehost list -x`` or ``onehost show -x``, or the table of a release without ``-x``.
 
-    Raises HostCommandError for what is neither.
+    :raises HostCommandError: the text is neither
     """
     root = _xml(text)
     if root is None:
@@ -210,12 +223,16 @@ def _hosts_of_table(text: str) -> Tuple[Host, ...]:
 
 
 def read_clusters(text: str) -> Tuple[Cluster, ...]:
-    return tuple(_cluster(element) for element in _all(_needed(text, "onecluster"), "CLUSTER"))
+    """Parse the output of ``onecluster list -x``.
+
+    :raises HostCommandError: the text is no XML
+    """
+    return tuple(_cluster(element) for element in _all(_required_xml(text, "onecluster"), "CLUSTER"))
 
 
 def _cluster(element: ET.Element) -> Cluster:
     hosts, datastores, networks = (
-        tuple(one.text or "" for one in element.findall(f"{kind}/ID")) for kind in ("HOSTS", "DATASTORES", "VNETS")
+        tuple(id_.text or "" for id_ in element.findall(f"{kind}/ID")) for kind in ("HOSTS", "DATASTORES", "VNETS")
     )
     number, name = element.findtext("ID") or "", element.findtext("NAME") or ""
     return Cluster(number, name, hosts, datastores, networks, _template(element))
@@ -227,7 +244,11 @@ def _template(element: ET.Element) -> str:
 
 
 def read_datastores(text: str) -> Tuple[Datastore, ...]:
-    root = _needed(text, "onedatastore")
+    """Parse the output of ``onedatastore list -x``.
+
+    :raises HostCommandError: the text is no XML
+    """
+    root = _required_xml(text, "onedatastore")
     return tuple(
         Datastore(element.findtext("ID") or "", element.findtext("NAME") or "", element.findtext("TM_MAD") or "")
         for element in _all(root, "DATASTORE")
@@ -235,12 +256,13 @@ def read_datastores(text: str) -> Tuple[Datastore, ...]:
 
 
 def is_done(text: str) -> bool:
-    """Whether ``onevm show -x`` prints a VM that has come to its end."""
+    """Return whether the output of ``onevm show -x`` describes a VM that has ended."""
     root = _xml(text)
     return root is not None and root.tag == "VM" and (root.findtext("STATE") or "").strip() == DONE
 
 
 def _xml(text: str) -> Optional[ET.Element]:
+    """Return the root of the XML in a command's output, after any other lines; None if there is none."""
     start = text.find("<")
     if start < 0 or "<!" in text[start : start + 2]:
         return None
@@ -250,7 +272,7 @@ def _xml(text: str) -> Optional[ET.Element]:
         return None
 
 
-def _needed(text: str, program: str) -> ET.Element:
+def _required_xml(text: str, program: str) -> ET.Element:
     root = _xml(text)
     if root is None:
         raise HostCommandError(f"{program} list -x printed no XML but {text.strip()[:80]!r}: {_BY_HAND}")
@@ -265,11 +287,14 @@ def _number(text: Optional[str]) -> int:
     return int(text) if text and text.strip().isdigit() else 0
 
 
-# --- deciding ---------------------------------------------------------------------------------------------------------
+# --- planning ---------------------------------------------------------------------------------------------------------
 
 
 def plan_present(release: str, wanted: DesiredObjects, existing: ExistingObjects) -> List[Command]:
-    """The commands that are missing. Raises HostCommandError when a host of that name is somebody else's."""
+    """Return the commands that create what is missing of hosts, cluster and datastore.
+
+    :raises HostCommandError: a host or datastore of that name has other drivers, or the cluster has other hosts
+    """
     row = form(release)
     commands: List[Command] = []
     cluster = _by_name(existing.clusters, wanted.cluster) if row.grouped else None
@@ -299,11 +324,15 @@ def plan_present(release: str, wanted: DesiredObjects, existing: ExistingObjects
 def _datastore(
     system: Mapping[str, str], wanted: DesiredObjects, existing: ExistingObjects, cluster: Optional[Cluster]
 ) -> List[Command]:
+    """Return the command that creates the system datastore, or adds an existing one to the cluster, if any is needed.
+
+    :param system: attributes of a system datastore in this release
+    """
     found = _by_name(existing.datastores, wanted.datastore)
     if found is None:
         attributes: Dict[str, str] = {"NAME": wanted.datastore, **system, "TM_MAD": wanted.transfer}
         template = "".join(f'{key} = "{value}"\n' for key, value in attributes.items())
-        # In its own cluster from the first moment on: no other host may take it for its system datastore.
+        # Created inside the cluster, since hosts outside it could otherwise use the datastore in the meantime.
         return [Command("onedatastore", ("create", "FILE", "-c", wanted.cluster), template)]
     if found.transfer and found.transfer != wanted.transfer:
         raise HostCommandError(
@@ -316,20 +345,20 @@ def _datastore(
 
 
 def _named_datastore(wanted: DesiredObjects, existing: ExistingObjects, cluster: Optional[Cluster]) -> List[Command]:
-    """Name the datastore in the template of the cluster: without that the VMs of its hosts use datastore 0.
+    """Return the command that names the datastore in the cluster's template, as without it the hosts use datastore 0.
 
-    Raises HostCommandError when VMs of somebody else's hosts would use it then.
+    :raises HostCommandError: the cluster has other hosts, or another system datastore
     """
     group = cluster or Cluster("", wanted.cluster)
     found = _by_name(existing.datastores, wanted.datastore)
     named = group.system_datastore
     if found is not None and named == found.id:
         return []
-    elsewhere = next((one for one in existing.datastores if one.id == named != DEFAULT_DATASTORE), None)
+    other = next((store for store in existing.datastores if store.id == named != DEFAULT_DATASTORE), None)
     ours = {host.id for host in our_hosts(wanted, existing)}
-    strangers = [host.name for host in existing.hosts if host.id in set(group.hosts) - ours]
-    if elsewhere is not None or strangers:
-        reason = f"has the system datastore {elsewhere.name}" if elsewhere else f"holds the host {strangers[0]}"
+    other_hosts = [host.name for host in existing.hosts if host.id in set(group.hosts) - ours]
+    if other is not None or other_hosts:
+        reason = f"has the system datastore {other.name}" if other else f"holds the host {other_hosts[0]}"
         raise HostCommandError(
             f"The cluster {wanted.cluster} {reason}, and all hosts of a cluster share its system datastore: give the"
             " hosts for ElasticHosts a cluster of their own (one_eh_driver_cluster)."
@@ -344,9 +373,10 @@ def _update(cluster: Cluster, datastore: str) -> Command:
 def plan_absent(
     release: str, wanted: DesiredObjects, existing: ExistingObjects, *, force: bool = False
 ) -> List[Command]:
-    """The commands that take hosts, datastore and cluster out again; what somebody else uses stays.
+    """Return the commands that delete hosts, datastore and cluster; a cluster with other members is kept.
 
-    Raises HostCommandError when VMs run on the hosts; with ``force`` those hosts stay, and all that they need.
+    :param force: keep hosts with VMs, their cluster and their datastore, instead of refusing
+    :raises HostCommandError: VMs run on the hosts
     """
     row = form(release)
     ours = our_hosts(wanted, existing)
@@ -361,28 +391,29 @@ def plan_absent(
         return commands
     datastore = _by_name(existing.datastores, wanted.datastore)
     cluster = _by_name(existing.clusters, wanted.cluster)
-    cluster_goes = cluster is not None and not others(wanted, existing)
+    delete_cluster = cluster is not None and not others(wanted, existing)
     if datastore is not None and _is_ours(datastore, wanted):
-        # First, so that no cluster names a datastore that is gone, even if this is broken off.
-        stay = [group for group in existing.clusters if row.named and not (group is cluster and cluster_goes)]
-        commands += [_update(group, "") for group in stay if group.system_datastore == datastore.id]
+        # First, so that no cluster names a deleted datastore, even if a later command fails.
+        kept = [group for group in existing.clusters if row.named and not (group is cluster and delete_cluster)]
+        commands += [_update(group, "") for group in kept if group.system_datastore == datastore.id]
         commands.append(Command("onedatastore", ("delete", wanted.datastore)))
-    if cluster_goes:
+    if delete_cluster:
         commands.append(Command("onecluster", ("delete", wanted.cluster)))
     return commands
 
 
 def our_hosts(wanted: DesiredObjects, existing: ExistingObjects) -> List[Host]:
+    """Return the hosts with the driver ``vmm_eh``; if the list has no drivers, those with a wanted name."""
     return [host for host in existing.hosts if host.is_ours or (not host.drivers and host.name in wanted.hosts)]
 
 
 def counted(busy: Sequence[Host]) -> str:
-    """Hosts with the number of their virtual machines, for a sentence."""
+    """Return ``name (number of VMs)`` of each host, joined for an error sentence."""
     return ", ".join(f"{host.name} ({host.vms})" for host in busy)
 
 
 def others(wanted: DesiredObjects, existing: ExistingObjects) -> List[str]:
-    """What the cluster holds beside our hosts and our datastore, each as words for a sentence."""
+    """Return a description of each member of the cluster that the role did not create."""
     cluster = _by_name(existing.clusters, wanted.cluster)
     if cluster is None:
         return []

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where OpenNebula keeps its files: below $ONE_LOCATION, or system-wide (opennebula-drivers 5.4)."""
+"""The folders of an OpenNebula installation: below $ONE_LOCATION, or system-wide (opennebula-drivers 5.4)."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class Layout:
     """the core's state; working directory of every driver"""
     log: str
     python: str
-    """where the role puts ``one_eh/``"""
+    """contains ``one_eh/``, the drivers' Python packages, which the role installs"""
     remotes: str
+    """scripts that the core copies to hosts, and VERSION"""
 
 
 _SYSTEM_WIDE = Layout(
@@ -41,7 +42,7 @@ _SYSTEM_WIDE = Layout(
 
 
 def layout(one_location: str = "") -> Layout:
-    """Return the folders below ``one_location`` (value of $ONE_LOCATION); the system-wide ones when it is empty."""
+    """Return the folders below ``one_location`` (value of $ONE_LOCATION); if it is empty, the system-wide ones."""
     root = one_location.rstrip("/")
     if not root:
         return _SYSTEM_WIDE
@@ -56,12 +57,14 @@ def layout(one_location: str = "") -> Layout:
 
 
 def deployment_file(var: str, rfile: str) -> str:
-    """Return the path of the deployment file that the core has written.
+    """Return the path of the deployment file on the front-end.
 
-    DEPLOY of 2.0 to 3.0 names ``VM_DIR/<id>/images/deployment.<n>``, the place *on the node*, where nothing is; the
-    file is ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
+    DEPLOY of 2.0 to 3.0 has the path *on the node*, ``VM_DIR/<id>/images/deployment.<n>``, where no file is; the core
+    has written ``VAR/<id>/deployment.<n>`` (opennebula-drivers 2.6, 8.7).
 
-    :raises DocumentError: when ``rfile`` has not that form
+    :param var: see :class:`Layout`
+    :param rfile: path in the DEPLOY line
+    :raises DocumentError: ``rfile`` does not have that form
     """
     found = _IMAGES.search(rfile)
     if not found:

@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The versions of the drivers' protocols as data, each named by the releases that speak it (opennebula-drivers 1.1).
+"""The versions of the drivers' protocols as data, named by the releases that use them (opennebula-drivers 1.1).
 
-The reference calls them V1 to V3 (VM driver) and I1 to I4 (monitoring driver), in the sequence of the rows.
+The reference calls the rows V1 to V3 (VM driver) and I1 to I4 (monitoring driver), in this order.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class VmmProtocol:
 
     name: str
     gap: bytes
-    """between action and id"""
+    """blanks between action and id"""
     payload: bool
-    """base64 of XML, or plain fields"""
+    """true: the request is base64 of XML; false: plain fields"""
     nobody: str
-    """id of a LOG line that is about no VM"""
+    """id of a LOG line about no VM"""
 
 
 VMM: Mapping[str, VmmProtocol] = {
@@ -45,12 +45,13 @@ class ImProtocol:
 
     name: str
     encoding: str
-    """of texts: ``plain``, ``base64`` or ``zlib`` (base64 of zlib)"""
+    """of messages: ``plain``, ``base64`` or ``zlib`` (base64 of zlib)"""
     separator: str
-    """between the attributes of a text"""
+    """between the attributes of a message"""
     stamped: bool
-    """lines carry a timestamp"""
+    """whether lines have a timestamp"""
     encoded_log: bool
+    """whether the text of LOG lines has the encoding, too"""
 
 
 IM: Mapping[str, ImProtocol] = {
@@ -67,5 +68,5 @@ _WORDS: Mapping[str, str] = {f"I{number}": name for number, name in enumerate(IM
 
 
 def protocol_named(word: str) -> str:
-    """Return the key of ``IM`` that ``word`` means, which may also be I1 to I4; ``word`` when it is neither."""
+    """Return the key of ``IM`` for a protocol's name or number (I1 to I4); any other word is returned as it is."""
     return _WORDS.get(word.upper(), word)

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The VM document: what OpenNebula says about one VM."""
+"""Parses OpenNebula's VM document, and deployment files."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .errors import DocumentError, TemplateError
 from .xml import parse_xml
 
 ACTIVE = 3
-"""VM state in which LCM_STATE says more (opennebula-drivers 2.7)"""
+"""VM state whose LCM_STATE has the details (opennebula-drivers 2.7)"""
 DONE = 6
-"""VM state that no VM leaves: the VM has ended, and its id is not given out again"""
+"""final VM state: the VM has ended, and its id is not reused"""
 
 
 @dataclass(frozen=True)
 class VirtualMachine:
-    """One VM as the core described it when it wrote the request (opennebula-drivers 2.4, 2.5)."""
+    """A VM as the core described it, in a request or by XML-RPC (opennebula-drivers 2.4, 2.5)."""
 
     id: int
     name: str
     state: int
     lcm_state: Optional[int]
-    """None where the document has none: the deployment file of 2.0 to 3.0"""
+    """None if the document has none: the deployment file of 2.0 to 3.0"""
     deploy_id: str
     cpu: Optional[float]
     """cores"""
@@ -37,36 +37,36 @@ class VirtualMachine:
     eh: Tuple[Mapping[str, str], ...]
     """every EH vector, with upper-case keys"""
     eh_text: str = ""
-    """text of an EH that is no vector (``EH="..."``): a user's mistake"""
+    """text of an EH that is no vector (``EH="..."``), which is a user's mistake"""
     vcpu: Optional[int] = None
     history_host: str = ""
     """HOSTNAME of the last history record"""
     history_driver: str = ""
-    """NAME of the VM driver of that host, as the same record has it; empty up to 2.2"""
+    """NAME of the host's VM driver in the last history record; empty up to 2.2"""
     history_seq: int = 0
-    """SEQ of the last history record: grows with every deployment of the same VM"""
+    """SEQ of the last history record, which grows with every deployment of the VM"""
     imported: bool = False
-    """the VM was made from a server that existed before (opennebula-drivers 4, 9.4)"""
+    """whether the VM was imported from an existing server (opennebula-drivers 4, 9.4)"""
     monitoring: bool = False
-    """the document has MONITORING (4.14+): POLL speaks of CPU and MEMORY, no longer USEDCPU and USEDMEMORY"""
+    """whether the document has MONITORING (4.14+): POLL then uses CPU and MEMORY, not USEDCPU and USEDMEMORY"""
     user_template: bool = False
-    """the document has USER_TEMPLATE (4.0+): VMs are monitored by the host's list, too (opennebula-drivers 3.3)"""
+    """whether the document has USER_TEMPLATE (4.0+): hosts then report their VMs as well (opennebula-drivers 3.3)"""
     disk: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """the DISK that ATTACHDISK and DETACHDISK are about: the one with ATTACH=YES (opennebula-drivers 2.2)"""
+    """the DISK with ATTACH=YES, which ATTACHDISK and DETACHDISK concern (opennebula-drivers 2.2)"""
     disks: Tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     """every DISK vector, with upper-case keys"""
     nics: Tuple[Mapping[str, str], ...] = field(default=(), repr=False)
     """every NIC vector, with upper-case keys"""
     context: bool = False
-    """the template has a CONTEXT; its content is not kept, since it holds secrets"""
+    """whether the template has a CONTEXT; its content is not kept, since it contains secrets"""
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """API keys of a deployment file in key-value form, which takes the place of EH"""
+    """API properties of a deployment file in key-value form, which replaces EH"""
 
 
 def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
     """Return the VM of a ``<VM>`` element or document.
 
-    :raises DocumentError: when it is no VM document
+    :raises DocumentError: the content is no VM document
     """
     root = content if isinstance(content, Element) else parse_xml(content)
     if root.tag != "VM":
@@ -80,12 +80,12 @@ def from_payload(content: Union[Element, bytes, str]) -> VirtualMachine:
 def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  # noqa: A002
     """Return the VM of a deployment file written by TYPE="xml" (opennebula-drivers 2.6).
 
-    Its root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later. A file without any XML holds the API's own key-value lines:
-    so does a core 2.0 with the patch of the original guide, ``type = "eh"``.
+    The root is ``<TEMPLATE>`` up to 3.8, ``<VM>`` later. A file without XML holds the API's own key-value lines, as
+    written by a core 2.0 with the patch of the original guide, ``type = "eh"``.
 
-    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 does not hold a state and 2.0 relies on the line
-    :raises DocumentError: when the file cannot be used, with a sentence that says why
-    :raises TemplateError: when its key-value lines are none
+    :param id: VM id of the DEPLOY line; the file of 2.0 to 3.8 has no id
+    :raises DocumentError: the file cannot be used; ``sentence`` says why
+    :raises TemplateError: the file has no XML and no valid key-value lines
     """
     plain = _plain_text(text)
     if plain:
@@ -109,14 +109,14 @@ def from_deployment_file(text: Union[bytes, str], id: int) -> VirtualMachine:  #
 
 
 def child_text(element: Optional[Element], path: str) -> str:
-    """Return the text at ``path`` below ``element``, stripped; empty when there is none."""
+    """Return the stripped text at ``path`` below ``element``; empty if there is none."""
     if element is None:
         return ""
     return (element.findtext(path) or "").strip()
 
 
 def _plain_text(text: Union[bytes, str]) -> str:
-    """Return the text of a file that is not XML; empty when the file is XML, or no text."""
+    """Return the stripped text of a file that is not XML; empty if the file is XML, or not UTF-8."""
     try:
         decoded = text.decode("utf-8") if isinstance(text, bytes) else text
     except UnicodeDecodeError:
@@ -127,13 +127,17 @@ def _plain_text(text: Union[bytes, str]) -> str:
 def _machine(
     root: Element, vm_id: int, template: Optional[Element], homes: Tuple[Optional[Element], ...]
 ) -> VirtualMachine:
+    """Return the VM of a document.
+
+    :param homes: elements that may contain EH, in order of precedence
+    """
     vectors, plain = _eh(homes)
     history = _last_record(root)
     disks = _vectors(template, "DISK")
     return VirtualMachine(
         id=vm_id,
         name=child_text(root, "NAME"),
-        state=_or(_integer(child_text(root, "STATE")), ACTIVE),
+        state=_default(_integer(child_text(root, "STATE")), ACTIVE),
         lcm_state=_integer(child_text(root, "LCM_STATE")),
         deploy_id=child_text(root, "DEPLOY_ID") or child_text(template, "DEPLOY_ID"),
         cpu=_decimal(child_text(template, "CPU")),
@@ -143,8 +147,8 @@ def _machine(
         vcpu=_integer(child_text(template, "VCPU")),
         history_host=child_text(history, "HOSTNAME"),
         history_driver=child_text(history, "VM_MAD") or child_text(history, "VMMMAD"),
-        history_seq=_or(_integer(child_text(history, "SEQ")), 0),
-        # Before 4.14, which brought MONITORING, no core sets IMPORTED: it is what a user wrote, and proves nothing.
+        history_seq=_default(_integer(child_text(history, "SEQ")), 0),
+        # Before 4.14, which introduced MONITORING, cores do not set IMPORTED: a user wrote it, so it proves nothing.
         imported=root.find("MONITORING") is not None and child_text(template, "IMPORTED").upper() == "YES",
         monitoring=root.find("MONITORING") is not None,
         user_template=root.find("USER_TEMPLATE") is not None,
@@ -158,15 +162,15 @@ def _machine(
 def _last_record(root: Element) -> Optional[Element]:
     """Return the newest history record.
 
-    A driver's request has only that one. one.vm.info has all of them from 3.0 on; 2.0 and 2.2 have the newest without
-    HISTORY_RECORDS around it.
+    A request has only the newest record; one.vm.info has all records from 3.0 on, and up to 2.2 the newest record
+    outside HISTORY_RECORDS.
     """
     records = [*root.findall("HISTORY_RECORDS/HISTORY"), *root.findall("HISTORY")]
-    return max(records, key=lambda record: _or(_integer(child_text(record, "SEQ")), 0), default=None)
+    return max(records, key=lambda record: _default(_integer(child_text(record, "SEQ")), 0), default=None)
 
 
 def _eh(homes: Tuple[Optional[Element], ...]) -> Tuple[Tuple[Mapping[str, str], ...], str]:
-    """Return the EH vectors of the first element that has any, and the text of an EH that is no vector."""
+    """Return (EH vectors, text of each EH that is no vector) of the first element with any EH."""
     for home in homes:
         found = [] if home is None else [child for child in home if child.tag.upper() == "EH"]
         if found:
@@ -181,7 +185,7 @@ def _vectors(template: Optional[Element], name: str) -> Tuple[Mapping[str, str],
 
 
 def device_of(target: str) -> str:
-    """Return the cloud's name of an OpenNebula disk target, ``hdb``, ``sdc`` or ``vda``; empty when there is none."""
+    """Return the API's device for an OpenNebula disk target such as ``hdb``, ``sdc`` or ``vda``; empty if none."""
     bus, number = target[:2].lower(), ord(target[2].lower()) - ord("a") if len(target) == 3 else -1
     if bus == "hd" and 0 <= number < 4:
         return f"ide:{number // 2}:{number % 2}"
@@ -190,19 +194,19 @@ def device_of(target: str) -> str:
 
 
 def _vector(element: Element) -> Dict[str, str]:
-    """Return sub-attributes by upper-case name; the first of a repeated one counts, as in the core.
+    """Return the sub-attributes by upper-case name; of repeated names the first counts, as in the core.
 
     See opennebula-drivers 2.5.
     """
     vector: Dict[str, str] = {}
     for child in element:
         text = (child.text or "").strip()
-        # 2.0 hands on an empty value as two quotation marks (opennebula-drivers 8.10).
+        # 2.0 writes an empty value as two quotation marks (opennebula-drivers 8.10).
         vector.setdefault(child.tag.upper(), "" if text == '""' else text)
     return vector
 
 
-def _or(number: Optional[int], default: int) -> int:
+def _default(number: Optional[int], default: int) -> int:
     return default if number is None else number
 
 
@@ -214,7 +218,7 @@ def _integer(text: str) -> Optional[int]:
 
 
 def _decimal(text: str) -> Optional[float]:
-    """Return a number; None for what no VM can have: no number, infinity, beyond a billion."""
+    """Return a number; None if the text is none, or its absolute value is not below a billion."""
     try:
         value = float(text)
     except ValueError:
@@ -226,10 +230,11 @@ FORM = 'EH=[NAME="bitrot", CPUMHZ="500", MEMORY="500", DRIVE="ide:0:0 UUID", BOO
 
 
 def eh_vector(vm: VirtualMachine, host: str) -> Mapping[str, str]:
-    """The EH vector that is meant for ``host``: the one whose HOST (or legacy CLOUD) names it, case-insensitively,
-    else the only one that names no host (opennebula-drivers 2.5).
+    """Return the EH vector for the OpenNebula host ``host`` (opennebula-drivers 2.5).
 
-    :raises TemplateError: when there is none, or more than one
+    That is the vector whose HOST (or legacy CLOUD) is this host, ignoring case, else the only one without HOST.
+
+    :raises TemplateError: no vector fits, or several do
     """
     if not vm.eh:
         if vm.eh_text:
@@ -241,12 +246,12 @@ def eh_vector(vm: VirtualMachine, host: str) -> Mapping[str, str]:
         )
     named = [vector for vector in vm.eh if _host(vector) and _host(vector) == host.lower()]
     general = [vector for vector in vm.eh if not _host(vector)]
-    for choice in (named, general):
-        if len(choice) == 1:
-            return choice[0]
-        if choice:
+    for vectors in (named, general):
+        if len(vectors) == 1:
+            return vectors[0]
+        if vectors:
             raise TemplateError(
-                f"Keep one EH=[...] for each host, or give each another HOST: VM {vm.id} has {len(choice)} that fit "
+                f"Keep one EH=[...] for each host, or give each another HOST: VM {vm.id} has {len(vectors)} that fit "
                 f"host {host!r}."
             )
     others = ", ".join(sorted({vector.get("HOST") or vector.get("CLOUD", "") for vector in vm.eh}))

@@ -2,7 +2,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""XML from the core, read without trust: no document types, no entities, bounded size and depth."""
+"""Parser for untrusted XML from the core: no document types, no entities, limited size and depth."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from .errors import DocumentError
 MAX_DOCUMENT = 64 * 1024 * 1024
 """bytes; a VM payload is typically 5 to 100 KiB"""
 MAX_MARKS = 1_000_000
-"""signs that begin a tag: half a million elements take about 50 MiB of memory"""
+"""number of ``<``: half a million elements take about 50 MiB of memory"""
 MAX_DEPTH = 64
+"""levels of nested elements"""
 
 
 def parse_xml(content: Union[bytes, str]) -> Element:
     """Parse ``content`` and return its root element.
 
-    :raises DocumentError: with the reason only ("it is ..."); the caller knows what the document was
+    :raises DocumentError: with the reason only ("it is ..."), for the caller's sentence about the document
     """
     data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     if not data.strip():
@@ -34,21 +35,23 @@ def parse_xml(content: Union[bytes, str]) -> Element:
         raise DocumentError(f"it has more than {MAX_MARKS} tags")
     if b"<!DOCTYPE" in data:
         _refuse_document_type(data)
-    parser = XMLParser(encoding="utf-8")  # noqa: S314 - a document type never gets here
+    parser = XMLParser(encoding="utf-8")  # noqa: S314 - document types were refused above
     try:
         parser.feed(data)
         root: Element = parser.close()
     except ParseError as error:
         raise _not_well_formed(error.code, error.position[0]) from None
-    if marks > 2 * MAX_DEPTH:  # as many as that depth takes
+    if marks > 2 * MAX_DEPTH:  # a document with fewer tags cannot be deeper
         _check_depth(root)
     return root
 
 
 def _refuse_document_type(data: bytes) -> None:
-    """The letters may stand in some text; expat tells whether they are a declaration, before anything comes of it.
+    """Refuse data with a document type declaration; ``<!DOCTYPE`` inside a comment or CDATA is allowed.
 
-    An entity can only be declared inside one.
+    Entities can be declared in a document type only.
+
+    :raises DocumentError: there is a declaration, or the data is not well-formed
     """
 
     def refuse(*_declaration: object) -> None:
@@ -67,6 +70,7 @@ def _not_well_formed(code: int, line: int) -> DocumentError:
 
 
 def _check_depth(root: Element) -> None:
+    """:raises DocumentError: elements are nested more than MAX_DEPTH levels deep"""
     level = [root]
     for _depth in range(MAX_DEPTH):
         level = [child for element in level for child in element]

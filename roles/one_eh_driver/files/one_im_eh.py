@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # ruff: noqa: PTH100, PTH118, PTH120
-"""The ElasticHosts information driver: finds its code beside itself (../python/one_eh) and starts it."""
+"""Starts the ElasticHosts information driver, whose code is in ../python/one_eh."""
 
 import os
 import sys

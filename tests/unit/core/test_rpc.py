@@ -98,8 +98,18 @@ def test_the_vms_that_have_not_ended_are_told_of_from_an_id_on(core: Core, api: 
 def test_without_a_session_or_a_core_nothing_is_told(rpc: XmlRpc, tmp_path: Path) -> None:
     with pytest.raises(CoreSilent, match="holds no user:password"):
         CoreApi({"HOME": str(tmp_path / "nobody")}).check()
-    with pytest.raises(CoreSilent, match="cannot be asked about VM 0"):
-        CoreApi({"HOME": str(rpc.home), "ONE_XMLRPC": "http://127.0.0.1:9/RPC2"}).vm(0)
+    for address in (
+        "http://127.0.0.1:9/RPC2",
+        "http://me:s3cret@127.0.0.1:9/RPC2",
+        "http://me:s3cret@[::1",
+        "s3cret@x",
+    ):
+        with pytest.raises(CoreSilent, match="cannot be asked about VM 0") as caught:
+            CoreApi({"HOME": str(rpc.home), "ONE_XMLRPC": address}).vm(0)
+        assert "s3cret" not in str(caught.value)
+    with pytest.raises(CoreSilent, match="the file that ONE_AUTH names holds no user:password") as caught:
+        CoreApi({"HOME": str(rpc.home), "ONE_AUTH": "oneadmin:s3cret"}).vm(0)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_importvm_and_a_silent_migration_exist_where_they_do(core: Core) -> None:

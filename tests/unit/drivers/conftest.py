@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The drivers in their installed form, below a scratch $ONE_LOCATION, as the role puts them there."""
+"""Fixtures with the drivers installed below a temporary $ONE_LOCATION, as the role installs them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PACKAGES = ("elastichosts", "opennebula", "drivers")
 
 
 def until(seen: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    """The first true value of ``seen()``; for what no line of a driver tells."""
+    """Poll ``seen()`` until it is true and return its value, for events without a line of the driver."""
     end = time.monotonic() + seconds
     while True:
         value = seen()
@@ -43,14 +43,14 @@ def until(seen: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
 
 @functools.cache
 def compiled(package: str) -> Path:
-    """The sources of a package, compiled as the role compiles them: a driver then starts in half the time."""
+    """Compile a package as the role does, so that a driver starts in half the time; return its folder."""
     folder = ROOT / "plugins" / "module_utils" / package
     compileall.compile_dir(folder, quiet=2)
     return folder
 
 
 class Installation:
-    """A self-contained OpenNebula with nothing in it but our drivers."""
+    """A self-contained OpenNebula installation that contains only the drivers."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -87,11 +87,11 @@ class Installation:
         return self.var / "eh_journal.sqlite"
 
     def add_transfer_driver(self) -> None:
-        """Put the scripts of the transfer driver where the role puts them."""
+        """Install the scripts of the transfer driver as the role does."""
         shutil.copytree(FILES / "tm_eh", self.var / "remotes" / "tm" / "eh")
 
     def configure(self, **settings: object) -> None:
-        """Write vmm_ehrc anew."""
+        """Replace vmm_ehrc."""
         file = self.etc / "vmm_eh" / "vmm_ehrc"
         file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
         file.chmod(0o600)
@@ -103,7 +103,7 @@ def installation(tmp_path: Path) -> Installation:
 
 
 class Site:
-    """An installation that is configured for an endpoint, and what one asks of both."""
+    """An installation that is configured for an endpoint, with helpers for both."""
 
     cloud = "cloud-of-the-tests"
 
@@ -139,7 +139,7 @@ class Site:
         return uuid
 
     def template(self, drive: str = "") -> dict[str, str]:
-        """EH=[...] as the original guide gives it."""
+        """Return EH=[...] as in the original guide."""
         return {
             "NAME": "bitrot",
             "CPUMHZ": "500",
@@ -153,7 +153,7 @@ class Site:
         }
 
     def running(self, core: Core, template: Mapping[str, str] | str | None = None, **options: Any) -> Vm:
-        """A VM that was just deployed."""
+        """Deploy a VM and return it once it is RUNNING."""
         host = next(iter(core.model.hosts.values()), None) or core.create_host("eh")
         vm = core.create_vm(self.template() if template is None else template, **options)
         core.deploy(vm, host)
@@ -172,7 +172,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def quick_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
-    """An endpoint whose guests obey soon, with a log of its requests."""
+    """An endpoint whose guests shut down within 0.1 s, with a request log."""
     folder = tmp_path_factory.mktemp("quick")
     with Endpoint(folder / "state", "--acpi-delay", "0.1", "--request-log", str(folder / "requests")) as running:
         yield running
@@ -180,15 +180,18 @@ def quick_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoin
 
 @pytest.fixture
 def site(installation: Installation, quick_endpoint: Endpoint) -> Site:
-    """Configured for an endpoint without servers."""
+    """A site that is configured for an endpoint without servers and copies: VM ids begin anew in each test."""
     for server in quick_endpoint.call("/servers/info").json():
         quick_endpoint.call(f"/servers/{server['server']}/destroy")
+    for drive in quick_endpoint.call("/drives/info").json():
+        if "user:one-vm" in drive:
+            quick_endpoint.call(f"/drives/{drive['drive']}/destroy")
     return Site(installation, quick_endpoint)
 
 
 @pytest.fixture
 def proxy(site: Site) -> Iterator[Proxy]:
-    """The endpoint behind a proxy that can misbehave."""
+    """A proxy before the endpoint that can inject faults."""
     with Proxy(site.endpoint.url) as running:
         site.configure(EHURI=running.url)
         yield running

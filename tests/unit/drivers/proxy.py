@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stands between the drivers and the endpoint and does to chosen calls what networks and clouds do."""
+"""An HTTP proxy between drivers and endpoint that injects faults into chosen calls."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from urllib.parse import urlsplit
 
 @dataclass
 class Fault:
-    """What happens to the calls whose "METHOD /path" contains ``call``; the first that fits counts."""
+    """A fault of the calls whose "METHOD /path" contains ``call``; the first matching fault applies."""
 
     call: str
     before: float = 0.0
     """seconds until the call is passed on"""
     after: float = 0.0
-    """seconds until its answer is"""
+    """seconds until the response is passed on"""
     cut: str = ""
-    """``before`` or ``after`` the effect the connection is reset"""
+    """the connection is closed ``before`` or ``after`` the call takes effect"""
     status: int = 0
-    """answered instead of being passed on"""
+    """HTTP status to answer with, instead of passing the call on"""
     code: str = "system"
     body: str = "fault of the test"
     times: int = 1
+    """calls that the fault applies to"""
     arrived: Callable[[], bool] | None = None
-    """run when the call has come, before it has its effect; true: it is lost then"""
+    """called before the call is passed on; if it returns true, the connection is closed instead"""
     meanwhile: Callable[[], object] | None = None
-    """run when the call has had its effect, before its answer"""
+    """called after the call took effect, before the response is passed on"""
 
 
 class Proxy:
-    """``with Proxy(endpoint.url) as proxy``: the same API at ``proxy.url``; ``proxy.calls`` lists what passed."""
+    """``with Proxy(endpoint.url) as proxy``: serves the same API at ``proxy.url``; ``proxy.calls`` lists the calls."""
 
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target)
@@ -140,27 +141,27 @@ class Proxy:
 
 
 MOMENTS = ("arrived", "meanwhile")
-"""of a kill: the call has come and is lost; it has its effect, and no answer"""
+"""when a driver is killed: before its call takes effect, or after that and before the response"""
 
 
 def kill_at(kill: Callable[[], object], proxy: Proxy, number: int, moment: str) -> list[int]:
-    """Kill at the call of that number from now on, in one of MOMENTS.
+    """Call ``kill`` at the call with the given number, counted from now from 0, at one of MOMENTS.
 
-    The list that is returned has the number of calls until then, -1 while the kill is under way, and is empty when it
-    is over: what is asked of the next driver before that would be forgotten with the killed one.
+    The returned list contains the number of remaining calls, -1 while ``kill`` runs, and is empty after that; requests
+    must not be sent to the next driver before.
     """
-    left = [number]
+    remaining = [number]
 
     def passed() -> bool:
-        if left == [0]:
-            left[0] = -1
+        if remaining == [0]:
+            remaining[0] = -1
             kill()
-            left.clear()
+            remaining.clear()
             return True
-        if left and left[0] > 0:
-            left[0] -= 1
+        if remaining and remaining[0] > 0:
+            remaining[0] -= 1
         return False
 
     proxy.faults.clear()
     proxy.fault("", times=10_000, **{moment: passed})
-    return left
+    return remaining

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The VM driver, the endpoint and the core's beliefs in one thread, under a clock that only moves when it is moved.
+"""Simulation of the VM driver, the endpoint and the core's model in one thread, with a simulated clock.
 
-The driver and the endpoint are the real ones; between them is no wire but a call, at which anything may happen: an
-error before or after the effect, an effect that comes late, a killed driver, a new wish of the core. The core's side is
-that of ``tests.core``, which judges every line.
+Driver and endpoint are the real ones, connected by function calls instead of sockets. At each API call a fault can be
+injected: an error before or after the call takes effect, a late effect, a killed driver, or a new request of the core.
+The core is that of ``tests.core``, which checks every line.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ _SHUTTING = ("SHUTDOWN", "SHUTDOWN_POWEROFF", "SHUTDOWN_UNDEPLOY")
 
 
 class Killed(BaseException):
-    """The driver process is gone, in the middle of whatever it did."""
+    """The driver process is killed at this point."""
 
 
 class SimulatedClock:
-    """Seconds that pass when somebody sleeps."""
+    """A clock that advances only by ``sleep``."""
 
     def __init__(self) -> None:
         self.seconds = 1_700_000_000.0
@@ -84,7 +84,7 @@ class SimulatedClock:
 
 
 class InProcessCloud:
-    """The endpoint's own program, called where its sockets would be; the clock is ours."""
+    """The endpoint, called as ASGI application instead of through sockets, with the simulated clock."""
 
     def __init__(self, state: Path, clock: SimulatedClock) -> None:
         state.mkdir(parents=True)
@@ -97,10 +97,7 @@ class InProcessCloud:
         self._imaging = self._endpoint._imaging
 
     def close(self) -> None:
-        self._imaging.close()
-        self._endpoint._store.close()
-        self._endpoint._lock.close()
-        self._endpoint._listening.close()
+        self._endpoint.close()
         self._loop.close()
 
     def call(
@@ -129,13 +126,13 @@ class InProcessCloud:
         }  # fmt: skip
         await self._endpoint(scope, receive, send)
         while any(job.began is not None and not job.copied for job in self._imaging._jobs.values()):
-            await asyncio.sleep(0.0002)  # the copying thread's work is done at once; its end waits for the clock
+            await asyncio.sleep(0.0002)  # wait for the copying thread; imaging itself ends by the simulated clock
         head = sent[0]
         content = b"".join(message.get("body", b"") for message in sent[1:])
         return head["status"], {k.decode(): v.decode() for k, v in head["headers"]}, content
 
     def api(self, path: str, body: bytes = b"", method: str = "POST") -> Any:
-        """A call behind everybody's back, in JSON."""
+        """Make an API call in JSON, without faults."""
         request = requests.Request(method, "http://cloud" + path, auth=(USER, KEY)).prepare()
         headers = {**request.headers, "Accept": "application/json", "Content-Type": "application/json"}
         status, _headers, content = self.call(method, path, headers, body)
@@ -151,12 +148,12 @@ RETRIES = {
     "SHUTDOWN_UNDEPLOY": "CANCEL",
 }
 FAULTS = ("cut before", "cut after", "late", "500 before", "500 after", "503 after", "429", "401")
-"""what may befall a call, beside ``fine`` and ``wish``: the core wants something in the middle of it"""
+"""events of a call, besides ``fine``, and ``wish``: the core sends a request during the call"""
 KILLS = ("kill before", "kill after")
 
 
 class InlineAccounts(CloudAccounts):
-    """Listings are fetched by whoever needs them, in the same thread."""
+    """Accounts whose listings are fetched in the caller's thread."""
 
     def of(self, settings: HostSettings) -> CloudAccount:
         account = super().of(settings)
@@ -172,7 +169,7 @@ class InlineAccounts(CloudAccounts):
 
 
 class InlineJobQueue:
-    """Jobs wait until the world picks one; those of a key run in order."""
+    """A job queue that runs a job only when ``run`` is called; jobs of a key run in order."""
 
     def __init__(self, clock: SimulatedClock, tick: Callable[[], None]) -> None:
         self._clock = clock
@@ -224,7 +221,7 @@ class _JobClock:
 
 
 class World(Administrator):
-    """All of it. ``events`` says what befalls a call; by default nothing does."""
+    """The whole simulation. ``events`` returns the event of an API call, ``fine`` by default."""
 
     def __init__(self, folder: Path, name: str = "7.4.0") -> None:
         self.release = release(name)
@@ -245,12 +242,12 @@ class World(Administrator):
         self.lines: list[str] = []
         self.calls: list[str] = []
         self.deployed = 0
-        """calls before the action that a test looks at"""
+        """number of API calls before the action under test"""
         self.late: list[tuple[int, tuple[str, str, dict[str, str], bytes]]] = []
         self.events: Callable[[str], str] = lambda _call: "fine"
         self.wish: Callable[[], None] = lambda: None
         self.mends_late = False
-        """whether requests come before a driver that has just started has looked after what the last one left"""
+        """whether requests arrive before a new driver has cleaned up after the last one"""
         self.host: Host = self.create_host("eh")
         self.image = self.cloud.api("/drives/create", b'{"name": "golden", "size": "4M"}')["drive"]
         self.start()
@@ -262,7 +259,7 @@ class World(Administrator):
     # --- the driver
 
     def start(self) -> None:
-        """A driver process."""
+        """Start a driver."""
         place = layout(str(self.root))
         self.journal = Journal(f"{self.var}/eh_journal.sqlite", self.clock, "boot")  # type: ignore[arg-type]
         self.queue = InlineJobQueue(self.clock, self._between)
@@ -284,7 +281,7 @@ class World(Administrator):
         return answered(client, self.pass_on)
 
     def kill(self) -> None:
-        """kill -9, and the core starts another; lines and answers under way are lost (opennebula-drivers 1.6)."""
+        """Replace the driver as after kill -9; pending lines and replies are lost (opennebula-drivers 1.6)."""
         self.service._send = lambda _line: None
         self.journal.close()
         for replies in self.service._held.values():
@@ -296,7 +293,7 @@ class World(Administrator):
         self.start()
 
     def _disown(self, *tables: str) -> None:
-        """The journal's rows are those of a process that is gone; this one lives on, as another driver."""
+        """Mark the journal's rows as those of a dead process, since this process lives on as the next driver."""
         with contextlib.closing(sqlite3.connect(self.var / "eh_journal.sqlite")) as rows:
             for table in tables:
                 rows.execute(f"UPDATE {table} SET process = 'gone'")
@@ -304,7 +301,7 @@ class World(Administrator):
 
     @property
     def has_transfer(self) -> bool:
-        """The transfer driver exists, see 5.2."""
+        """Whether the release runs the transfer driver when a VM ends."""
         return self.release.vms_folder
 
     def has_im(self) -> bool:
@@ -325,7 +322,7 @@ class World(Administrator):
         self.asked[answer.action, answer.id] -= 1
         self.model.vmm(answer, self.clock.monotonic())
 
-    # --- the wire
+    # --- API calls
 
     def pass_on(
         self, method: str, path: str, headers: dict[str, str], body: bytes
@@ -366,17 +363,17 @@ class World(Administrator):
         return answer
 
     def _between(self) -> None:
-        """Late calls have their effect, whoever waits for them or not."""
+        """Let late calls that are due take effect."""
         due = [entry for entry in self.late if entry[0] <= len(self.calls)]
         self.late = [entry for entry in self.late if entry not in due]
         for _when, call in due:
             self.lines.append(f"   {call[0]} {call[1]} has its effect")
             self.cloud.call(*call)
 
-    # --- running
+    # --- running jobs
 
     def run(self, key: Hashable | None = None) -> bool:
-        """One job, of ``key`` or the first; false when there is none. A kill ends it and begins another driver."""
+        """Run the next job of ``key`` or the first key; return false without a job. A kill restarts the driver."""
         if not self.queue.queues:
             return False
         try:
@@ -386,7 +383,7 @@ class World(Administrator):
         return True
 
     def settle(self, rounds: int = 1) -> None:
-        """Run all that waits, and look after doubts so often, an hour apart."""
+        """Run all queued jobs, then the driver's clean-up ``rounds`` times within an hour."""
         while self.run():
             pass
         for ticket_list in list(self.service._held):
@@ -397,20 +394,20 @@ class World(Administrator):
             while self.run():
                 pass
 
-    # --- looking
+    # --- results
 
     def servers(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.cloud.api("/servers/info", method="GET")
         return found
 
     def drives(self) -> list[dict[str, Any]]:
-        """Those that were made for VMs."""
-        return [one for one in self.cloud.api("/drives/info", method="GET") if "user:one-vm" in one]
+        """Return the drives that were made for VMs."""
+        return [drive for drive in self.cloud.api("/drives/info", method="GET") if "user:one-vm" in drive]
 
     def judge(self) -> None:
-        """Exactly one server for a VM that has one, none for the others; no drive without a server that names it.
+        """Assert that each VM has one server or none, as its state requires, and that no drive is orphaned.
 
-        Whether it runs is not judged: after an answer that was lost the core hears of that from monitoring.
+        Whether the server runs is not checked: after a lost response, the core learns that from monitoring.
         """
         story = "\n".join(self.lines[-80:])
         assert not +self.asked, f"without an answer: {+self.asked}\n{story}"
@@ -419,19 +416,20 @@ class World(Administrator):
         for server in self.servers():
             own.setdefault(int(server["user:one-vm"]), []).append(server)
         for vm in self.model.vms.values():
-            mine = own.pop(vm.id, [])
+            servers = own.pop(vm.id, [])
             if vm.state in ("DONE", "PENDING", "BOOT_FAILURE", "FAILED"):
-                assert not mine, f"VM {vm.id} {vm.state} has left a server\n{story}"
+                assert not servers, f"VM {vm.id} {vm.state} has left a server\n{story}"
             elif vm.state in ("RUNNING", "POWEROFF", "SUSPENDED", "UNDEPLOYED", "STOPPED"):
-                assert [one["server"] for one in mine] == [vm.deploy_id], f"VM {vm.id} {vm.state}: {mine}\n{story}"
+                uuids = [server["server"] for server in servers]
+                assert uuids == [vm.deploy_id], f"VM {vm.id} {vm.state}: {servers}\n{story}"
             else:
                 raise AssertionError(f"VM {vm.id} hangs in {vm.state}\n{story}")
-        assert not own, f"servers of nobody: {own}\n{story}"
-        named = {server.get("ide:0:0") for server in self.servers()}
-        orphans = [one["drive"] for one in self.drives() if one["drive"] not in named]
-        assert not orphans, f"drives of nobody: {orphans}\n{story}"
+        assert not own, f"orphaned servers: {own}\n{story}"
+        attached = {server.get("ide:0:0") for server in self.servers()}
+        orphans = [drive["drive"] for drive in self.drives() if drive["drive"] not in attached]
+        assert not orphans, f"orphaned drives: {orphans}\n{story}"
 
-    # --- wishes that only make sense here
+    # --- requests of the core
 
     def create(self, *, image: bool) -> Vm:
         template = {"NAME": "bitrot", "CPUMHZ": "500", "MEMORY": "256", "NICDHCP": "nic:0:dhcp auto"}
@@ -452,7 +450,7 @@ class World(Administrator):
             self.transfer(vm)
 
     def transfer(self, vm: Vm) -> None:
-        """The transfer driver's delete: a process of its own, run again when it fails (EPILOG_FAILURE, retry)."""
+        """Run the transfer driver's delete, and again while it fails, as by retry of EPILOG_FAILURE."""
 
         def asked(_vm_id: int) -> Any:
             return from_payload(vm_document(self.release, vm, int(self.clock.now())))
@@ -479,11 +477,11 @@ class World(Administrator):
                 journal.close()
 
     def waits(self, vm: Vm) -> bool:
-        """An answer for the VM is owed."""
+        """Return whether a reply for the VM is missing."""
         return any(number == vm.id and count > 0 for (_action, number), count in self.asked.items())
 
     def again(self, vm: Vm) -> None:
-        """``recover --retry`` of whatever hangs, as opennebula-drivers 2.7 tells; delete where there is no retry."""
+        """Retry the VM's pending action as ``recover --retry`` does (opennebula-drivers 2.7), else delete the VM."""
         actions = RETRIES
         if vm.state == "BOOT_UNDEPLOY_FAILURE":
             vm.state = "BOOT_UNDEPLOY"

@@ -265,24 +265,96 @@ def test_a_broken_vmm_eh_conf_is_named_with_its_place(site: Site, core: Core) ->
         assert [(s["nic:0:model"], s["mem"]) for s in site.servers()] == [("virtio", 500)]
 
 
-@pytest.mark.parametrize("rc", ["exit 3\n", "if then fi (\n", "echo noise; cat >/dev/null\n", "unset PATH\n"])
-def test_no_settings_file_keeps_the_driver_from_starting(site: Site, rc: str) -> None:
-    file = site.installation.etc / "vmm_eh" / "vmm_ehrc"
-    file.write_text(rc + file.read_text())
+@pytest.mark.parametrize(
+    "rc",
+    [
+        "exit 3\n",
+        "if then fi (\n",
+        "echo noise; cat >/dev/null\n",
+        "unset PATH\n",
+        "while :; do :; done\n",
+        "exec sleep 600\n",
+        "PATH=/nowhere\nLD_PRELOAD=/nowhere/lib.so\nLD_LIBRARY_PATH=/nowhere\n",
+        "PYTHONHOME=/nowhere\nexport PYTHONPATH=/nowhere PYTHONSTARTUP=x\n",
+    ],
+)
+@pytest.mark.parametrize("name", ["defaultrc", "vmm_eh/vmm_ehrc"])
+def test_no_settings_file_keeps_the_driver_from_starting(site: Site, name: str, rc: str) -> None:
+    file = site.installation.etc / name
+    file.write_text(rc + (file.read_text() if file.exists() else ""))
     core = site.core("7.4.0")
     core.start_vmm()
     still_serving(core, site)
 
 
-def test_what_only_a_shell_can_work_out_is_worked_out(site: Site) -> None:
+def test_a_named_pipe_in_the_place_of_a_settings_file_is_refused_and_not_waited_for(site: Site) -> None:
+    os.mkfifo(site.installation.etc / "defaultrc")
+    os.mkfifo(site.installation.etc / "im_eh" / "im_ehrc")
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        assert "im_ehrc cannot be read (Not a regular file)" in failed(core, core.create_vm(site.template()))
+
+
+def test_nothing_in_the_environment_keeps_the_driver_from_starting(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    for module in ("os", "encodings", "requests", "sitecustomize"):
+        (tmp_path / "broken" / f"{module}.py").write_text("raise SystemExit(7)\n")
+    monkeypatch.setenv("PYTHONHOME", "/nowhere")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    core = site.core("7.4.0")
+    core.start_vmm()
+    still_serving(core, site)
+
+
+def test_what_a_settings_file_assigns_is_the_environment_also_in_defaultrc(site: Site) -> None:
+    """A proxy that nobody answers behind, as the libraries below the driver know it."""
+    (site.installation.etc / "defaultrc").write_text("export http_proxy='http://127.0.0.1:9' # all drivers\n")
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        assert "proxy" in failed(core, core.create_vm(site.template()))
+    site.configure(no_proxy="127.0.0.1")
+    core = site.core("7.4.0")
+    core.start_vmm()
+    still_serving(core, site)
+
+
+def test_a_value_that_takes_a_shell_is_named_and_a_file_with_the_account_takes_its_place(site: Site) -> None:
     file = site.installation.etc / "vmm_eh" / "vmm_ehrc"
     key = site.installation.root / "key"
-    key.write_text(site.endpoint.key)
+    key.write_text(f"{site.endpoint.auth}\n")
+    key.chmod(0o600)
     text = file.read_text().replace(f"EHAUTH='{site.endpoint.auth}'", "")
-    file.write_text(f'{text}\nUSER_ID={site.endpoint.user}\nexport EHAUTH="$USER_ID:$(cat {key})"\n')
-    core = site.core("7.4.0")
-    core.start_vmm()
-    still_serving(core, site)
+    file.write_text(f'{text}\nexport EHAUTH="$(cat {key})"\n')
+    wanted = f"no shell works out what {file} says, or set EHAUTH_FILE to a file with the account in it"
+    with site.core("7.4.0") as core:
+        core.start_vmm()
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "ERROR")
+        assert host.error.startswith("Write EHAUTH without $, backquotes and bare blanks: ")
+        assert wanted in host.error
+        vm = core.create_vm(site.template())
+        assert wanted in failed(core, vm)
+        assert any(wanted in text for text in core.logs())
+        file.write_text(f"{text}\nEHAUTH=\nEHAUTH_FILE={key}\n")
+        core.wait_host(host, "MONITORED")
+        core.retry(vm)
+        core.wait(vm, "RUNNING")
+
+
+def test_a_value_that_takes_a_shell_and_is_not_ours_is_shown_at_the_host_until_it_is_gone(site: Site) -> None:
+    default = site.installation.etc / "defaultrc"
+    default.write_text("SITE=here\nPROXY_OF_THE_SITE=`cat proxy`\n")
+    with site.core("7.4.0") as core:
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        until(lambda: "EH_SETTINGS" in host.facts, "the notice")
+        assert host.facts["EH_SETTINGS"].startswith("Write PROXY_OF_THE_SITE without $")
+        default.write_text("SITE=here\n")
+        until(lambda: host.facts["EH_SETTINGS"] == "", "its end")
 
 
 def test_without_requests_init_is_answered_and_every_action_hears_what_to_install(site: Site) -> None:
@@ -329,8 +401,8 @@ def test_no_secret_is_in_any_line_file_or_process(site: Site, core: Core) -> Non
         failed(core, core.create_vm(site.template()))
         for driver in (core.vmm, core.im):
             assert driver is not None
-            command = Path(f"/proc/{driver.pid}/cmdline").read_bytes()
-            assert site.endpoint.key.encode() not in command
+            for name in ("cmdline", "environ"):
+                assert site.endpoint.key.encode() not in Path(f"/proc/{driver.pid}/{name}").read_bytes()
         core.terminate(vm)
         core.wait(vm, "DONE")
         said = "\n".join(core.said())

@@ -186,6 +186,33 @@ def test_drives_that_the_template_gains_or_loses_while_off_are_there_or_gone_at_
         assert shop.site.endpoint.call(f"/drives/{data}/info", method="GET").ok, "a drive of DRIVE is the user's"
 
 
+def test_a_start_that_another_driver_does_as_well_leaves_one_copy_at_each_device(shop: Shop) -> None:
+    with shop.site.core("7.4.0") as core:
+        core.start_vmm()
+        vm = shop.begin(core)
+        core.wait(vm, "RUNNING")
+        (drive,) = shop.copies()
+        core.poweroff(vm, hard=True)
+        core.wait(vm, "POWEROFF")
+        two = shop.template("ide:0:0 golden, ide:1:0 golden")
+        vm.template = tuple((k, {**two, "BOOT": "ide:0:0"}) if k == "EH" else (k, v) for k, v in vm.template)
+        keys = {"user:one-cloud": shop.site.cloud, "user:one-vm": str(vm.id), "user:one-device": "ide:1:0"}
+        made = {"name": "of another driver", "size": "8M", **keys}
+
+        def another() -> None:
+            theirs = shop.site.endpoint.call("/drives/create", made).json()["drive"]
+            shop.site.endpoint.call(f"/servers/{vm.deploy_id}/set", {"ide:1:0": theirs})
+
+        shop.proxy.fault("/image/", meanwhile=another)
+        core.resume(vm)
+        core.wait(vm, "RUNNING")
+        (server,) = shop.site.servers()
+        copies = shop.copies()
+        assert server["ide:0:0"] == drive
+        assert copies[server["ide:1:0"]]["name"] == "of another driver"
+        assert set(copies) == {drive, server["ide:1:0"]}, "its own copy is gone"
+
+
 @pytest.mark.parametrize("call", ["POST /drives/create", "/image/", "POST /servers/create"])
 def test_a_delete_while_the_copy_is_made_leaves_nothing(shop: Shop, call: str) -> None:
     with shop.site.core("7.4.0") as core:

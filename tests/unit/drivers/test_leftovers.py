@@ -16,7 +16,11 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.le
     Reason,
     Sighting,
     leftovers,
+    overdue,
+    spare_copies,
 )
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.drives import Drive
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula.vm import VirtualMachine
 from tests.support.extent import WHOLE
 
@@ -374,3 +378,31 @@ def test_no_history_ends_with_something_destroyed_that_is_needed_or_kept_that_is
         destroyed += history.destroyed
         history.peace()
     assert SEED or destroyed > HISTORIES, "the histories destroy something now and then"
+
+
+def copy(number: int, vm: int = 5, cloud: str = OURS, device: str = "ide:0:0") -> Drive:
+    marks = {"user:one-cloud": cloud, "user:one-vm": str(vm), "user:one-device": device}
+    return Drive({"drive": uuid(number), **marks})
+
+
+def server(number: int, drive: int | None, vm: int = 5) -> Server:
+    marks = {"user:one-cloud": OURS, "user:one-vm": str(vm)}
+    return Server({"server": uuid(number), **({"ide:0:0": uuid(drive)} if drive else {}), **marks})
+
+
+def test_a_copy_is_spare_only_while_the_server_of_its_vm_has_another_one_at_its_device() -> None:
+    golden = Drive({"drive": uuid(9)})
+    spare = {uuid(2): 5}
+    assert spare_copies([copy(1), copy(2)], [server(7, 1)], OURS) == spare
+    assert spare_copies([copy(1), copy(2)], [server(7, 1), server(8, 2)], OURS) == {}, "two drivers are at work"
+    assert spare_copies([copy(1), copy(2)], [], OURS) == {}, "a deploy may be under way, or the server was lost"
+    assert spare_copies([copy(1), copy(2)], [server(7, None)], OURS) == {}, "somebody has taken it off"
+    assert spare_copies([golden, copy(2)], [server(7, 9)], OURS) == {}, "another drive has taken its place"
+    assert spare_copies([copy(1, vm=6), copy(2)], [server(7, 1, vm=6)], OURS) == {}, "that is another VM's server"
+    assert spare_copies([copy(1), copy(2, device="ide:0:1")], [server(7, 1)], OURS) == {}
+    assert spare_copies([copy(1), copy(2, cloud=THEIRS)], [server(7, 1)], OURS) == {}
+
+
+def test_a_spare_copy_is_overdue_when_it_was_seen_for_longer_than_any_attempt_takes() -> None:
+    assert overdue({uuid(1): 100.0, uuid(2): 200.0}, 1100.0, 950.0) == [uuid(1)]
+    assert overdue({uuid(1): 100.0}, 1050.0, 950.0) == []

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -341,6 +342,139 @@ def test_under_7_4_a_new_host_without_credentials_is_told_why(site: Site) -> Non
         host = core.create_host("eh")
         core.wait_host(host, "ERROR")
         assert "Set EHAUTH in vmm_ehrc: it is not set for host 'eh'" in host.error
+
+
+FAULTY = """
+import os as _os
+
+def _faulty(function):
+    def call(*words, **more):
+        if _os.path.exists({flag!r}):
+            raise KeyError(open({flag!r}).read())
+        return function(*words, **more)
+    return call
+
+{name} = _faulty({name})
+"""
+
+
+def breakable(site: Site, module: str, name: str) -> Path:
+    """The driver's function raises an exception that nobody expects, while the file that is returned is there."""
+    flag = site.installation.root / "broken"
+    file = site.installation.root / "lib" / "python" / "one_eh" / "drivers" / f"{module}.py"
+    with file.open("a") as source:
+        source.write(FAULTY.format(flag=str(flag), name=name))
+    return flag
+
+
+OWN_FAULT = "the driver met a fault of its own (KeyError)"
+
+
+@pytest.mark.parametrize("release", ["2.0.1", "3.8.4", "5.10.5", "6.10.5", "7.4.0"])
+def test_a_fault_of_the_driver_is_the_host_s_error_while_no_vm_runs_there(site: Site, release: str) -> None:
+    flag = breakable(site, "monitoring_facts", "host_facts")
+    flag.write_text("s3cret")
+    with site.core(release) as core:
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "ERROR")
+        assert OWN_FAULT in host.error
+        flag.unlink()
+        core.start_monitor(host) if core.release.im == "5.12-7.4" else core.monitor(host)
+        core.wait_host(host, "MONITORED")
+        flag.write_text("s3cret")
+        if core.release.im != "5.12-7.4":
+            core.monitor(host)
+        core.wait_host(host, "ERROR")
+        assert "s3cret" not in host.error + site.log("im")
+
+
+@pytest.mark.parametrize("release", ["2.0.1", "3.8.4", "5.10.5", "6.10.5", "7.4.0"])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_fault_of_the_driver_fails_no_host_that_has_vms(site: Site, release: str, restarted: bool) -> None:
+    """Sites have hooks that make the VMs of a failed host anew."""
+    flag = breakable(site, "monitoring_facts", "host_facts")
+    with site.core(release) as core:
+        pushes = core.release.im == "5.12-7.4"
+        core.start_vmm()
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "MONITORED")
+        vm = site.running(core)
+        if not pushes:
+            core.monitor(host)
+        core.wait_for(lambda: not pushes or vm.address, "an address")
+        core.answered()
+        flag.write_text("s3cret")
+        if restarted:
+            core.kill("im")
+            core.start_im()
+            core.start_monitor(host) if pushes else None
+        for _round in range(2):
+            None if pushes else core.monitor(host)
+            core.wait_for(lambda: any(OWN_FAULT in text for text in core.logs()), "a line in the core's log")
+            core.answered()
+        assert (host.state, vm.state) == ("MONITORED", "RUNNING")
+        flag.unlink()
+        site.endpoint.call(f"/servers/{vm.deploy_id}/stop")
+        if pushes:
+            core.wait(vm, "POWEROFF")
+
+
+@pytest.mark.parametrize("release", ["2.0.1", "7.4.0"])
+def test_a_request_that_meets_a_fault_of_the_vm_driver_is_answered(site: Site, release: str) -> None:
+    flag = breakable(site, "vm_driver", "purpose")
+    flag.write_text("s3cret")
+    template = site.template()
+    with site.core(release) as core:
+        core.start_vmm()
+        host = core.create_host("eh")
+        vm = core.create_vm(template)
+        core.deploy(vm, host)
+        core.wait(vm, "BOOT_FAILURE" if core.release.boot_failure else "FAILED")
+        assert OWN_FAULT in vm.log[-1]
+        flag.unlink()
+        site.running(core)
+
+
+def test_a_host_whose_thread_cannot_begin_is_told_and_begins_with_the_next_request(site: Site) -> None:
+    flag = breakable(site, "monitor_driver", "HostMonitorThread.start")
+    flag.write_text("s3cret")
+    with site.core("7.4.0") as core:
+        core.start_im()
+        host = core.create_host("eh")
+        core.wait_host(host, "ERROR")
+        assert any(OWN_FAULT in text for text in core.logs())
+        flag.unlink()
+        core.start_monitor(host)
+        core.wait_host(host, "MONITORED")
+
+
+@pytest.mark.parametrize("release", ["2.0.1", "5.10.5", "7.4.0"])
+@pytest.mark.parametrize(
+    "proxy", ["socks5h://me:proxypw@127.0.0.1:1", "ftp://me:proxypw@x", "http://[::1proxypw", "x:99999"]
+)
+def test_a_proxy_that_cannot_be_used_is_the_host_s_error_and_the_deploy_s(
+    site: Site, release: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = site.template()
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with monkeypatch.context() as environment:
+        environment.setenv("http_proxy", proxy)
+        core = site.core(release)
+    with core:
+        core.start_im()
+        core.start_vmm()
+        host = core.create_host("eh")
+        core.wait_host(host, "ERROR")
+        assert "the proxy in the environment variable http_proxy" in host.error
+        vm = core.create_vm(template)
+        core.deploy(vm, host)
+        core.wait(vm, "BOOT_FAILURE" if core.release.boot_failure else "FAILED")
+        told = " ".join((*vm.log, *core.logs(), host.error, site.log("im"), site.log("vmm")))
+        assert "variable http_proxy cannot be used" in " ".join(vm.log).lower()
+        assert "proxypw" not in told and "Traceback" not in told
 
 
 @pytest.mark.parametrize("release", ["2.0.1", "5.10.5", "7.4.0"])

@@ -52,6 +52,48 @@ from ansible_collections.opennebula.elastichosts.plugins.module_utils.opennebula
 # --- journal
 
 
+def test_a_journal_of_a_newer_form_is_kept_and_told_of_and_an_older_one_is_not(tmp_path: Path) -> None:
+    for form in (7, 0):
+        path = tmp_path / f"journal of form {form}"
+        with contextlib.closing(sqlite3.connect(path)) as rows:
+            rows.execute("PRAGMA journal_mode = WAL")
+            rows.execute("CREATE TABLE doubt (later TEXT)")
+            rows.execute("INSERT INTO doubt VALUES ('an attempt that newer drivers began')")
+            rows.execute(f"PRAGMA user_version = {form}")
+            rows.commit()
+            own, other = Journal(str(path), Clock()), Journal(str(path), Clock())
+            own.begin(7, "DEPLOY", "eh", attempt="a7")
+        kept = sorted(tmp_path.glob(f"{path.name}.form-*"))
+        assert [own.kept(), other.kept()] == [other.kept()] * 2
+        assert other.last_actions()[7].verb == "DEPLOY"
+        own.close()
+        other.close()
+        if form == 0:
+            assert (kept, own.kept()) == ([], [])
+            continue
+        (copy,) = kept
+        (sentence,) = own.kept()
+        assert sentence.startswith(f"Delete {copy} when nothing")
+        assert copy.stat().st_mode & 0o777 == 0o600
+        with contextlib.closing(sqlite3.connect(copy)) as rows:
+            assert rows.execute("SELECT * FROM doubt").fetchall() == [("an attempt that newer drivers began",)]
+
+
+def test_a_journal_of_a_newer_form_that_cannot_be_copied_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "j"
+    with contextlib.closing(sqlite3.connect(path)) as rows:
+        rows.execute("PRAGMA user_version = 7")
+    clock = Clock()
+    monkeypatch.setattr(clock, "now", lambda: 5.0)
+    (tmp_path / "j.form-7-5").mkdir()
+    with pytest.raises(JournalError, match="Make room on the disk of the journal"):
+        Journal(str(path), clock).last_actions()
+    with contextlib.closing(sqlite3.connect(path)) as rows:
+        assert rows.execute("PRAGMA user_version").fetchone() == (7,)
+
+
 def test_an_action_under_way_outdates_every_listing_and_a_finished_one_those_before_it(tmp_path: Path) -> None:
     clock = Clock()
     journal = Journal(str(tmp_path / "j"), clock)

@@ -395,3 +395,20 @@ def test_releases_without_such_an_import_are_not_asked_for_all_their_vms(site: S
         (site.installation.root / "home" / ".one" / "one_auth").unlink()
         (site.installation.root / "home" / ".one" / "one_endpoint").unlink()
         (site.installation.root / "home" / ".one").rmdir()
+
+
+def test_a_copy_that_another_driver_has_given_up_goes_when_no_attempt_takes_so_long(site: Site) -> None:
+    site.configure(IMAGE_TIMEOUT=2, ACTION_TIMEOUT=4)
+    with site.core("7.4.0") as core:
+        core.listen()
+        core.start_vmm()
+        vm = site.running(core, with_copy(site))
+        (own,) = drives_of(site, vm)
+        info = site.endpoint.call(f"/drives/{own}/info").json()
+        marks = {key: value for key, value in info.items() if key.startswith("user:one-")}
+        marks["user:one-attempt"] = "of a driver whose journal is gone"
+        spare = site.endpoint.call("/drives/create", {"name": "spare", "size": "1M", **marks}).json()["drive"]
+        elsewhere = {**marks, "user:one-device": "ide:0:1"}
+        kept = site.endpoint.call("/drives/create", {"name": "kept", "size": "1M", **elsewhere}).json()["drive"]
+        core.wait_for(lambda: [text for text in core.logs() if f"Drive {spare}, which was" in text], "its end", 120)
+        assert sorted(drives_of(site, vm)) == sorted([own, kept])

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,8 +60,9 @@ def test_a_ca_path_that_is_not_there_is_told_before_any_call(monkeypatch: pytest
     with pytest.raises(errors.ConfigurationError, match=r"no file '/none.pem'.*correct ca_path"):
         http_client.Transport("https://127.0.0.1:1", AUTH, verify="/none.pem")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/none.pem")
-    with pytest.raises(errors.ConfigurationError, match="correct REQUESTS_CA_BUNDLE"):
+    with pytest.raises(errors.ConfigurationError, match="correct REQUESTS_CA_BUNDLE") as caught:
         http_client.Transport("https://127.0.0.1:1", AUTH)
+    assert "none.pem" not in str(caught.value), "no value of an environment variable is shown"
 
 
 def test_a_ca_path_without_a_certificate_is_told(tmp_path: Path) -> None:
@@ -186,5 +189,45 @@ def test_an_address_that_no_library_takes_is_told_at_once(clock: FakeClock) -> N
 
 def test_a_plain_http_port_behind_https_is_told(scripted: Relay, clock: FakeClock) -> None:
     wire = http_client.Transport(scripted.url.replace("http:", "https:"), AUTH, clock=clock)
-    with pytest.raises(errors.ConnectError, match="no trusted TLS connection"):
+    with pytest.raises(errors.ConnectError, match=r"a port that does not speak TLS: .* write http://") as caught:
         wire.read("/servers/info")
+    assert caught.value.permanent and clock.slept == []
+
+
+def test_plain_http_to_a_port_that_speaks_tls_is_told_to_write_https(authority: Authority, clock: FakeClock) -> None:
+    with Relay(context=authority.context) as relay:
+        wire = http_client.Transport(relay.url.replace("https:", "http:"), AUTH, clock=clock)
+        for call in (wire.read, wire.change):
+            with pytest.raises(errors.AnswerLost, match=r"if the port speaks TLS, write https://"):
+                call("/servers/info")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"\x15\x03\x01\x00\x02\x02\x46", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"]
+)
+def test_what_a_tls_server_says_to_plain_http_is_understood(answer: bytes, clock: FakeClock) -> None:
+    """An alert of TLS, as the standard has it, or 400, as nginx, Apache and Go answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            line, _address = listening.accept()
+            with line:
+                asked = b""
+                while not asked.endswith(b"{}"):  # what is not read turns the end of the connection into a reset
+                    asked += line.recv(65536)
+                line.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        wire = http_client.Transport(f"http://127.0.0.1:{listening.getsockname()[1]}", AUTH, clock=clock)
+        with pytest.raises(errors.ElasticHostsError, match="https://") as caught:
+            wire.change("/servers/create", {})
+    assert not caught.value.maybe_done, "a port that speaks TLS has read nothing"
+
+
+def test_a_proxy_without_tls_that_is_named_with_it_is_not_taken_for_the_endpoint(
+    scripted: Relay, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", scripted.url.replace("http:", "https:"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(errors.ConnectError, match="the proxy that the environment names did not connect"):
+        http_client.Transport("http://cloud.example", AUTH, clock=clock).read("/servers/info")

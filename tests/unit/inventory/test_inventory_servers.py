@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.client import ElasticHosts
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.errors import ProtocolError
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.elastichosts.servers import Server
 from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.hosts import (
     LOCAL_NAMES,
@@ -24,6 +26,7 @@ from ansible_collections.opennebula.elastichosts.plugins.plugin_utils.hosts impo
     server_facts,
 )
 from tests.support.endpoint import Endpoint
+from tests.unit.elastichosts.scripted import Relay, good
 from tests.unit.inventory.parse import Parsed, parse, write
 
 OF_GROUPS = {"eh_capacity", "eh_unreachable", "eh_total", "eh_used", "eh_left", "eh_endpoint"}
@@ -106,6 +109,26 @@ def test_a_server_cannot_take_the_place_of_the_controller_or_of_a_group(inventor
     written = {name for variables in found["group_vars"].values() for name in variables}
     assert written == OF_GROUPS, "no server has written a variable of a group"
     assert sorted(name[:4] for name in found["hosts"]).count("web-") == 2
+
+
+@pytest.mark.parametrize("left_out", ["null", "[]", '"x"', '{"server": null}', "{}"])
+def test_a_row_that_cannot_be_read_costs_itself_and_a_warning(
+    inventory: Inventory, tmp_path: Path, left_out: str
+) -> None:
+    rows = inventory.endpoint.call("/servers/info").json()
+    rows[0]["user:nested"] = {"a": 1}
+    with Relay().on("GET /servers/info", good(f"[{left_out}, {json.dumps(rows)[1:]}")) as relay:
+        parsed = inventory.parse(environment={"EHURI": relay.url})
+        assert len(parsed.found["hosts"]) == len(rows)
+        assert "2 parts of its listing cannot be read and are left out" in parsed.said
+        assert "only flat ones" in parsed.said
+        with pytest.raises(ProtocolError):  # a driver would take the server of this row for gone
+            ElasticHosts(relay.url, inventory.endpoint.auth).servers.info()
+
+
+def test_a_listing_of_which_no_row_can_be_read_is_an_error(inventory: Inventory) -> None:
+    with Relay().on("GET /servers/info", good("[null, 5]")) as relay:
+        assert "describes no server" in inventory.parse(environment={"EHURI": relay.url}).error
 
 
 def test_what_a_server_says_is_never_a_template(inventory: Inventory) -> None:
@@ -198,9 +221,24 @@ def test_only_files_of_its_own_name_are_read(inventory: Inventory, tmp_path: Pat
     assert other.error and len(inventory.calls) == before
 
 
-NAMES = st.sampled_from(["web", "web", "db", "", "localhost", "all", "a b", "a/b", "web-00000001", "Ünï"]) | st.text(
-    max_size=6
-)
+NAMES = st.sampled_from(
+    [
+        "web",
+        "web",
+        "db",
+        "",
+        "..",
+        ".",
+        "..",
+        "-oProxyCommand=x",
+        "localhost",
+        "all",
+        "a b",
+        "a/b",
+        "web-00000001",
+        "Ünï",
+    ]
+) | st.text(max_size=6)
 ZONES = st.sampled_from(["east", "west"])
 FLEETS = st.lists(st.tuples(ZONES, st.integers(0, 12), NAMES), max_size=12).map(
     lambda fleet: {(zone, f"{number:08x}-0000-4000-8000-000000000000"): name for zone, number, name in fleet}
@@ -216,6 +254,7 @@ def test_every_server_has_one_name_of_its_own_whatever_the_order(
     assert len(set(names.values())) == len(fleet)
     assert not TAKEN & set(names.values())
     assert all(name and not set(" /:,[]\n") & set(name) for name in names.values())
+    assert not any(name.startswith((".", "-")) for name in names.values()), "neither a path nor an option"
     shuffled = list(fleet.items())
     dice.shuffle(shuffled)
     assert host_names(dict(shuffled), TAKEN) == names

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils import front_end
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_library import Server
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_accounts import sorted_out
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_library import OwnedServer
 from ansible_collections.opennebula.elastichosts.plugins.modules import front_end_info
 from tests.front_ends import FrontEnd
 
@@ -259,13 +261,13 @@ def test_only_a_server_whose_machine_the_core_no_longer_has_is_a_leftover(
     core = front_end.FrontEnd(str(where.root), "")
     assert f"Error getting {noun} [77]." in core.call("onevm", "show", "-x", "77").errors
     servers = [
-        Server("a", "3", "active"),
-        Server("b", "8", "stopped"),
-        Server("c", "6", "stopped"),
-        Server("d", "77", "active"),
-        Server("e", "", "stopped"),
+        OwnedServer("a", "3", "active"),
+        OwnedServer("b", "8", "stopped"),
+        OwnedServer("c", "6", "stopped"),
+        OwnedServer("d", "77", "active"),
+        OwnedServer("e", "", "stopped"),
     ]
-    kept, leftovers = front_end_info.sorted_out(core, servers)
+    kept, leftovers = sorted_out(core, servers)
     assert kept == ["a (VM 3, runs)", "b (VM 8, stopped)", "e (VM unknown, stopped)"]
     assert leftovers == ["c (VM 6, stopped)", "d (VM 77, runs)"]
 
@@ -273,12 +275,43 @@ def test_only_a_server_whose_machine_the_core_no_longer_has_is_a_leftover(
 def test_no_server_is_a_leftover_where_the_core_cannot_be_asked(tmp_path: Path) -> None:
     where = FrontEnd(tmp_path / "one", "7.4", running=False)
     core = front_end.FrontEnd(str(where.root), "")
-    assert front_end_info.sorted_out(core, [Server("d", "77", "active")]) == (["d (VM 77, runs)"], [])
+    assert sorted_out(core, [OwnedServer("d", "77", "active")]) == (["d (VM 77, runs)"], [])
     (where.folders["bin"] / "onevm").unlink()
-    assert front_end_info.sorted_out(core, [Server("d", "77", "active")]) == (["d (VM 77, runs)"], [])
+    assert sorted_out(core, [OwnedServer("d", "77", "active")]) == (["d (VM 77, runs)"], [])
 
 
 def test_a_daemon_that_a_start_leaves_behind_keeps_nobody_waiting() -> None:
     done = front_end.run(("sh", "-c", "sleep 60 & echo $!"), seconds=30)
     assert done.is_right
     os.kill(int(done.output), 9)
+
+
+def test_settings_that_a_shell_worked_out_are_warned_about_and_never_taken_for_a_value(tree: Path) -> None:
+    (tree / "etc/vmm_eh").mkdir()
+    (tree / "etc/defaultrc").write_text("PROXY=`cat proxy`\n")
+    (tree / "etc/vmm_eh/vmm_ehrc").write_text("EHURI=https://x\nEHAUTH=$(cat key)\nhttp_proxy=http://u:geheim@p\n")
+    found = look(tree, auth="", ask="form")
+    assert [warning.partition(" without $")[0] for warning in found["warnings"]] == ["Write EHAUTH", "Write PROXY"]
+    assert f"no shell works out what {tree}/etc/vmm_eh/vmm_ehrc says, or set EHAUTH_FILE" in found["warnings"][0]
+    assert "account is missing" in found["problems"]["account"]
+    assert found["settings"] == {"EHURI": "https://x"}
+
+
+def test_the_account_of_a_file_is_compared_with_the_one_that_is_given(tree: Path) -> None:
+    (tree / "etc/vmm_eh").mkdir()
+    (tree / "key").write_text(f"{AUTH}\n")
+    (tree / "etc/vmm_eh/vmm_ehrc").write_text(f"EHAUTH=\nEHAUTH_FILE={tree}/key\n")
+    assert look(tree)["other_keys"] == []
+    assert look(tree, auth="u:another")["other_keys"] == ["vmm_eh/vmm_ehrc"]
+    assert problems(look(tree, auth="", ask="form")) == {}
+    (tree / "key").unlink()
+    assert look(tree)["problems"]["settings"].startswith("Correct EHAUTH_FILE in the settings, or what it names: ")
+
+
+def test_packages_that_isolated_drivers_do_not_see_do_not_count(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter has requests by PYTHONPATH alone, as pip install --user would put it into a home folder."""
+    bare = tree / "bare"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", str(Path(requests.__file__).parent.parent))
+    assert "python -I" in look(tree, python=str(bare))["problems"]["python"]

@@ -107,6 +107,16 @@ def test_a_mistake_is_named_with_its_value_and_the_right_form(name: str, value: 
 
 
 @pytest.mark.parametrize(
+    ("value", "says"), [("two\nlines", "control character"), ("a\x07b", "control"), ("x" * 81, "81 char")]
+)
+def test_a_name_that_the_module_refuses_is_refused(value: str, says: str) -> None:
+    with pytest.raises(TemplateError, match=says) as caught:
+        parse_attribute("NAME", value)
+    assert str(caught.value).startswith("Correct NAME of EH=[...]: ")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("VNCPASSWORD", "s3cret"), ("VNCPASSWORD", "vnc:password s3cret and more"), ("EXTRA", "PASSWORD s3cret")],
 )

@@ -16,7 +16,7 @@ from tests.support.endpoint import Endpoint
 from tests.support.plays import Plays
 
 EDITED = {
-    "vmm_eh/vmm_ehrc": "# EHURI=x\nEHURI=http://older\n export EHURI=http://old\nEHCLOUD='of mine'\nMINE=1",
+    "vmm_eh/vmm_ehrc": "# EHURI=x\nEHURI=http://older\n export EHURI=http://old\nEHCLOUD='of mine'\nMINE=$(id)",
     "vmm_eh/hosts/ownrc": "EHAUTH=11111111-2222-4333-8444-555555555555:Geheimnis23\n",
     "im_eh/im_ehrc": 'TOTAL_MEMORY="4096"  # as it is\nTOTAL_CPU=3',
     "vmm_eh/vmm_eh.conf": "# mine\n",
@@ -45,8 +45,9 @@ def test_only_lines_that_are_given_and_differ_are_edited_and_no_key_is_shown(
     played = plays.play("install_driver", "--diff", "-vvv")
     assert played.failed("one") == 0
     assert "Geheimnis23" not in played.output
+    assert "Write MINE without $, backquotes and bare blanks" in " ".join(played.output.split())
     assert {name: (etc / name).read_text() for name in (*EDITED, "vmm_eh/hosts/newrc")} == {
-        "vmm_eh/vmm_ehrc": f"# EHURI=x\nEHURI=http://older\nEHURI={endpoint.url}\nEHCLOUD='of mine'\nMINE=1\n"
+        "vmm_eh/vmm_ehrc": f"# EHURI=x\nEHURI=http://older\nEHURI={endpoint.url}\nEHCLOUD='of mine'\nMINE=$(id)\n"
         "SOURCE_IN_USE=allow\n"
         f"EHAUTH={endpoint.auth}\n",
         "vmm_eh/hosts/ownrc": f"EHAUTH={endpoint.auth}\nCPU_MHZ=2500\nSOURCE_IN_USE=refuse\n",

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The protocol between the API and what runs guests, and simulated guests."""
+"""The interface of hypervisors, and a hypervisor that simulates guests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from .testing.clock import Clock, monotonic_of
 
 
 class Disk(NamedTuple):
+    """A drive of a guest. device: by the API's name; media: `disk` or `cdrom`."""
+
     device: str
     path: Path
     media: str
 
 
 class Nic(NamedTuple):
+    """An interface of a guest. vlan: UUID; None: connected to the zone's network."""
+
     number: int
     model: str
     mac: str
@@ -45,7 +49,7 @@ class Guest:
 
 
 class Adopted(NamedTuple):
-    """A guest that ran when the endpoint ended: epoch seconds of its start and of a shutdown call."""
+    """A guest that ran when the endpoint ended, with the times of its start and of a shutdown call (epoch seconds)."""
 
     guest: Guest
     started: float
@@ -71,10 +75,10 @@ class Hypervisor(Protocol):
     """Runs guests. Coroutines may take seconds; the other methods return at once."""
 
     async def start(self, guest: Guest) -> None:
-        """Define and power on. Raises HypervisorError, and then the guest does not run."""
+        """Define a guest and power it on. Raises HypervisorError if the guest does not run."""
 
     async def adopt(self, running: Iterable[Adopted]) -> None:
-        """Find guests again after a restart of the endpoint; `powered_off` reports those that are gone."""
+        """Take over guests after a restart of the endpoint; `powered_off` reports those that no longer run."""
 
     async def stop(self, uuid: str) -> None:
         """Power a guest off."""
@@ -95,13 +99,13 @@ class Hypervisor(Protocol):
         """Return the guests that powered off on their own since the last call."""
 
     def paused(self, uuid: str) -> bool:
-        """Tell whether a guest is paused."""
+        """Return whether a guest is paused."""
 
     def console(self, uuid: str) -> Console | None:
         """Return the VNC server of a guest; None if it listens on port 5900 of the guest's own address."""
 
     async def close(self) -> None:
-        """Release resources; guests go on running."""
+        """Release resources; guests continue to run."""
 
 
 class SimulatedHypervisor:
@@ -114,7 +118,7 @@ class SimulatedHypervisor:
         self._clock = clock
         self._acpi_delay = acpi_delay
         self._running: dict[str, tuple[Guest, float]] = {}
-        self._going_off: list[tuple[float, str, float]] = []
+        self._shutdowns: list[tuple[float, str, float]] = []  # (time of power-off, UUID, time of start)
 
     async def start(self, guest: Guest) -> None:
         self._running[guest.uuid] = guest, self._clock.monotonic()
@@ -123,23 +127,23 @@ class SimulatedHypervisor:
         for guest, started, asked_off in running:
             self._running[guest.uuid] = guest, monotonic_of(self._clock, started)
             if asked_off is not None:
-                self._go_off(guest.uuid, monotonic_of(self._clock, asked_off))
+                self._schedule_power_off(guest.uuid, monotonic_of(self._clock, asked_off))
 
     async def stop(self, uuid: str) -> None:
         self._running.pop(uuid, None)
 
     async def shutdown(self, uuid: str) -> None:
-        self._go_off(uuid, self._clock.monotonic())
+        self._schedule_power_off(uuid, self._clock.monotonic())
 
-    def _go_off(self, uuid: str, asked: float) -> None:
+    def _schedule_power_off(self, uuid: str, asked: float) -> None:
         if self._acpi_delay is not None:
-            heapq.heappush(self._going_off, (asked + self._acpi_delay, uuid, self._running[uuid][1]))
+            heapq.heappush(self._shutdowns, (asked + self._acpi_delay, uuid, self._running[uuid][1]))
 
     async def reset(self, uuid: str) -> None:
         guest, started = self._running[uuid]
-        # The guest boots, so an earlier shutdown call has no effect any more.
-        self._going_off = [entry for entry in self._going_off if entry[1] != uuid]
-        heapq.heapify(self._going_off)
+        # The guest boots, so an earlier shutdown call has no effect.
+        self._shutdowns = [entry for entry in self._shutdowns if entry[1] != uuid]
+        heapq.heapify(self._shutdowns)
         self._running[uuid] = guest, started
 
     async def update(self, guest: Guest) -> None:
@@ -150,14 +154,14 @@ class SimulatedHypervisor:
         return {uuid: _counters(*self._running[uuid], now) for uuid in uuids if uuid in self._running}
 
     def powered_off(self) -> Iterable[str]:
-        gone = []
+        powered_off = []
         now = self._clock.monotonic()
-        while self._going_off and self._going_off[0][0] <= now:
-            _unused, uuid, started = heapq.heappop(self._going_off)
+        while self._shutdowns and self._shutdowns[0][0] <= now:
+            _unused, uuid, started = heapq.heappop(self._shutdowns)
             if uuid in self._running and self._running[uuid][1] == started:
                 del self._running[uuid]
-                gone.append(uuid)
-        return gone
+                powered_off.append(uuid)
+        return powered_off
 
     def paused(self, uuid: str) -> bool:
         return False
@@ -169,7 +173,7 @@ class SimulatedHypervisor:
         self._running.clear()
 
 
-# Traffic of a simulated guest: name, bytes per second, bytes per request or packet.
+# Traffic of a simulated guest: (name, bytes per second, bytes per request or packet).
 _DISK_RATES = (("read", 65536, 16384), ("write", 32768, 8192))
 _NIC_RATES = (("rx", 2048, 512), ("tx", 1024, 256))
 
@@ -178,11 +182,11 @@ def _counters(guest: Guest, started: float, now: float) -> Counters:
     seconds = max(0, int(now - started))
     counters = {}
     for disk in guest.disks:
-        for way, rate, unit in _DISK_RATES:
-            counters[f"{disk.device}:{way}:bytes"] = rate * seconds
-            counters[f"{disk.device}:{way}:requests"] = rate * seconds // unit
+        for direction, rate, unit in _DISK_RATES:
+            counters[f"{disk.device}:{direction}:bytes"] = rate * seconds
+            counters[f"{disk.device}:{direction}:requests"] = rate * seconds // unit
     for nic in guest.nics:
-        for way, rate, unit in _NIC_RATES:
-            counters[f"nic:{nic.number}:{way}:bytes"] = rate * seconds
-            counters[f"nic:{nic.number}:{way}:packets"] = rate * seconds // unit
+        for direction, rate, unit in _NIC_RATES:
+            counters[f"nic:{nic.number}:{direction}:bytes"] = rate * seconds
+            counters[f"nic:{nic.number}:{direction}:packets"] = rate * seconds // unit
     return counters

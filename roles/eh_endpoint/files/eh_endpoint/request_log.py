@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The log of requests: a line each on standard error, as JSON in a file, and in memory for the control port."""
+"""The request log: lines on standard error, JSON lines in a file, and records in memory for the control port."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 from .log_file import LogFile
 
 REMEMBERED = 100_000
+"""requests in memory"""
 
 
 class RequestRecord(TypedDict, total=False):
@@ -28,7 +29,7 @@ class RequestRecord(TypedDict, total=False):
 
 
 class RequestMemory:
-    """The last requests, numbered from 0."""
+    """The last REMEMBERED requests, numbered from 0."""
 
     def __init__(self) -> None:
         self._records: deque[RequestRecord] = deque(maxlen=REMEMBERED)
@@ -39,6 +40,7 @@ class RequestMemory:
         self._next += 1
 
     def since(self, number: int) -> dict[str, Any]:
+        """Return the requests from a number on, and the number of the next request."""
         first = self._next - len(self._records)
         return {"next": self._next, "requests": list(self._records)[max(0, number - first) :]}
 

@@ -71,7 +71,7 @@ class Endpoint:
         self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
         if self._control_port == self._listening.getsockname()[1]:
             raise CannotServe("--control has the port of --listen: give it another, its calls need no key")
-        reserve = _reserve(options)
+        self._reserve = reserve = _reserve(options)
         self._store = _open_store(options, reserve)
         if not reserve.fill():
             sys.stderr.write("the disk has no space for --reserve: drives take no data until it has\n")
@@ -197,9 +197,15 @@ class Endpoint:
         try:
             Server(config).run([one for one in (self._listening, self._controlled) if one is not None])
         finally:
-            self._imaging.close()
-            self._store.close()
-            self._lock.close()
+            self.close()
+
+    def close(self) -> None:
+        """End copies, and close the files of the state and the listening socket."""
+        self._imaging.close()
+        self._store.close()
+        self._reserve.close()
+        self._lock.close()
+        self._listening.close()
 
 
 def serve(options: Options) -> None:

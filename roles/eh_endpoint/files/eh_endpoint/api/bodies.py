@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Bodies of requests as they arrive, with a limit on their size and on the time without a byte."""
+"""Reads bodies of requests, with limits on their size and on the time without data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from starlette.requests import Request
 from ..errors import Usage
 
 BODY_LIMIT = 1 << 20
+"""bytes of a body that is read as a whole"""
 
 
 class BodyTimeout(Exception):
-    """No byte of a body arrived for too long."""
+    """No data of a body arrived within the time limit."""
 
 
 class Body:
@@ -28,7 +29,7 @@ class Body:
 
 
 async def collect(request: Request, timeout: float) -> bytes:
-    """Return a whole body of at most BODY_LIMIT bytes. Raises Usage and BodyTimeout; timeout in seconds."""
+    """Read a whole body. timeout: seconds. Raises Usage for more than BODY_LIMIT bytes, and BodyTimeout."""
     too_large = Usage(f"invalid body: it is larger than {BODY_LIMIT} bytes")
     if _length(request) > BODY_LIMIT:
         raise too_large
@@ -41,7 +42,7 @@ async def collect(request: Request, timeout: float) -> bytes:
 
 
 def stream(request: Request, timeout: float) -> Body:
-    """Return a body to be read piece by piece. Raises Usage; the stream raises BodyTimeout."""
+    """Return a body to read in pieces. Raises Usage without a Content-Length; the stream raises BodyTimeout."""
     if "transfer-encoding" in request.headers:
         raise Usage("invalid Transfer-Encoding: a write call needs a Content-Length")
     return Body(_pieces(request, timeout), _length(request), request.headers.get("content-encoding", ""))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The connection to libvirt: reconnects, runs calls in threads, passes events on to asyncio."""
+"""The connection to libvirt: reconnects, runs calls in threads, passes events to asyncio."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Connection:
         self._connection = self._open()
 
     def listen(self) -> None:
-        """Pass events on to the running event loop from now on."""
+        """Pass events to the running event loop from now on."""
         self._loop = asyncio.get_running_loop()
 
     async def work(self, job: Callable[[Any], T]) -> T:
@@ -61,7 +61,7 @@ class Connection:
                 broken = (
                     "the connection to libvirt broke: " if error.get_error_domain() == self.api.VIR_FROM_RPC else ""
                 )
-                raise HypervisorError(f"{broken}{_words(error)}") from error
+                raise HypervisorError(f"{broken}{_message(error)}") from error
 
         return await asyncio.get_running_loop().run_in_executor(self._threads, guarded)
 
@@ -70,18 +70,18 @@ class Connection:
         try:
             return job(self._connection)
         except self.api.libvirtError as error:
-            raise CannotUse(f"libvirt at {self._uri} refuses: {_words(error)}") from None
+            raise CannotUse(f"libvirt at {self._uri} refuses: {_message(error)}") from None
 
     def close(self) -> None:
-        """Close the connection. Guests go on running."""
+        """Close the connection; guests continue to run."""
         self._closing = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         try:
             self._connection.close()
         except self.api.libvirtError as error:
-            LOG.debug("closing the connection to libvirt: %s", _words(error))
+            LOG.debug("closing the connection to libvirt: %s", _message(error))
 
-    # ---- inside
+    # ---- events and reconnection
 
     def _open(self) -> Any:
         _run_events(self.api)
@@ -91,13 +91,13 @@ class Connection:
             connection.domainEventRegisterAny(None, self.api.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
         except self.api.libvirtError as error:
             raise CannotUse(
-                f"libvirt cannot be reached at {self._uri}: {_words(error)}; is libvirtd running, and is this user "
+                f"libvirt cannot be reached at {self._uri}: {_message(error)}; is libvirtd running, and is this user "
                 "a member of the group libvirt?"
             ) from None
         try:
             connection.setKeepAlive(*KEEPALIVE)
-        except self.api.libvirtError as error:  # drivers inside this process have nothing to keep alive
-            LOG.debug("no keep-alive: %s", _words(error))
+        except self.api.libvirtError as error:  # drivers inside this process need no keep-alive
+            LOG.debug("no keep-alive: %s", _message(error))
         return connection
 
     def _lifecycle(self, _connection: Any, domain: Any, event: int, _detail: int, _opaque: object) -> None:
@@ -113,9 +113,9 @@ class Connection:
         if not self._closing:
             self._away = True
             LOG.error("the connection to libvirt at %s is lost", self._uri)
-            threading.Thread(target=self._find_again, name="libvirt-again", daemon=True).start()
+            threading.Thread(target=self._reconnect, name="libvirt-again", daemon=True).start()
 
-    def _find_again(self) -> None:
+    def _reconnect(self) -> None:
         pause = threading.Event()
         while not self._closing:
             pause.wait(RETRY)
@@ -138,7 +138,7 @@ class Connection:
 
 
 def _binding() -> Any:
-    """Import libvirt's Python binding, which is a package of the distribution. Raises CannotUse."""
+    """Import libvirt's Python binding, which distributions package. Raises CannotUse."""
     try:
         return importlib.import_module("libvirt")
     except ImportError:
@@ -168,5 +168,6 @@ def _run_events(api: Any) -> None:
         threading.Thread(target=run, name=name, daemon=True).start()
 
 
-def _words(error: Any) -> str:
+def _message(error: Any) -> str:
+    """Return libvirt's error message as one line."""
     return " ".join(str(error.get_error_message() or error).split())

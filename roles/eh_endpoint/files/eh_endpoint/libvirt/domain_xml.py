@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""libvirt's XML, as pure functions: XML of guests and networks, and values from libvirt's XML."""
+"""Generates libvirt's XML of guests and networks, and parses XML from libvirt. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ NAMESPACE = "urn:opennebula.elastichosts:endpoint:1"
 _ZONE = f"{{{NAMESPACE}}}zone"
 ET.register_namespace("eh", NAMESPACE)
 SHARES = (2, 10000)
-"""Range of CPU shares that cgroups of both versions accept."""
+"""Range of CPU shares that both versions of cgroups accept."""
 
 _KINDS = {"ide": ("hd", "ide"), "scsi": ("sd", "scsi"), "ata": ("sd", "sata"), "block": ("vd", "virtio")}
 _ATA_LETTERS = 8
-"""scsi and ata disks share libvirt's names sda to sdz: ata disks begin after the eight of scsi."""
+"""scsi and ata disks share libvirt's names sda to sdz: ata disks begin after the eight names of scsi."""
 
 
-_UNSAYABLE = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot represent."""
 
 
@@ -51,8 +51,8 @@ def shares(mhz: int) -> int:
 
 
 def can_say(password: str | None) -> bool:
-    """Tell whether XML can represent a password."""
-    return password is None or _UNSAYABLE.search(password) is None
+    """Return whether XML can represent a password."""
+    return password is None or _NOT_XML.search(password) is None
 
 
 def vlan_network(zone: str, vlan: str) -> str:
@@ -64,11 +64,11 @@ def vlan_network(zone: str, vlan: str) -> str:
 
 
 def domain(guest: Guest, machine: Machine) -> str:
-    """Return the domain of a guest; its UUID is that of the server (elastichosts-api 3)."""
+    """Return the XML of a guest's domain, whose UUID is that of the server (elastichosts-api 3)."""
     root = ET.Element("domain", type=machine.type)
     _add(root, "name", text=f"{machine.zone}-{guest.uuid}")
     _add(root, "uuid", text=guest.uuid)
-    _add(root, "title", text=_UNSAYABLE.sub("", " ".join(guest.name.split())) or guest.uuid)
+    _add(root, "title", text=_NOT_XML.sub("", " ".join(guest.name.split())) or guest.uuid)
     _add(_add(root, "metadata"), _ZONE, text=machine.zone)
     _add(root, "memory", text=str(guest.mem), unit="MiB")
     _add(root, "vcpu", text=str(guest.cores))
@@ -88,14 +88,14 @@ def domain(guest: Guest, machine: Machine) -> str:
 
 
 def _processor(root: ET.Element, machine: Machine) -> None:
-    """Give the host's processor to KVM guests; QEMU chooses its own for emulated guests."""
+    """Set the host's processor for KVM guests; QEMU chooses the processor of emulated guests."""
     if machine.type == "kvm":
         _add(root, "cpu", mode="host-passthrough", check="none")
 
 
 def _devices(devices: ET.Element, guest: Guest, machine: Machine) -> None:
     if any(disk.device.startswith("scsi:") for disk in guest.disks):
-        # ElasticHosts had this SCSI adapter, and systems of that time have a driver for it.
+        # ElasticHosts had this SCSI adapter, for which systems of that time have a driver.
         _add(devices, "controller", type="scsi", index="0", model="lsilogic")
     order = guest.boot or tuple(disk.device for disk in guest.disks)
     for disk in guest.disks:
@@ -116,7 +116,7 @@ def _devices(devices: ET.Element, guest: Guest, machine: Machine) -> None:
 def _disk(devices: ET.Element, disk: Disk, order: tuple[str, ...], machine: Machine) -> None:
     cdrom = disk.media == "cdrom"
     target, bus, address = place(disk.device)
-    # There are no CD drives on virtio: use a read-only disk there.
+    # virtio has no CD drives: use a read-only disk instead.
     found = _add(devices, "disk", type="file", device="cdrom" if cdrom and bus != "virtio" else "disk")
     _add(found, "driver", name="qemu", type="raw", discard="unmap")
     source = _add(found, "source", file=str(disk.path))
@@ -159,7 +159,7 @@ def _nic(devices: ET.Element, nic: Nic, machine: Machine) -> None:
 
 
 def trial(machine: Machine, name: str) -> str:
-    """Return a domain without disks, which ends when its BIOS finds nothing to boot: a test that guests run."""
+    """Return a domain without disks to test whether guests run; it ends when its BIOS finds nothing to boot."""
     root = ET.Element("domain", type=machine.type)
     _add(root, "name", text=name)
     _add(root, "memory", text="32", unit="MiB")
@@ -181,7 +181,7 @@ def trial(machine: Machine, name: str) -> str:
 
 
 def zone_network(zone: str, name: str, pool: AddressPool, forward: str) -> str:
-    """Return the zone's network: DHCP and DNS on the gateway, addresses for guests of the zone only."""
+    """Return the zone's network, with DHCP and DNS on the gateway, and addresses for guests of the zone only."""
     root = ET.Element("network")
     _add(root, "name", text=name)
     _add(root, "forward", mode=forward)
@@ -201,11 +201,11 @@ def isolated_network(name: str) -> str:
 
 
 def same_network(first: str, second: str) -> bool:
-    """Tell whether two networks have the same addresses, forwarding and DHCP hosts."""
-    return _essence(first) == _essence(second)
+    """Return whether two networks have the same addresses, forwarding and DHCP hosts."""
+    return _settings(first) == _settings(second)
 
 
-def _essence(network_xml: str) -> tuple[object, ...]:
+def _settings(network_xml: str) -> tuple[object, ...]:
     root = _parsed(network_xml)
     ip, forward = root.find("ip"), root.find("forward")
     hosts = frozenset((host.get("mac"), host.get("ip")) for host in root.iter("host") if host.get("mac"))
@@ -220,7 +220,10 @@ def _essence(network_xml: str) -> tuple[object, ...]:
 
 
 class Offer(NamedTuple):
-    """The guests that a libvirt can run. types: by preference; group: of disk files, None if it does not matter."""
+    """The guests that a libvirt can run.
+
+    types: by preference. group: of disk files; None: any. labelled: as in Machine.
+    """
 
     types: tuple[str, ...]
     arch: str
@@ -229,6 +232,7 @@ class Offer(NamedTuple):
 
 
 def offer(capabilities_xml: str) -> Offer:
+    """Parse libvirt's capabilities."""
     root = _parsed(capabilities_xml)
     arches = {
         arch.get("name", ""): [domain.get("type", "") for domain in arch.iter("domain")]
@@ -245,7 +249,7 @@ def offer(capabilities_xml: str) -> Offer:
 
 
 def zone_of(domain_xml: str) -> str:
-    """Return the zone of a domain; empty for a domain of something else."""
+    """Return the zone of a domain; empty for a domain that no endpoint created."""
     return _parsed(domain_xml).findtext(f"metadata/{_ZONE}") or ""
 
 
@@ -283,10 +287,8 @@ def counters(guest: Guest, stats: Mapping[str, int | str]) -> Counters:
         device = devices.get(str(stats.get(f"block.{number}.name")))
         if device is not None:
             found |= {f"{device}:{name}": int(stats.get(f"block.{number}.{source}", 0)) for name, source in _BLOCK}
-    for place_of, nic in enumerate(guest.nics):
-        found |= {
-            f"nic:{nic.number}:{name}": int(stats.get(f"net.{place_of}.{source}", 0)) for name, source in _TRAFFIC
-        }
+    for index, nic in enumerate(guest.nics):
+        found |= {f"nic:{nic.number}:{name}": int(stats.get(f"net.{index}.{source}", 0)) for name, source in _TRAFFIC}
     return found
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs guests with libvirt, as transient domains: libvirt keeps nothing of a guest that is off."""
+"""Runs guests with libvirt, as transient domains, which libvirt forgets when they power off."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from .trial import is_active, tried
 
 LOG = logging.getLogger("eh_endpoint")
 STATS_SECONDS = 0.5
-"""Time that a listing waits for counters before it shows the last known values: libvirt can take seconds for them
-while it cleans up after a guest."""
+"""Time that a listing waits for counters before it shows the last known values: libvirt may take seconds while it
+cleans up after a guest."""
 CLEARED_SECONDS = 15.0
 """Time that libvirt may take to clean up after a guest."""
-ROOM = 64 << 20
-"""Free bytes on the disk from which on a guest is resumed that was paused on a full disk."""
-ROOM_SECONDS = 2.0
+RESUME_BYTES = 64 << 20
+"""Free bytes on the disk that are needed to resume a guest that was paused on a full disk."""
+RESUME_SECONDS = 2.0
 """Interval between two checks of the free space."""
 
 
 class LibvirtHypervisor:
-    """The guests of a zone as domains of the libvirt at a URI. Raises CannotUse.
+    """Runs the guests of a zone as domains of the libvirt at a URI. Raises CannotUse.
 
-    folders: of drive files, those of users first; guests of a system-wide libvirt run as another user, who has access
-    by the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`. noticed: called in the
-    event loop when guests have powered off on their own.
+    folders: of drive files, those of users first; QEMU of a system-wide libvirt runs as another user and gets access
+    through the group of these folders. pool: the addresses of the zone. forward: `nat` or `route`. console: address on
+    which VNC listens. noticed: called in the event loop when guests have powered off on their own.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class LibvirtHypervisor:
 
     @property
     def type(self) -> str:
-        """The type of the guests: `kvm`, or `qemu` where KVM does not work."""
+        """The type of the guests: `kvm`, or `qemu` if KVM does not work."""
         return self._machine.type
 
     # ---- the protocol Hypervisor
@@ -99,7 +99,7 @@ class LibvirtHypervisor:
             found = await self._connection.work(lambda _link: processes())
         except BaseException:
             self._guests.pop(guest.uuid, None)
-            await self._quietly(self._cut(guest.uuid))
+            await self._quietly(self._destroy(guest.uuid))
             await self._leave(guest)
             raise
         self._remember(guest.uuid, xml, found)
@@ -114,7 +114,7 @@ class LibvirtHypervisor:
                 self._guests[uuid] = expected.pop(uuid)
                 self._remember(uuid, xml, found)
                 self._later(self._see(uuid))
-        await self._end_strangers(domains)
+        await self._end_orphans(domains)
         self._off += expected
         used = self._networks.vlans(self._guests.values())
         await self._connection.work(partial(self._networks.tidy, used=used))
@@ -123,7 +123,7 @@ class LibvirtHypervisor:
         guest = self._guests.pop(uuid, None)
         self._watch.forget(uuid)
         try:
-            await self._cut(uuid)
+            await self._destroy(uuid)
         except HypervisorError:
             if guest is not None:
                 self._guests[uuid] = guest
@@ -139,7 +139,7 @@ class LibvirtHypervisor:
             except self._api.libvirtError as error:
                 if error.get_error_code() not in (self._api.VIR_ERR_INVALID_ARG, self._api.VIR_ERR_NO_SUPPORT):
                     raise
-                domain.shutdown()  # a driver with one way only
+                domain.shutdown()  # the driver cannot choose the kind of shutdown
 
         await self._connection.work(job)
 
@@ -164,6 +164,7 @@ class LibvirtHypervisor:
         return {uuid: self._counted[uuid] for uuid in wanted if uuid in self._counted}
 
     async def _count(self, wanted: Mapping[str, Guest]) -> None:
+        """Query the counters of guests and keep them for listings."""
         try:
             records = await self._connection.work(lambda conn: self._records(conn, wanted))
         except HypervisorError as error:
@@ -175,8 +176,8 @@ class LibvirtHypervisor:
                 self._counted[uuid] = domain_xml.counters(self._guests[uuid], record)
 
     def powered_off(self) -> Iterable[str]:
-        gone, self._off = self._off, []
-        return gone
+        powered_off, self._off = self._off, []
+        return powered_off
 
     def console(self, uuid: str) -> Console | None:
         return self._consoles.get(uuid)
@@ -211,13 +212,13 @@ class LibvirtHypervisor:
             self._paused.add(uuid)
             if reason == self._api.VIR_DOMAIN_PAUSED_IOERROR:
                 LOG.error("guest %s is paused: the disk under its drives has no space left, or is broken", uuid)
-                await self._resume_with_room(uuid)
+                await self._resume_with_space(uuid)
 
-    async def _resume_with_room(self, uuid: str) -> None:
+    async def _resume_with_space(self, uuid: str) -> None:
         """Resume a guest that was paused on a full disk as soon as there is space; QEMU repeats the write."""
         while uuid in self._paused:
-            await asyncio.sleep(ROOM_SECONDS)
-            if uuid in self._paused and shutil.disk_usage(self._drives).free >= ROOM:
+            await asyncio.sleep(RESUME_SECONDS)
+            if uuid in self._paused and shutil.disk_usage(self._drives).free >= RESUME_BYTES:
                 self._paused.discard(uuid)
                 await self._quietly(self._connection.work(lambda conn: conn.lookupByUUIDString(uuid).resume()))
                 await self._see(uuid)
@@ -233,17 +234,17 @@ class LibvirtHypervisor:
     def _returned(self) -> None:
         for uuid in list(self._guests):
             self._changed(uuid)
-        self._later(self._quietly(self._look_for_strangers()))
+        self._later(self._quietly(self._find_orphans()))
 
-    async def _look_for_strangers(self) -> None:
-        await self._end_strangers(await self._connection.work(self._domains))
+    async def _find_orphans(self) -> None:
+        await self._end_orphans(await self._connection.work(self._domains))
 
-    async def _end_strangers(self, domains: Iterable[str]) -> None:
-        """End domains of the zone without a server: the endpoint never learned that their start succeeded."""
+    async def _end_orphans(self, domains: Iterable[str]) -> None:
+        """End domains of the zone without a server: the endpoint did not learn that their start succeeded."""
         for uuid in domains:
             if uuid not in self._guests:
                 LOG.error("domain %s belongs to no server of this zone any more: it is ended", uuid)
-                await self._quietly(self._cut(uuid))
+                await self._quietly(self._destroy(uuid))
 
     def _later(self, job: Any) -> None:
         task = asyncio.get_running_loop().create_task(job)
@@ -253,6 +254,7 @@ class LibvirtHypervisor:
     # ---- guests
 
     def _remember(self, uuid: str, xml: str, running: Mapping[str, int]) -> None:
+        """Watch the process of a domain and keep its console. running: process IDs by the domain's name."""
         if uuid in self._guests:
             self._watch.watch(uuid, running.get(f"{self._zone}-{uuid}"))
         found = domain_xml.console(xml)
@@ -267,7 +269,7 @@ class LibvirtHypervisor:
             time.sleep(0.05)
         return str(conn.createXML(domain_xml.domain(guest, self._machine), 0).XMLDesc(0))
 
-    async def _cut(self, uuid: str) -> None:
+    async def _destroy(self, uuid: str) -> None:
         def job(conn: Any) -> None:
             try:
                 conn.lookupByUUIDString(uuid).destroy()
@@ -278,7 +280,7 @@ class LibvirtHypervisor:
         await self._connection.work(job)
 
     def _state(self, conn: Any, uuid: str) -> tuple[int, int]:
-        """Return libvirt's numbers for the state of a domain and its reason. A domain that is gone is off."""
+        """Return libvirt's numbers of a domain's state and reason; a domain that does not exist is off."""
         try:
             state, reason = conn.lookupByUUIDString(uuid).state(0)
         except self._api.libvirtError as error:
@@ -309,7 +311,7 @@ class LibvirtHypervisor:
 
     def _records(self, conn: Any, wanted: Mapping[str, Guest]) -> dict[str, Mapping[str, int | str]]:
         """Return statistics by UUID, with one call to libvirt."""
-        # NOWAIT skips guests that are being started or cleaned up, which would delay the listing of all others.
+        # NOWAIT skips guests that are being started or cleaned up, which would delay the whole listing.
         now = self._api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         kinds = self._api.VIR_DOMAIN_STATS_BLOCK | self._api.VIR_DOMAIN_STATS_INTERFACE
         if len(wanted) == 1:
@@ -319,7 +321,7 @@ class LibvirtHypervisor:
         return {domain.UUIDString(): record for domain, record in records}
 
     def _share_files(self, guest: Guest) -> None:
-        """Give the group of QEMU's user, and nobody else, access to the drive files of a guest."""
+        """Give the group of QEMU's user, and no others, access to the drive files of a guest."""
         if self._group is None:
             return
         for disk in guest.disks:
@@ -332,7 +334,7 @@ class LibvirtHypervisor:
     # ---- cleaning up
 
     async def _leave(self, guest: Guest) -> None:
-        """Remove what a guest leaves: its record, and networks of VLANs without other guests."""
+        """Clean up after a guest: its records, and the networks of VLANs without other guests."""
         self._consoles.pop(guest.uuid, None)
         self._counted.pop(guest.uuid, None)
         self._paused.discard(guest.uuid)
@@ -358,12 +360,12 @@ def _zone(state: Path) -> str:
     file = state / "zone"
     if not file.exists():
         # Written under another name first, so that a killed process leaves no incomplete file.
-        making = state / "zone.new"
+        new = state / "zone.new"
         try:
-            making.write_text(f"eh{uuid4().hex[:8]}\n")
-            making.rename(file)
+            new.write_text(f"eh{uuid4().hex[:8]}\n")
+            new.rename(file)
         except OSError as error:
-            raise CannotUse(f"{making} cannot be written: {error.strerror}") from None
+            raise CannotUse(f"{new} cannot be written: {error.strerror}") from None
     zone = file.read_text(errors="replace").strip()
     if not re.fullmatch(r"eh[0-9a-f]{8}", zone):
         raise CannotUse(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Copies whole drive files: by a reflink where the file system supports that, otherwise by `qemu-img convert`."""
+"""Copies whole drive files: by a reflink if the file system supports that, otherwise by `qemu-img convert`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_FOUND = 127
 """Exit status of setpriv if the program does not exist."""
 _PERCENT = re.compile(rb"\(([0-9.]+)/100%\)")
 Progress = Callable[[float], None]
-"""Called with the part that is done, 0 to 1; ends the copy by raising an exception."""
+"""Called with the fraction that is done, 0 to 1; an exception ends the copy."""
 
 
 class CopyFailed(Exception):
@@ -34,7 +34,7 @@ def copy(source: Path, target: Path, progress: Progress) -> None:
 
 
 def reflinked(source: Path, target: Path) -> bool:
-    """Make the target share the source's blocks; return False where the file system cannot do that."""
+    """Make the target share the source's blocks; return False if the file system cannot do that."""
     with source.open("rb") as original, target.open("r+b") as clone:
         try:
             fcntl.ioctl(clone.fileno(), FICLONE, original.fileno())
@@ -46,34 +46,22 @@ def reflinked(source: Path, target: Path) -> bool:
 
 
 def _convert(source: Path, target: Path, progress: Progress) -> None:
-    # setpriv ends the copy even with a killed endpoint: afterwards it would write to a drive that may be in use.
+    # setpriv ends the copy if the endpoint is killed; otherwise qemu-img would go on writing to a drive that is in use.
     command = [
-        "setpriv",
-        "--pdeathsig",
-        "KILL",
-        "--",
-        "qemu-img",
-        "convert",
-        "-p",
-        "-n",
-        "-f",
-        "raw",
-        "-O",
-        "raw",
-        "--",
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *("qemu-img", "convert", "-p", "-n", "-f", "raw", "-O", "raw", "--", str(source), str(target)),
     ]
-    command += [str(source), str(target)]
     try:
-        running = subprocess.Popen(  # noqa: S603 (no shell, paths of our own)
+        running = subprocess.Popen(  # noqa: S603 (no shell, the endpoint's own paths)
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
     except OSError as error:
         raise CopyFailed(f"setpriv cannot be run ({error.strerror}): install util-linux") from None
-    said = b""
+    output = b""
     with running:
         try:
             while piece := os.read(running.stdout.fileno(), 4096) if running.stdout else b"":
-                said = (said + piece)[-4096:]
+                output = (output + piece)[-4096:]
                 for percent in _PERCENT.findall(piece):
                     progress(float(percent) / 100)
         except BaseException:
@@ -82,5 +70,5 @@ def _convert(source: Path, target: Path, progress: Progress) -> None:
     if running.returncode == _NOT_FOUND:
         raise CopyFailed("qemu-img cannot be run: install qemu-utils")
     if running.returncode:
-        words = " ".join(_PERCENT.sub(b"", said).decode(errors="replace").split())
-        raise CopyFailed(f"qemu-img convert of {source.name}: {words}")
+        message = " ".join(_PERCENT.sub(b"", output).decode(errors="replace").split())
+        raise CopyFailed(f"qemu-img convert of {source.name}: {message}")

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The networks of a zone in libvirt: the zone's own, and one for every VLAN of a running guest."""
+"""The libvirt networks of a zone: one for the zone, and one for each VLAN of a running guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .connection import CannotUse
 
 
 class Networks:
-    """Creates and removes networks. Methods with a connection call libvirt and raise libvirt's own error.
+    """Creates and removes networks. Methods with a connection call libvirt and raise libvirt.libvirtError.
 
     own: the name of the zone's network. forward: `nat` or `route`.
     """
@@ -66,7 +66,7 @@ class Networks:
             try:
                 conn.networkCreateXML(domain_xml.isolated_network(name))
             except self._api.libvirtError:
-                conn.networkLookupByName(name)  # another guest was faster
+                conn.networkLookupByName(name)  # created meanwhile for another guest
 
     def drop(self, conn: Any, name: str) -> None:
         conn.networkLookupByName(name).destroy()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reports the end of QEMU processes at once; libvirt's own event comes seconds later, after its clean-up."""
+"""Reports the end of QEMU processes at once; libvirt's event comes seconds later, after libvirt's clean-up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ProcessWatch:
             return
         try:
             descriptor = os.pidfd_open(process)
-        except OSError:  # the process has ended already, and libvirt reports that
+        except OSError:  # the process has ended already, which libvirt reports
             return
         self._watched[uuid] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, self._over, uuid)

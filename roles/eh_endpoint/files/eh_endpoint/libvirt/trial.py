@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds the type of guests that a machine can run by running one: a /dev/kvm that exists need not work."""
+"""Finds the type of guests that a machine can run, by running a guest, since an existing /dev/kvm may not work."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from .domain_xml import Machine
 
 LOG = logging.getLogger("eh_endpoint")
 TRIAL_SECONDS = {"kvm": 3.0, "qemu": 30.0}
-"""By type of guest, how long a BIOS without a disk may take. Emulation takes 0.3 seconds on an idle machine. KVM that
-takes ten times as long is emulated itself (nested), and then QEMU's own emulation is faster."""
+"""Time limit for a BIOS without a disk, by type of guest. Emulation takes 0.3 seconds on an idle machine. If KVM takes
+ten times as long, it is emulated itself (nested), and QEMU's own emulation is faster."""
 _REFUSED = "refused: "
 
 
 def tried(connection: Connection, offer: domain_xml.Offer, zone: str, console: str) -> Machine:
     """Return the settings for the first type of guest that runs, with CPU shares if they work. Raises CannotUse.
 
-    zone: its name, which is also that of its network. console: address on which VNC listens.
+    zone: name of the zone and of its network. console: address on which VNC listens.
     """
-    said = "it offers no type of guest"
+    problem = "it offers no type of guest"
     for kind in offer.types:
         for weights in (True, False):
             machine = Machine(kind, offer.arch, zone, zone, console, weights, offer.labelled)
             if kind not in TRIAL_SECONDS:
                 return machine._replace(weights=False)
-            said = _trial(connection, machine)
-            if not said:
+            problem = _trial(connection, machine)
+            if not problem:
                 return machine
-            LOG.warning("guests of type %s do not run here: %s", kind, said)
-            if not said.startswith(_REFUSED):
+            LOG.warning("guests of type %s do not run here: %s", kind, problem)
+            if not problem.startswith(_REFUSED):
                 break
-    raise CannotUse(f"no guest runs on this libvirt: {said}")
+    raise CannotUse(f"no guest runs on this libvirt: {problem}")
 
 
 def _trial(connection: Connection, machine: Machine) -> str:
-    """Run a guest until it ends; return what failed, or an empty text."""
+    """Run a guest until it ends; return the problem, empty if there is none."""
     try:
         return connection.now(lambda conn: _run(connection.api, conn, machine))
     except CannotUse as error:
@@ -49,7 +49,7 @@ def _trial(connection: Connection, machine: Machine) -> str:
 
 
 def _run(api: Any, connection: Any, machine: Machine) -> str:
-    # A new name each time: libvirt may still be cleaning up a trial whose endpoint was killed.
+    # A new name each time, since libvirt may still be cleaning up a trial whose endpoint was killed.
     name = f"{machine.zone}-trial-{uuid4().hex[:8]}"
     domain = connection.createXML(domain_xml.trial(machine, name), api.VIR_DOMAIN_START_AUTODESTROY)
     uuid, seconds = domain.UUIDString(), TRIAL_SECONDS[machine.type]
@@ -63,7 +63,7 @@ def _run(api: Any, connection: Any, machine: Machine) -> str:
 
 
 def is_active(api: Any, connection: Any, uuid: str) -> bool:
-    """Tell whether a domain exists and runs."""
+    """Return whether a domain exists and runs."""
     try:
         return bool(connection.lookupByUUIDString(uuid).isActive())
     except api.libvirtError as error:

@@ -13,8 +13,9 @@ from ..errors import Full
 class AddressPool:
     """The host addresses of a network, assigned in turn, so that a released address is reused as late as possible.
 
-    The first host is the gateway, the second the name server, the third the VNC address of servers without an address
-    of their own. nameserver: whether the name server is another host than the gateway.
+    The first host is the gateway, the second the name server, the third the VNC address of servers without an address.
+    nameserver: whether the name server is another host than the gateway. Raises ValueError for a network that is too
+    small.
     """
 
     RESERVED = 3
@@ -33,7 +34,7 @@ class AddressPool:
         return str(ipaddress.IPv4Address(self._base + 1 + number))
 
     def hosts(self) -> Iterator[str]:
-        """Return every address that can be assigned."""
+        """Return all addresses that can be assigned."""
         return (self.host(number) for number in range(self.RESERVED, self._count))
 
     @property

@@ -37,6 +37,9 @@ class Reserve:
         self._lock = threading.Lock()
         self._whole = False
 
+    def close(self) -> None:
+        os.close(self._file)
+
     def run(self, job: Callable[[], T]) -> T:
         """Run a job that writes to the state; release space and run it again while the disk is full. Raises NoSpace."""
         bite = BITE

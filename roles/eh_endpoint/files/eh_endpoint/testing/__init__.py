@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 The opennebula.elastichosts authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Parts for tests of clients: fault rules, broken responses, the control port, the clock."""
+"""Functions for tests of clients: fault rules, broken responses, the control port, the clock."""

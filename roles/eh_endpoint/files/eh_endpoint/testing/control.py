@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The control port: fault rules, the request log and the clock, for tests. No authentication: loopback only.
 
-GET    /_control/faults      the rules and how often each has acted
+GET    /_control/faults      return the rules, and how often each has acted
 POST   /_control/faults      replace the rules
 DELETE /_control/faults      remove the rules
-GET    /_control/requests    the requests since the start; ?since=N: from number N
-DELETE /_control/requests    forget the requests
-GET    /_control/clock       epoch seconds and the offset of the clock
-POST   /_control/clock       {"advance": seconds} or {"now": epoch seconds}; back: as when the machine's clock is set
+GET    /_control/requests    return the requests since the start; with ?since=N those from number N on
+DELETE /_control/requests    remove the requests
+GET    /_control/clock       return the time in epoch seconds, and the offset of the clock in seconds
+POST   /_control/clock       move the clock by {"advance": seconds}, or to {"now": epoch seconds}; backwards as when the
+                             machine's clock is set
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from .clock import SystemClock
 from .fault_rules import BadFaultRules, FaultRules
 
 LIMIT = 1 << 20
+"""bytes of a request's body"""
 
 
 class BadControl(ValueError):
@@ -52,7 +54,7 @@ class Control:
         request = Request(scope, receive)
         status, answer = 200, None
         try:
-            # A web page in a browser of this machine can send requests too, but always with this header.
+            # A web page in a browser on this machine could send requests too, but always with this header.
             if "origin" in request.headers:
                 raise BadControl("web pages have no business here")
             methods = self._calls.get(scope["path"])

@@ -22,7 +22,7 @@ from .clock import Clock
 
 Field = Callable[[Any], Any]
 HideAddress = Callable[[dict[str, Any], float], None]
-"""Removes the address from the info object of a server that has run for less than so many seconds."""
+"""Removes the address from a server's info object if the server has run for less than the given seconds."""
 
 
 class BadFaultRules(ValueError):
@@ -67,10 +67,11 @@ _WHEN = _word("before|after", "before or after")
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A row of the table. answers: whether it decides about the reply; fields: with defaults (None: must be given).
+    """A kind of fault.
 
-    Of the rules that match a request, the first that answers wins; all the others add up. when: whether its reply
-    replaces that of the call `before` the call takes effect, for a kind without a field of this name.
+    answers: whether the reply is replaced or broken; of the matching rules that answer, only the first acts, and the
+    effects of all others add up. fields: their checks and defaults (None: the field is required). when: value of the
+    field `when` for a kind without this field.
     """
 
     answers: bool
@@ -79,7 +80,7 @@ class FaultKind:
 
 
 KINDS: Mapping[str, FaultKind] = {
-    # the delay only
+    # only the delay
     "delay": FaultKind(False),
     # an error reply, `before` or `after` the call takes effect
     "status": FaultKind(
@@ -97,11 +98,11 @@ KINDS: Mapping[str, FaultKind] = {
     "timeout": FaultKind(True, {"when": (_WHEN, "before"), "seconds": (_number(0), 3600)}),
     # a reply that announces the whole body and ends after a part of it (0 to 1)
     "truncate": FaultKind(True, {"part": (_number(0, 0.999), 0.5)}),
-    # a reply whose body comes `bytes` at a time, each after `interval` seconds
+    # a reply whose body is sent `bytes` at a time, with a pause of `interval` seconds before each piece
     "drip": FaultKind(True, {"bytes": (_whole(1), 1), "interval": (_number(0), 0.1)}),
-    # 429 with Retry-After once a token bucket is empty: rate in calls a second, burst in calls
+    # 429 with Retry-After while a token bucket is empty: `rate` in calls per second, `burst` in calls
     "throttle": FaultKind(True, {"rate": (_number(0.001), None), "burst": (_whole(1), 1)}, when="before"),
-    # info does not show `imaging` while a copy runs; `every` N: in one reply of N only
+    # info does not show `imaging` while a copy runs, in one of `every` replies
     "hide-imaging": FaultKind(False, {"every": (_whole(1), 1)}),
     # info shows the address of a server `seconds` after the start of the server
     "late-address": FaultKind(False, {"seconds": (_number(0), None)}),
@@ -154,7 +155,7 @@ class PathPattern:
 
 
 class FaultRule:
-    """A rule and how often it has matched and acted."""
+    """A rule, with the number of requests that it has matched and on which it has acted. Raises BadFaultRules."""
 
     def __init__(self, given: Mapping[str, Any], chance: random.Random) -> None:
         self.kind = str(given.get("fault", "delay"))
@@ -184,7 +185,7 @@ class FaultRule:
         return {"fault": self.kind, **self.settings, "matched": self.matched, "acted": self.acted}
 
     def acts(self, method: str, path: str, account: str, now: float) -> bool:
-        """Tell whether the rule acts on a request, and count the request. now: by the monotonic clock, in seconds."""
+        """Count a request, and return whether the rule acts on it. now: by the monotonic clock, in seconds."""
         wanted = self.settings
         if wanted["method"] not in ("", method) or wanted["account"].lower() not in ("", account):
             return False
@@ -207,11 +208,12 @@ class FaultRule:
         return float(self.settings["delay"] + self.settings["jitter"] * self._chance.random())
 
     def retry_after(self) -> int:
-        """Return the whole seconds until there is a token again."""
+        """Return the seconds until the bucket has a token, rounded up."""
         rate: float = self.settings["rate"]
         return max(1, math.ceil((1 - self._tokens) / rate))
 
     def _token(self, now: float) -> bool:
+        """Take a token from the bucket; return False if there is none."""
         since = 0.0 if self._filled is None else max(0.0, now - self._filled)
         self._filled = now
         self._tokens = min(float(self.settings["burst"]), self._tokens + since * self.settings["rate"])
@@ -223,7 +225,11 @@ class FaultRule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The effect of the rules on a request. delay in seconds."""
+    """The effect of the rules on a request.
+
+    names: of the rules that acted. delay: in seconds. answer: the rule that replaces or breaks the reply. conditions:
+    the other rules that acted.
+    """
 
     names: tuple[str, ...] = ()
     delay: float = 0.0
@@ -243,7 +249,7 @@ class Verdict:
         if not self.conditions:
             return found
         if isinstance(found, list):
-            return [self.visible(one, hide_address) for one in found]
+            return [self.visible(item, hide_address) for item in found]
         if not isinstance(found, Mapping):
             return found
         shown = dict(found)
@@ -259,14 +265,14 @@ NO_FAULTS = Verdict()
 
 
 class FaultRules:
-    """The rules that apply, in order."""
+    """The list of rules."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.rules: tuple[FaultRule, ...] = ()
 
     def load(self, document: object) -> None:
-        """Replace the rules by a list, or by {"faults": [...], "seed": N}. Raises BadFaultRules."""
+        """Replace the rules with a list of rules or {"faults": [rules], "seed": number}. Raises BadFaultRules."""
         given, seed = document, 0
         if isinstance(document, dict):
             unknown = set(document) - {"faults", "seed"}
@@ -275,10 +281,10 @@ class FaultRules:
             given, seed = document.get("faults", []), document.get("seed", 0)
         if not isinstance(given, list) or not isinstance(seed, int):
             raise BadFaultRules('a list of rules, or {"faults": [rules], "seed": number}, is expected')
-        self.rules = tuple(_rule(number, one, seed) for number, one in enumerate(given, 1))
+        self.rules = tuple(_rule(number, rule, seed) for number, rule in enumerate(given, 1))
 
     def judge(self, method: str, path: str, account: str) -> Verdict:
-        """Return the effect of the rules on a request, and count the request."""
+        """Count a request, and return the effect of the rules on it."""
         if not self.rules:
             return NO_FAULTS
         answer, conditions, delay, names = None, [], 0.0, []
@@ -299,7 +305,7 @@ def _rule(number: int, given: object, seed: int) -> FaultRule:
     if not isinstance(given, dict):
         raise BadFaultRules(f"rule {number}: an object is expected")
     try:
-        return FaultRule(given, random.Random(f"{seed}/{number}"))  # noqa: S311 (chance that can be repeated is the point)
+        return FaultRule(given, random.Random(f"{seed}/{number}"))  # noqa: S311 (repeatable, not secret)
     except BadFaultRules as error:
         raise BadFaultRules(f"rule {number}: {error}") from None
 
