@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import resource
 import socket
 import ssl
 import sys
@@ -23,15 +22,9 @@ from tests.unit.endpoint.conftest import Control, Wire, basic, eventually, peak_
 HALF_A_HEAD = b"GET /servers/list HTTP/1.1\r\nHost: x\r\n"
 
 
-@contextlib.contextmanager
-def descriptors(number: int) -> Iterator[None]:
-    """Processes that are started in this block may have so many descriptors."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+def descriptors(number: int) -> tuple[str, ...]:
+    """Return words before a command, so that its process has so many descriptors and cannot raise the limit."""
+    return "sh", "-c", f'ulimit -n {number} && exec "$@"', "sh"
 
 
 @pytest.fixture
@@ -68,8 +61,7 @@ def closed(connection: socket.socket) -> bool:
 def test_connections_of_strangers_keep_nobody_out(
     tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire], sent: bytes
 ) -> None:
-    with descriptors(256):
-        running = Endpoint(tmp_path / "state")
+    running = Endpoint(tmp_path / "state", before=descriptors(256))
     with running:
         early = connect(running)
         assert early.text("/servers/list").status == 200
@@ -91,8 +83,7 @@ def test_connections_that_do_not_finish_the_tls_handshake_keep_nobody_out(
 ) -> None:
     authority = Authority(tmp_path)
     files = ("--tls-cert", str(authority.certificate), "--tls-key", str(tmp_path / "key.pem"))
-    with descriptors(256):
-        running = Endpoint(tmp_path / "state", *files)
+    running = Endpoint(tmp_path / "state", *files, before=descriptors(256))
     trusting = ssl.create_default_context(cafile=str(authority.certificate))
     with running:
         attack(running, 600)
@@ -133,8 +124,7 @@ def test_a_connection_has_some_seconds_for_a_valid_key_and_afterwards_all_the_ti
 def test_sources_with_many_connections_close_none_of_a_source_with_few(
     tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
 ) -> None:
-    with descriptors(64):
-        running = Endpoint(tmp_path / "state")
+    running = Endpoint(tmp_path / "state", before=descriptors(64))
     with running:
         early = connect(running)
         [slow] = attack(running, 1, HALF_A_HEAD)
@@ -149,8 +139,7 @@ def test_sources_with_many_connections_close_none_of_a_source_with_few(
 def test_connections_to_the_control_port_keep_nobody_out(
     tmp_path: Path, attack: Callable[..., list[socket.socket]]
 ) -> None:
-    with descriptors(64):
-        running = Endpoint(tmp_path / "state", "--control", "127.0.0.1:0", "--auth-timeout", "1")
+    running = Endpoint(tmp_path / "state", "--control", "127.0.0.1:0", "--auth-timeout", "1", before=descriptors(64))
     with running, Control(running) as early:
         assert early.offset == 0
         [idle] = attack(running, 100, port=urlsplit(running.control).port)[-1:]
@@ -191,8 +180,7 @@ def test_the_addresses_of_one_ipv6_network_are_one_source(host: str, source: str
 def test_no_descriptor_left_is_one_line_in_the_log(
     tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
 ) -> None:
-    with descriptors(64):
-        running = Endpoint(tmp_path / "state")
+    running = Endpoint(tmp_path / "state", before=descriptors(64))
     with running:
         early = connect(running)
         assert early.text("/servers/list").status == 200

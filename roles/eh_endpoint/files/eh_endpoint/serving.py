@@ -9,6 +9,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -49,6 +50,8 @@ from .testing.clock import SystemClock
 from .testing.control import Control
 from .testing.fault_rules import BadFaultRules, FaultRules
 from .web.routes import Pages
+
+DESCRIPTORS = 65536
 
 
 class CannotServe(Exception):
@@ -210,7 +213,16 @@ class Endpoint:
 
 def serve(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotServe before the first connection, never after it."""
+    _raise_descriptor_limit()
     Endpoint(options, SystemClock()).run()
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the hard limit allows, at most DESCRIPTORS: a shell starts with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _can_end() -> bool:
