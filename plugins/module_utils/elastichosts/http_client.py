@@ -43,8 +43,10 @@ CONNECTIONS = 64
 """connections that are kept open between calls: more than any caller has threads"""
 REPLY_LIMIT = 256 * 1024 * 1024
 """bytes of the longest answer that is accepted; a listing of 50,000 servers has about 50 MB"""
-PIECE = 1024 * 1024
-"""bytes that are sent or read at a time"""
+SENT_PIECE = 1024 * 1024
+"""bytes that are sent at a time"""
+READ_PIECE = 4 * 1024 * 1024
+"""bytes that are read at a time: the longest answer to a read of a drive, so that it is not copied once more"""
 BACKOFF = 0.25
 BACKOFF_CAP = 8.0
 RETRY_AFTER_CAP = 30.0
@@ -294,7 +296,7 @@ def _content(answer: Any, exchange: _Exchange, context: CallContext, limit: int)
                 "is compressed though that was not asked for: look for a gateway between that does it", context
             )
         while True:
-            piece = answer.read(PIECE, decode_content=False)
+            piece = answer.read(READ_PIECE, decode_content=False)
             if not piece:
                 break
             pieces.append(piece)
@@ -418,8 +420,8 @@ class _WatchedConnection(http.client.HTTPConnection):
             # urllib3 sends under the time-out for connecting, and a socket has one for all that is sent at once.
             exchange.sock.settimeout(exchange.read_timeout)
         try:
-            for at in range(0, len(data), PIECE):
-                super().send(memoryview(data)[at : at + PIECE])
+            for at in range(0, len(data), SENT_PIECE):
+                super().send(memoryview(data)[at : at + SENT_PIECE])
         except ConnectionResetError as error:
             # The server may have said why before it hung up; after a broken pipe, urllib3 reads the answer.
             raise BrokenPipeError(*error.args) from None
