@@ -25,7 +25,7 @@ WARNING = ": warning: "
 Call = Tuple[str, ...]
 
 
-class Done(NamedTuple):
+class CommandResult(NamedTuple):
     """Exit status and output of a program; ``status`` is None if it could not be run or timed out."""
 
     status: Optional[int]
@@ -69,7 +69,7 @@ def group_name(gid: int) -> str:
         return str(gid)
 
 
-def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> Done:
+def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str = "", **options: Any) -> CommandResult:
     """Run a program, and kill it with its child processes after a time-out.
 
     The output goes to files, since a daemon that the program starts could hold a pipe open forever.
@@ -91,7 +91,7 @@ def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str =
                 **options,
             )
         except OSError as problem:
-            return Done(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
+            return CommandResult(None, "", f"{problem.filename or command[0]}: {problem.strerror}")
         try:
             process.communicate(text.encode(), timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -99,8 +99,8 @@ def run(command: Sequence[str], *, seconds: float = COMMAND_SECONDS, text: str =
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            return Done(None, "", f"no answer within {seconds:g} s", timed_out=True)
-        return Done(process.returncode, _text(output), _text(errors))
+            return CommandResult(None, "", f"no answer within {seconds:g} s", timed_out=True)
+        return CommandResult(process.returncode, _text(output), _text(errors))
 
 
 def _text(file: IO[bytes]) -> str:
@@ -174,12 +174,12 @@ class FrontEnd:
             options.update(user=entry.pw_uid, group=entry.pw_gid, extra_groups=groups)
         return options
 
-    def call(self, name: str, *arguments: str, text: str = "", seconds: float = COMMAND_SECONDS) -> Done:
+    def call(self, name: str, *arguments: str, text: str = "", seconds: float = COMMAND_SECONDS) -> CommandResult:
         """Run a program of OpenNebula, such as ``onehost``, as the owner, with ``text`` as standard input."""
         folder = self.folders.var if Path(self.folders.var).is_dir() else "/"
         return run((self.program(name), *arguments), seconds=seconds, text=text, cwd=folder, **self.as_owner())
 
-    def answers(self) -> Done:
+    def answers(self) -> CommandResult:
         """Run ``onehost list``, which succeeds if the core answers."""
         return self.call("onehost", "list")
 

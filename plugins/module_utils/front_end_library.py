@@ -51,7 +51,7 @@ json.dump(answers, sys.stdout)
 """
 
 
-class Server(NamedTuple):
+class OwnedServer(NamedTuple):
     """A server that is marked as this cloud's."""
 
     uuid: str
@@ -64,7 +64,7 @@ class Answer(NamedTuple):
 
     name: str
     problem: str
-    servers: List[Server]
+    servers: List[OwnedServer]
 
 
 def library() -> Dict[str, bytes]:
@@ -104,6 +104,6 @@ def ask_zones(python: str, zones: Sequence[Mapping[str, Any]], scratch: str) -> 
     if not done.is_right:
         return [Answer(str(zone["name"]), f"The account could not be tried: {done.conclusion}.", []) for zone in zones]
     return [
-        Answer(one["name"], one["problem"], [Server(*values) for values in one["servers"]])
+        Answer(one["name"], one["problem"], [OwnedServer(*values) for values in one["servers"]])
         for one in json.loads(done.output)
     ]

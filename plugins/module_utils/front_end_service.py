@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Tuple
 
-from .front_end import Done, FrontEnd, run, wait_until
+from .front_end import CommandResult, FrontEnd, run, wait_until
 
 PID_FILES = ("/run/one/oned.pid", "/var/run/one/oned.pid")
 STEP_SECONDS = 0.5
@@ -130,12 +130,12 @@ class Service:
             return ""
         return f"it does not answer after {seconds:g} s: {last[0].reason}"
 
-    def _restart_scheduler(self, seconds: float) -> Done:
+    def _restart_scheduler(self, seconds: float) -> CommandResult:
         unit = f"{self.name}-scheduler"
         found = run(("systemctl", "is-active", "--quiet", unit))
-        return run(("systemctl", "restart", unit), seconds=seconds) if found.is_right else Done(0, "", "")
+        return run(("systemctl", "restart", unit), seconds=seconds) if found.is_right else CommandResult(0, "", "")
 
-    def _do(self, word: str, seconds: float) -> Done:
+    def _do(self, word: str, seconds: float) -> CommandResult:
         if self.kind != "one":
             return run(self._words(word), seconds=seconds)
         if word == "restart":

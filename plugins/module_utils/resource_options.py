@@ -27,7 +27,7 @@ def address(value: Any) -> str:
         raise ValueError(f"{str(value)!r} is not an IP address such as 192.0.2.77") from None
 
 
-class Kind(NamedTuple):
+class ResourceKind(NamedTuple):
     """A type of resource, and the option that identifies a resource besides ``name``."""
 
     type: str
@@ -36,8 +36,8 @@ class Kind(NamedTuple):
     noun: str
 
 
-IP = Kind("ip", "address", address, "static address")
-VLAN = Kind("vlan", "uuid", uuid, "VLAN")
+IP = ResourceKind("ip", "address", address, "static address")
+VLAN = ResourceKind("vlan", "uuid", uuid, "VLAN")
 
 RESOURCE_FIELDS = fields_of(RESOURCE)
 RESOURCE_ARGUMENTS: Dict[str, Any] = {
@@ -57,7 +57,7 @@ def resource_desired(params: Mapping[str, Any], given: Collection[str]) -> Desir
     return desired
 
 
-def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
+def resource_wanted(kind: ResourceKind, params: Mapping[str, Any]) -> str:
     """Return the address or UUID or, without one, the name to look up.
 
     :raises InvalidOption: the address or UUID is none, or the name is one
@@ -73,12 +73,12 @@ def resource_wanted(kind: Kind, params: Mapping[str, Any]) -> str:
     return name
 
 
-def perform_resource(task: Task, kind: Kind) -> Outcome:
+def perform_resource(task: Task, kind: ResourceKind) -> Outcome:
     """Bring an address or VLAN into the task's state, or in check mode predict the result."""
     return until_settled(lambda: _perform_once(task, kind))
 
 
-def _perform_once(task: Task, kind: Kind) -> Outcome:
+def _perform_once(task: Task, kind: ResourceKind) -> Outcome:
     params, state = task.params, task.params["state"]
     desired = resource_desired(params, task.given) if state == "present" else {}
     named = resource_wanted(kind, params)

@@ -101,7 +101,7 @@ from typing import Any, Dict, List, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils.front_end import Done, FrontEnd, wait_until
+from ..module_utils.front_end import CommandResult, FrontEnd, wait_until
 from ..module_utils.opennebula.host_commands import (
     MONITORED,
     NEW_DATASTORE,
@@ -147,7 +147,7 @@ def output_of(front_end: FrontEnd, program: str, *arguments: str) -> str:
     return done.output
 
 
-def refusal(command: str, done: Done) -> str:
+def refusal(command: str, done: CommandResult) -> str:
     return f"{command} failed: {done.reason}. See whether OpenNebula runs and its user may do this."
 
 

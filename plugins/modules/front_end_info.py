@@ -228,33 +228,28 @@ sections:
   sample: [{file: oned.conf, kind: VM_MAD, name: vmm_eh}]
 """
 
-import contextlib
-import errno
 import os
 import pwd
 import re
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.atomic_files import check_kind
-from ..module_utils.drivers.settings import (
-    NAMES,
-    SettingsError,
-    ShellText,
-    account_in,
-    parse_rc,
-    read_file,
-    shell_names,
-    shell_sentence,
-)
-from ..module_utils.front_end import FrontEnd, group_name, location, run, user_name
-from ..module_utils.front_end_library import Server, ask_zones
+from ..module_utils.front_end import FrontEnd, group_name, location, user_name
+from ..module_utils.front_end_accounts import accounts, sorted_out, zones_of
+from ..module_utils.front_end_python import interpreter_of, output_of
 from ..module_utils.front_end_service import Service
+from ..module_utils.front_end_settings import (
+    HOSTS,
+    other_keys,
+    public_settings,
+    settings_files,
+    shell_warnings,
+    unreadable,
+)
 from ..module_utils.opennebula import conf
-from ..module_utils.opennebula.host_commands import is_done
 from ..module_utils.opennebula.layout import Layout, layout
 
 ARGUMENTS = {
@@ -282,31 +277,13 @@ ARGUMENTS = {
 # opennebula-drivers 1.7: 2.0 to 5.x print a line of copyright before it.
 RELEASE_OF_ONED = re.compile(r"OpenNebula (\d+(?:\.\d+)+)")
 RELEASE = re.compile(r"\d+(?:\.\d+)+")
-INTERPRETERS = ("python3", *(f"python3.{minor}" for minor in range(14, 8, -1)), "/usr/bin/python3")
-FITS = (
-    "import sys, requests, ssl, zlib, xml.etree.ElementTree; "
-    "print(sys.executable if sys.version_info >= (3, 9) else str())"
-)
-CAN_MAKE_VENV = "import sys, venv, ensurepip; print(sys.executable if sys.version_info >= (3, 9) else str())"
-COMMAND_SECONDS = 20
 # Files that may hold them, sections of the drivers, and since when the core does not start without the file.
 CONFIGURATION = (("oned.conf", (2, 0)), ("monitord.conf", (5, 12)))
 SECTIONS = (("IM_MAD", "im_eh"), ("VM_MAD", "vmm_eh"))
 VM_MAD = b"vmm_eh"
 SCHEDULER_IN_CORE = (7, 0)
-HOSTS = "vmm_eh/hosts"
-HOST_FILE = re.compile(".+rc")
-ENDPOINT = re.compile(r"https?://[^/\s]\S*")
-HOST = re.compile(r"|[A-Za-z0-9_][A-Za-z0-9_.-]*")
-ACCOUNT = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}:\S+")
 
 Finding = Tuple[str, str]  # what was found, what is the problem with it
-
-
-def output_of(*command: str) -> str:
-    """What a program prints, empty when it cannot be run or fails."""
-    done = run(command, seconds=COMMAND_SECONDS)
-    return done.output + done.errors if done.is_right else ""
 
 
 def installation_problem(one_location: str, folders: Layout) -> str:
@@ -437,174 +414,6 @@ def restart_due(folders: Layout, sections: List[Dict[str, str]]) -> bool:
     return loaded != stands or (stands and newer)
 
 
-def first_that(code: str, candidates: Tuple[str, ...]) -> str:
-    """The path of the first interpreter that runs ``code`` and prints it."""
-    # Isolated, as the drivers run: without the packages of a home folder, PYTHONPATH and PYTHONHOME.
-    return next(filter(None, (output_of(candidate, "-I", "-c", code).strip() for candidate in candidates)), "")
-
-
-def interpreter_of(wanted: str, folders: Layout) -> Tuple[str, str, str]:
-    """The interpreter of the drivers, the one to make its virtual environment with, and the problem."""
-    wanted = wanted or "system"
-    candidates = (*INTERPRETERS, sys.executable) if wanted in ("system", "venv") else (wanted,)
-    if wanted == "venv":
-        path = f"{folders.python}/eh_venv/bin/python"
-        if first_that(FITS, (path,)):
-            return path, "", ""
-        base = first_that(CAN_MAKE_VENV, candidates)
-        if base:
-            return path, base, ""
-        return (
-            "",
-            "",
-            (
-                "There is no Python 3.9 or later that can make a virtual environment: install python3-venv, or set"
-                " one_eh_driver_python to system."
-            ),
-        )
-    path = first_that(FITS, candidates)
-    if path:
-        return path, "", ""
-    where = "in PATH" if wanted == "system" else f"at {wanted}"
-    return (
-        "",
-        "",
-        (
-            f"There is no Python 3.9 or later with the package requests {where}: install python3-requests, or set"
-            " one_eh_driver_python to one that has it, or to venv. What pip install --user or PYTHONPATH adds does not"
-            " count, since the drivers run isolated (python -I)."
-        ),
-    )
-
-
-def settings_files(folders: Layout) -> Tuple[Dict[str, Dict[str, str]], str]:
-    """What each file of settings says, by its path below the folder of the configuration, and the problem.
-
-    EHAUTH is also what the file that EHAUTH_FILE names holds.
-    """
-    etc, hosts = Path(folders.etc), Path(folders.etc, HOSTS)
-    paths = [etc / "vmm_eh/vmm_ehrc", etc / "im_eh/im_ehrc"]
-    files: Dict[str, Dict[str, str]] = {}
-    try:
-        paths += sorted(path for path in (hosts.iterdir() if hosts.exists() else ()) if HOST_FILE.fullmatch(path.name))
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                said = files[str(path.relative_to(etc))] = parse_rc(read_file(str(path)))
-                if said.get("EHAUTH_FILE") and not said.get("EHAUTH"):
-                    said["EHAUTH"] = account_in(said["EHAUTH_FILE"], str(path))
-    except OSError as problem:
-        return files, unreadable(problem)
-    except SettingsError as problem:
-        return files, str(problem)
-    return files, ""
-
-
-def shell_warnings(folders: Layout, files: Mapping[str, Mapping[str, str]]) -> List[str]:
-    """One sentence for each setting that a shell would have to work out, which drivers up to 1.0 let it do."""
-    default = Path(folders.etc, "defaultrc")
-    found = {**files}
-    with contextlib.suppress(OSError):
-        found["defaultrc"] = parse_rc(read_file(str(default)))
-    return [shell_sentence(name, f"{folders.etc}/{path}") for path, said in found.items() for name in shell_names(said)]
-
-
-def other_keys(params: Mapping[str, Any], files: Mapping[str, Mapping[str, str]]) -> List[str]:
-    """The files of settings that do not hold the account that is given for them."""
-    given = {"vmm_eh/vmm_ehrc": params["auth"]}
-    given.update((f"{HOSTS}/{zone['name']}rc", zone["auth"]) for zone in params["zones"])
-    return [path for path, auth in given.items() if auth and files.get(path, {}).get("EHAUTH") != auth]
-
-
-def told(settings: Mapping[str, str]) -> Dict[str, str]:
-    """Settings as everybody may see them: without the key of the account, and without what is not the drivers' own."""
-    return {name: value for name, value in settings.items() if name in NAMES and name != "EHAUTH"}
-
-
-def unreadable(problem: OSError) -> str:
-    what_to_do = {
-        errno.EACCES: "run the play as its owner or as root (become)",
-        errno.ENOENT: "see whether one_eh_driver_one_location and one_eh_driver_release are right",
-    }.get(problem.errno or 0, "put that right")
-    return f"{problem.filename} cannot be read ({problem.strerror}): {what_to_do}."
-
-
-def zones_of(
-    params: Mapping[str, Any], settings: Mapping[str, str], of_hosts: Mapping[str, Mapping[str, str]]
-) -> List[Dict[str, str]]:
-    """All accounts, each with what the settings say where nothing is given: its own file before the common one."""
-    main = {"EHURI": params["endpoint"], "EHAUTH": params["auth"]}
-    given = {zone["name"]: {"EHURI": zone["endpoint"], "EHAUTH": zone["auth"]} for zone in params["zones"]}
-    if params["ask"] == "servers":
-        given = {"": {}, **{name: {} for name in of_hosts}, **given}
-    zones = []
-    for name, own in (given or {"": {}}).items():
-        filled: Dict[str, str] = {}
-        for values in (settings, main, of_hosts.get(name, {}), own):
-            filled.update({key: value for key, value in values.items() if value and not isinstance(value, ShellText)})
-        get = filled.get
-        zones.append({"name": name, "endpoint": get("EHURI", ""), "auth": get("EHAUTH", ""), "ca": get("EHCA", "")})
-    return zones
-
-
-def account_problem(zone: Mapping[str, str]) -> str:
-    """What is missing before anybody can be asked."""
-    if not HOST.fullmatch(zone["name"]):
-        return f"The OpenNebula host {zone['name']!r} cannot have a file of its own: name it with letters and digits."
-    where = f" of the zone {zone['name']}" if zone["name"] else ""
-    if not ENDPOINT.fullmatch(zone["endpoint"]):
-        return (
-            f"The address{where} of the ElasticHosts API is missing or no URL: set one_eh_driver_endpoint,"
-            " for example to https://eh.example.org."
-        )
-    if not ACCOUNT.fullmatch(zone["auth"]):
-        return (
-            f"The ElasticHosts account{where} is missing or has not the form <user uuid>:<secret API key>: set"
-            " one_eh_driver_auth."
-        )
-    return ""
-
-
-def accounts(zones: List[Dict[str, str]], ask: str, cloud: str, python: str, scratch: str) -> Dict[str, Any]:
-    """Try them, if they are whole and something here has the package requests."""
-    result: Dict[str, Any] = {"problem": "", "tried": False, "servers": []}
-    if ask == "servers" and cloud:
-        zones = [{**zone, "cloud": cloud} for zone in zones if not account_problem(zone)]
-    elif ask in ("form", "access"):
-        result["problem"] = next(filter(None, map(account_problem, zones)), "")
-    if ask in ("nothing", "form") or result["problem"] or not zones or (ask == "servers" and not cloud):
-        return result
-    interpreter = python or first_that(FITS, (*INTERPRETERS, sys.executable))
-    if not interpreter:
-        return result
-    answers = ask_zones(interpreter, zones, scratch)
-    refused = [answer for answer in answers if answer.problem]
-    if refused:
-        where = f" of the zone {refused[0].name}" if refused[0].name else ""
-        result["problem"] = f"The ElasticHosts account{where} was tried: {refused[0].problem.rstrip('.')}."
-    return {**result, "tried": True, "servers": sorted({server for answer in answers for server in answer.servers})}
-
-
-def is_gone(front_end: FrontEnd, vm: str) -> bool:
-    """Whether the core says that a VM is done, or that it has none of that number. Without an answer it is not gone."""
-    done = front_end.call("onevm", "show", "-x", vm)
-    if done.is_right:
-        return is_done(done.output)
-    return bool(re.search(rf"Error getting (VM|virtual machine) \[{vm}\]", done.errors or done.output))
-
-
-def sorted_out(front_end: FrontEnd, servers: List[Server]) -> Tuple[List[str], List[str]]:
-    """Servers whose VM the core has, or may have, and those whose VM it has no longer."""
-    vms = {server.vm for server in servers if server.vm.isdigit()}
-    gone = {vm for vm in vms if is_gone(front_end, vm)}
-    kept: List[str] = []
-    leftovers: List[str] = []
-    for server in servers:
-        state = "runs" if server.status == "active" else server.status
-        shown = f"{server.uuid} (VM {server.vm or 'unknown'}, {state})"
-        (leftovers if server.vm in gone else kept).append(shown)
-    return kept, leftovers
-
-
 def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
     one_location = location(params["one_location"])
     folders = layout(one_location)
@@ -643,8 +452,8 @@ def look(params: Mapping[str, Any], scratch: str) -> Dict[str, Any]:
         "group": group,
         "python": python,
         "venv_base": venv_base,
-        "settings": told(settings),
-        "settings_files": {path: told(said) for path, said in files.items()},
+        "settings": public_settings(settings),
+        "settings_files": {path: public_settings(said) for path, said in files.items()},
         "other_keys": other_keys(params, files),
         "account_tried": found["tried"],
         "servers": kept,

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 from collections import Counter
@@ -15,11 +14,12 @@ import pytest
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils.drivers.create_server import Standing, standing
 from tests.core import Core, Vm
+from tests.support.extent import WHOLE
 from tests.unit.drivers.conftest import Installation, Site, until
 from tests.unit.drivers.proxy import Proxy, kill_at
 
-VMS = 40
-SEEDS = range(int(os.environ.get("EH_HISTORIES", "20")) // 10)
+VMS = 40 if WHOLE else 20
+SEEDS = range(10 if WHOLE else 2)
 TEMPLATE = {"NAME": "twice", "CPUMHZ": "500", "MEMORY": "256", "NICDHCP": "nic:0:dhcp auto"}
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.endpoint import SOURCES, Endpoint
 from tests.unit.endpoint.conftest import Wire
-from tests.unit.endpoint.state.test_lost_state import content, damage, files, filled, listed, log, zone
+from tests.unit.endpoint.state.test_lost_state import change_and_die, content, damage, files, filled, listed, log, zone
 from tests.unit.endpoint.test_endpoint_process import run
 
 MIB = 1 << 20
@@ -158,6 +158,32 @@ def test_a_restore_that_was_killed_is_run_again(tmp_path: Path, seen: str) -> No
     aside = {path.stem: path.read_bytes()[:5] for path in (state / "drives" / "unknown").iterdir()}
     assert aside.items() >= dict.fromkeys(later, b"later").items()
     assert list((state / "drives").glob("restoring.*")) == []
+
+
+def test_a_state_folder_that_was_copied_by_hand_is_restored_with_its_log_of_changes(tmp_path: Path) -> None:
+    """After a crash of the box the latest changes are in the log of changes only."""
+    with zone(tmp_path / "zone") as wire:
+        drive = filled(wire, b"bytes")
+        shutil.copytree(tmp_path / "zone", tmp_path / "copy")
+    assert (tmp_path / "copy" / "state.sqlite-wal").stat().st_size
+    copied = files(tmp_path / "copy")
+    assert restore(tmp_path / "again", tmp_path / "copy").returncode == 0
+    assert files(tmp_path / "copy") == copied
+    with zone(tmp_path / "again") as wire:
+        assert listed(wire) == {drive}
+        assert content(wire, drive) == b"bytes"
+
+
+def test_a_journal_of_the_old_state_does_not_damage_the_restored_one(tmp_path: Path) -> None:
+    state = tmp_path / "zone"
+    with zone(state) as wire:
+        drives = {filled(wire, b"bytes") for _number in range(50)}
+        assert backup(state, tmp_path / "backup").returncode == 0
+    change_and_die(state / "state.sqlite")
+    assert restore(state, tmp_path / "backup").returncode == 0
+    with zone(state) as wire:
+        assert listed(wire) == drives
+    assert (state / "state.1.sqlite-journal").exists()
 
 
 def test_a_copy_that_was_under_way_is_begun_again(tmp_path: Path) -> None:

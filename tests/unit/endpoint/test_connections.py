@@ -6,31 +6,25 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import resource
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.endpoint import SOURCES, Endpoint
 from tests.unit.elastichosts.scripted import Authority
-from tests.unit.endpoint.conftest import Wire, basic, eventually, peak_memory
+from tests.unit.endpoint.conftest import Control, Wire, basic, eventually, peak_memory
 
 HALF_A_HEAD = b"GET /servers/list HTTP/1.1\r\nHost: x\r\n"
 
 
-@contextlib.contextmanager
-def descriptors(number: int) -> Iterator[None]:
-    """Processes that are started in this block may have so many descriptors."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (number, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+def descriptors(number: int) -> tuple[str, ...]:
+    """Return words before a command, so that its process has so many descriptors and cannot raise the limit."""
+    return "sh", "-c", f'ulimit -n {number} && exec "$@"', "sh"
 
 
 @pytest.fixture
@@ -38,9 +32,11 @@ def attack() -> Iterator[Callable[..., list[socket.socket]]]:
     """Opens connections that send what they are given, and nothing more; they are closed after the test."""
     opened: list[socket.socket] = []
 
-    def open_connections(endpoint: Endpoint, number: int, sent: bytes = b"") -> list[socket.socket]:
+    def open_connections(
+        endpoint: Endpoint, number: int, sent: bytes = b"", source: str = "127.0.0.1", port: int = 0
+    ) -> list[socket.socket]:
         for _number in range(number):
-            connection = socket.create_connection(("127.0.0.1", endpoint.port), timeout=60)
+            connection = socket.create_connection(("127.0.0.1", port or endpoint.port), 60, (source, 0))
             opened.append(connection)
             with contextlib.suppress(OSError):  # closed already
                 connection.sendall(sent)
@@ -65,8 +61,7 @@ def closed(connection: socket.socket) -> bool:
 def test_connections_of_strangers_keep_nobody_out(
     tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire], sent: bytes
 ) -> None:
-    with descriptors(256):
-        running = Endpoint(tmp_path / "state")
+    running = Endpoint(tmp_path / "state", before=descriptors(256))
     with running:
         early = connect(running)
         assert early.text("/servers/list").status == 200
@@ -88,8 +83,7 @@ def test_connections_that_do_not_finish_the_tls_handshake_keep_nobody_out(
 ) -> None:
     authority = Authority(tmp_path)
     files = ("--tls-cert", str(authority.certificate), "--tls-key", str(tmp_path / "key.pem"))
-    with descriptors(256):
-        running = Endpoint(tmp_path / "state", *files)
+    running = Endpoint(tmp_path / "state", *files, before=descriptors(256))
     trusting = ssl.create_default_context(cafile=str(authority.certificate))
     with running:
         attack(running, 600)
@@ -127,6 +121,46 @@ def test_a_connection_has_some_seconds_for_a_valid_key_and_afterwards_all_the_ti
         assert early.socket_address == address
 
 
+def test_sources_with_many_connections_close_none_of_a_source_with_few(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
+) -> None:
+    running = Endpoint(tmp_path / "state", before=descriptors(64))
+    with running:
+        early = connect(running)
+        [slow] = attack(running, 1, HALF_A_HEAD)
+        for source in ("127.0.0.2", "127.0.0.3"):
+            attack(running, 20, source=source)
+        assert eventually(lambda: "too many connections" in running.log.read_text())
+        assert answers(running)
+        slow.sendall(f"Authorization: {early.headers['Authorization']}\r\n\r\n".encode())
+        assert begins(slow) == b"HTTP/1.1 200"
+
+
+def test_connections_to_the_control_port_keep_nobody_out(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]]
+) -> None:
+    running = Endpoint(tmp_path / "state", "--control", "127.0.0.1:0", "--auth-timeout", "1", before=descriptors(64))
+    with running, Control(running) as early:
+        assert early.offset == 0
+        [idle] = attack(running, 100, port=urlsplit(running.control).port)[-1:]
+        assert answers(running)
+        assert closed(idle)
+        assert early.offset == 0
+        assert "Traceback" not in running.log.read_text()
+
+
+def test_a_later_head_that_is_not_completed_ends_a_connection_too(
+    tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
+) -> None:
+    """As when a client is cut off from the network in the middle of a head."""
+    with Endpoint(tmp_path / "state", "--keep-alive-timeout", "1") as running:
+        whole = f"{HALF_A_HEAD.decode()}Authorization: {connect(running).headers['Authorization']}\r\n\r\n".encode()
+        [connection] = attack(running, 1, whole)
+        assert begins(connection) == b"HTTP/1.1 200"
+        connection.sendall(HALF_A_HEAD)
+        assert closed(connection)
+
+
 @pytest.mark.parametrize(
     ("host", "source"),
     [
@@ -146,8 +180,7 @@ def test_the_addresses_of_one_ipv6_network_are_one_source(host: str, source: str
 def test_no_descriptor_left_is_one_line_in_the_log(
     tmp_path: Path, attack: Callable[..., list[socket.socket]], connect: Callable[..., Wire]
 ) -> None:
-    with descriptors(64):
-        running = Endpoint(tmp_path / "state")
+    running = Endpoint(tmp_path / "state", before=descriptors(64))
     with running:
         early = connect(running)
         assert early.text("/servers/list").status == 200

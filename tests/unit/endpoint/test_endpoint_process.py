@@ -168,6 +168,16 @@ def test_a_systemd_that_cannot_be_told_is_no_reason_to_end(tmp_path: Path, monke
         assert f"NOTIFY_SOCKET {tmp_path}/nobody cannot be told" in endpoint.log.read_text()
 
 
+def test_the_control_port_is_another_than_that_of_the_api(tmp_path: Path) -> None:
+    """Also with another address: a request is told apart by its port, and calls of the control port need no key."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    sockets = ("--listen", f"127.0.0.2:{port}", "--control", f"127.0.0.1:{port}")
+    ended = run("--state", str(tmp_path / "state"), "--auth", AUTH, *sockets, "--request-log", "/no/such/folder/log")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "eh_endpoint: --control has the port of --listen: give it another, its calls need no key\n"
+
+
 def test_listening_beyond_loopback_is_warned_about(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "eh_endpoint", "--listen", "0.0.0.0:0", "--state", str(tmp_path / "s"), "--auth", AUTH],

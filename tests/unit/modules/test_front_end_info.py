@@ -18,7 +18,8 @@ import pytest
 import requests
 
 from ansible_collections.opennebula.elastichosts.plugins.module_utils import front_end
-from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_library import Server
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_accounts import sorted_out
+from ansible_collections.opennebula.elastichosts.plugins.module_utils.front_end_library import OwnedServer
 from ansible_collections.opennebula.elastichosts.plugins.modules import front_end_info
 from tests.front_ends import FrontEnd
 
@@ -260,13 +261,13 @@ def test_only_a_server_whose_machine_the_core_no_longer_has_is_a_leftover(
     core = front_end.FrontEnd(str(where.root), "")
     assert f"Error getting {noun} [77]." in core.call("onevm", "show", "-x", "77").errors
     servers = [
-        Server("a", "3", "active"),
-        Server("b", "8", "stopped"),
-        Server("c", "6", "stopped"),
-        Server("d", "77", "active"),
-        Server("e", "", "stopped"),
+        OwnedServer("a", "3", "active"),
+        OwnedServer("b", "8", "stopped"),
+        OwnedServer("c", "6", "stopped"),
+        OwnedServer("d", "77", "active"),
+        OwnedServer("e", "", "stopped"),
     ]
-    kept, leftovers = front_end_info.sorted_out(core, servers)
+    kept, leftovers = sorted_out(core, servers)
     assert kept == ["a (VM 3, runs)", "b (VM 8, stopped)", "e (VM unknown, stopped)"]
     assert leftovers == ["c (VM 6, stopped)", "d (VM 77, runs)"]
 
@@ -274,9 +275,9 @@ def test_only_a_server_whose_machine_the_core_no_longer_has_is_a_leftover(
 def test_no_server_is_a_leftover_where_the_core_cannot_be_asked(tmp_path: Path) -> None:
     where = FrontEnd(tmp_path / "one", "7.4", running=False)
     core = front_end.FrontEnd(str(where.root), "")
-    assert front_end_info.sorted_out(core, [Server("d", "77", "active")]) == (["d (VM 77, runs)"], [])
+    assert sorted_out(core, [OwnedServer("d", "77", "active")]) == (["d (VM 77, runs)"], [])
     (where.folders["bin"] / "onevm").unlink()
-    assert front_end_info.sorted_out(core, [Server("d", "77", "active")]) == (["d (VM 77, runs)"], [])
+    assert sorted_out(core, [OwnedServer("d", "77", "active")]) == (["d (VM 77, runs)"], [])
 
 
 def test_a_daemon_that_a_start_leaves_behind_keeps_nobody_waiting() -> None:

@@ -157,9 +157,9 @@ def test_the_command_that_starts_opennebula_is_named_when_two_starts_failed(run:
 
 def test_warnings_of_ruby_are_not_the_reason() -> None:
     said = "/gems/a.rb:3: warning: URI.escape is obsolete\n[HostPoolInfo] User couldn't be authenticated.\n"
-    assert machine.Done(255, "", said).reason == "[HostPoolInfo] User couldn't be authenticated"
-    assert machine.Done(3, "", "").reason == "exit status 3"
-    assert machine.Done(1, "", "Traceback (most recent call last):\nModuleNotFoundError: x\n").conclusion == (
+    assert machine.CommandResult(255, "", said).reason == "[HostPoolInfo] User couldn't be authenticated"
+    assert machine.CommandResult(3, "", "").reason == "exit status 3"
+    assert machine.CommandResult(1, "", "Traceback (most recent call last):\nModuleNotFoundError: x\n").conclusion == (
         "ModuleNotFoundError: x"
     )
 

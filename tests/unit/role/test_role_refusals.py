@@ -115,7 +115,7 @@ def interpreter_that_ends_early(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        ("syntax", r"oned\.conf: line 166, column 20: expected = after TYPE, found '\"'"),
+        ("syntax", r"oned\.conf: line 166, column 21: expected = after TYPE, found 'k'"),
         ("twice", r'monitord\.conf: IM_MAD "im_eh" stands more than once, at lines 129 and 130'),
         ("account", "The ElasticHosts account is missing .* set one_eh_driver_auth"),
         ("form", "has not the form <user uuid>:<secret API key>"),

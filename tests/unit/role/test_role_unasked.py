@@ -18,6 +18,7 @@ from tests.support.plays import Played, Plays
 
 STOPPED, KEPT, UNTOLD = "stopped", "kept", "untold"
 BROKEN = ("settings", "release", "sections")
+pytestmark = pytest.mark.whole  # four plays for six front-ends
 State = dict[str, dict[str, tuple[int, bytes]]]
 
 

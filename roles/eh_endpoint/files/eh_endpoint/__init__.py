@@ -4,6 +4,7 @@
 
     __main__, options   the command line
     serving             the process: builds all parts, sockets, uvicorn, signals
+    protocols           HTTP and WebSockets of uvicorn
     request_log         a line per request
     log_file            logs that cannot be written
     backup              copies of the state folder

@@ -97,7 +97,7 @@ def restore(state: Path, folder: Path) -> int:
         try:
             for uuid in drives:
                 _copied(folder / "drives" / f"{uuid}.raw", DriveFiles(restoring), uuid)
-            shutil.copyfile(folder / "state.sqlite", restoring / "state.sqlite")
+            _copy_database(folder / "state.sqlite", restoring / "state.sqlite")
             _flush(restoring)
             _set_state_aside(state)
             for path in (state / "drives").glob("*.raw"):
@@ -180,7 +180,7 @@ def _set_state_aside(state: Path) -> None:
     number = 1
     while (state / f"state.{number}.sqlite").exists():
         number += 1
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         path = state / f"state.sqlite{suffix}"
         if path.exists():
             path.rename(state / f"state.{number}.sqlite{suffix}")

@@ -48,9 +48,9 @@ class _Waiting(NamedTuple):
 class UnauthenticatedConnections:
     """The connections from their accept until their first valid key.
 
-    A connection is closed when it has none after `timeout` seconds. Where there are too many, the oldest is closed and
-    not the new one: a client that has a key sends it at once, also from the address of an attacker (NAT). Half of the
-    descriptors of the process are left to others.
+    A connection is closed when it has none after `timeout` seconds. Where there are too many, the oldest of the source
+    with the most is closed and not the new one: a client that has a key sends it at once, also from the address of an
+    attacker (NAT). Half of the descriptors of the process are left to others.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -72,7 +72,7 @@ class UnauthenticatedConnections:
         self._of.setdefault(source, {})[peer] = None
 
     def remove(self, peer: Peer) -> _Waiting | None:
-        """Take out a connection that has brought a valid key: from now on it has no limit."""
+        """Take out a connection that has brought a valid key, or a call of the control port: it has no limit now."""
         waiting = self._waiting.pop(peer, None)
         if waiting is not None:
             waiting.timer.cancel()
@@ -99,9 +99,11 @@ class UnauthenticatedConnections:
 
     def _oldest_of_too_many(self) -> Peer | None:
         of_source = self._of.get(self._last_source, {})
-        if len(of_source) > self._per_source:
-            return next(iter(of_source))
-        return next(iter(self._waiting)) if len(self._waiting) > self._total else None
+        if len(of_source) <= self._per_source:
+            if len(self._waiting) <= self._total:
+                return None
+            of_source = max(self._of.values(), key=len)
+        return next(iter(of_source))
 
     def _close(self, peer: Peer) -> bool:
         """Close a connection; False if the client has done so. The event loop sees the end and frees the rest."""

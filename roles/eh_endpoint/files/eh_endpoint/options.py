@@ -59,6 +59,7 @@ class Options(argparse.Namespace):
     address_delay: float
     imaging_seconds: float
     auth_timeout: float
+    keep_alive_timeout: float
     body_timeout: float
     faults: Path | None
     control: tuple[str, int] | None
@@ -261,6 +262,8 @@ _VALUES: tuple[tuple[str, str, Callable[[str], object], object, str], ...] = (
     ("--imaging-seconds", "SECONDS", _seconds(), "0", "minimum duration of a copy onto a drive or folder"),
     ("--auth-timeout", "SECONDS", _seconds(least=0.1), "30",
      "time from a connection to its first request with a valid key before the connection is closed"),
+    ("--keep-alive-timeout", "SECONDS", _seconds(least=1), "75",
+     "time from a reply to the whole head of the next request before the connection is closed"),
     ("--body-timeout", "SECONDS", _seconds(least=0.1), "60",
      "time to wait for the next byte of a request body before the connection is closed"),
     ("--faults", "FILE", Path, None, "fault rules in JSON"),

@@ -9,6 +9,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -50,6 +51,8 @@ from .testing.control import Control
 from .testing.fault_rules import BadFaultRules, FaultRules
 from .web.routes import Pages
 
+DESCRIPTORS = 65536
+
 
 class CannotServe(Exception):
     """The endpoint cannot start; the text is one sentence for the operator."""
@@ -64,10 +67,13 @@ class Endpoint:
         if options.exit_on_eof and not _can_end():
             raise CannotServe("--exit-on-eof: standard input is neither a pipe nor a socket nor a terminal")
         self._lock = lock(options.state)
-        unauthenticated = UnauthenticatedConnections(options.auth_timeout)
+        self._unauthenticated = UnauthenticatedConnections(options.auth_timeout)
         listening = _listen(*options.listen, secure=options.tls is not None)
-        self._listening = Listener(listening, unauthenticated)
-        self._controlled = _control_socket(options)
+        self._listening = Listener(listening, self._unauthenticated)
+        self._controlled = _control_socket(options, self._unauthenticated)
+        self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
+        if self._control_port == self._listening.getsockname()[1]:
+            raise CannotServe("--control has the port of --listen: give it another, its calls need no key")
         self._reserve = reserve = _reserve(options)
         self._store = _open_store(options, reserve)
         if not reserve.fill():
@@ -94,7 +100,7 @@ class Endpoint:
         self._servers = Servers(state, drives, folders, resources, hypervisor, quotas, platform, options.address_delay)
         faults = _faults(options, clock)
         requests = RequestMemory() if self._controlled else None
-        accounts, own_origin = Accounts(options.accounts, unauthenticated), OwnOrigin(options.origin)
+        accounts, own_origin = Accounts(options.accounts, self._unauthenticated), OwnOrigin(options.origin)
         routes = [
             *calls.routes(
                 calls.calls(drives, folders, self._servers, resources, platform),
@@ -106,7 +112,6 @@ class Endpoint:
         ]
         self._application = Application(own_origin, accounts, routes, faults, _request_log(options, requests))
         self._control = Control(faults, requests, clock, self._advance) if requests is not None else None
-        self._control_port = self._controlled.getsockname()[1] if self._controlled is not None else None
 
     def _hypervisor_of(self, options: Options, clock: SystemClock, addresses: AddressPool) -> Hypervisor:
         if not options.hypervisor:
@@ -135,6 +140,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = origin_form(scope)
         if self._control is not None and scope["type"] == "http" and scope["server"][1] == self._control_port:
+            self._unauthenticated.remove(scope["client"])  # the control port has no key
             await self._control(scope, receive, send)
         else:
             await self._application(scope, receive, send)
@@ -170,14 +176,14 @@ class Endpoint:
         config = uvicorn.Config(
             self,
             loop="asyncio",
-            http="h11",
-            ws="eh_endpoint.web.sockets:WebSocketProtocol" if self._options.novnc else "none",
+            http="eh_endpoint.protocols:HttpProtocol",
+            ws="eh_endpoint.protocols:WebSocketProtocol" if self._options.novnc else "none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,  # limits by source need the address of the connection
-            timeout_keep_alive=75,
+            timeout_keep_alive=int(self._options.keep_alive_timeout),
             timeout_graceful_shutdown=3,
             h11_max_incomplete_event_size=64 << 10,
             ssl_certfile=self._options.tls[0] if self._options.tls else None,
@@ -207,7 +213,16 @@ class Endpoint:
 
 def serve(options: Options) -> None:
     """Run until SIGTERM or SIGINT. Raises CannotServe before the first connection, never after it."""
+    _raise_descriptor_limit()
     Endpoint(options, SystemClock()).run()
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the hard limit allows, at most DESCRIPTORS: a shell starts with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _can_end() -> bool:
@@ -251,7 +266,7 @@ def _faults(options: Options, clock: SystemClock) -> FaultRules:
     return faults
 
 
-def _control_socket(options: Options) -> socket.socket | None:
+def _control_socket(options: Options, unauthenticated: UnauthenticatedConnections) -> socket.socket | None:
     if options.control is None:
         return None
     host, port = options.control
@@ -260,7 +275,7 @@ def _control_socket(options: Options) -> socket.socket | None:
             f"--control {host} can be reached from other machines and asks for no key: "
             "use a loopback address, or add --control-open"
         )
-    return _listen(host, port)
+    return Listener(_listen(host, port), unauthenticated)
 
 
 def lock(state: Path) -> IO[Any]:

@@ -311,6 +311,7 @@ BAD_RULES: list[tuple[object, str]] = [
     ([1], "rule 1: an object is expected"),
     ([{}, {"colour": "red"}], "rule 2: 'colour' is none of name, method"),
     ([{"path": "servers"}], "rule 1: path: a path that begins with /"),
+    ([{"path": "/" + "*a" * 251}], "of at most 501 characters, is expected"),
     ([{"method": "get"}], "rule 1: method: a method in capitals"),
     ([{"account": "me"}], "rule 1: account: the UUID of a user"),
     ([{"probability": 2}], "rule 1: probability: a number from 0 to 1"),

@@ -55,12 +55,14 @@ class Reserve:
 
     def check(self) -> None:
         """Check that the disk has space for the data of drives. Raises DiskFull while a part of the reserve is used."""
-        if not (self._whole or self.fill()):
+        if not self.fill():
             raise DiskFull("The disk under the drives has no space left but for --reserve")
 
     def fill(self) -> bool:
         """Take space that is missing in the reserve. Returns whether the reserve is whole."""
         with self._lock:
+            if self._whole:
+                return True
             held = min(os.fstat(self._file).st_size, self._size)
             os.ftruncate(self._file, held)
             free = self._free()

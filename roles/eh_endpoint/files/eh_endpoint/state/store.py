@@ -34,6 +34,8 @@ _UPGRADES = {
 _VERSION = 2
 _COLUMNS = {1: 4, 2: 5}
 """The number of columns of the table `objects` in each format."""
+_LOG_HEAD = 32
+"""Bytes of a log of changes before the first change."""
 _DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PUT = (
     "INSERT INTO objects (uuid, kind, document, checksum) VALUES (?, ?, ?, ?)"
@@ -134,14 +136,19 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 def read(path: Path) -> list[Row]:
     """Return the rows of a database without changing it. Raises StoreError if anything in it is damaged."""
     log = path.with_name(f"{path.name}-wal")
+    changes = log.exists() and log.stat().st_size > _LOG_HEAD
     if not (path.exists() and path.stat().st_size):
-        if log.exists() and log.stat().st_size:
+        if changes:
             # SQLite would take the database for a new one, and remove the log.
             raise StoreError(f"the state file {path} is lost, and changes of it are in {log.name}: {_ADVICE}")
         return []
     try:
         with closing(connect_to_read(path)) as connection:
             version = _version(connection)
+            if version == 0 and not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                if changes:
+                    raise _damaged(path, f"its log of changes {log.name} cannot be read")
+                return []  # a process that made the file was killed
             if not 0 < version <= _VERSION:
                 raise StoreError(f"the state file {path} was written by another version of the endpoint ({version})")
             problem = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
@@ -161,7 +168,9 @@ def read(path: Path) -> list[Row]:
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    # A killed process can leave a journal, before the log of changes is on: SQLite has to undo its changes to read.
+    mode = "rw" if path.with_name(f"{path.name}-journal").exists() else "ro"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)
 
 
 _ADVICE = (

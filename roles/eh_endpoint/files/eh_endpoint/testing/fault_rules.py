@@ -113,7 +113,7 @@ KINDS: Mapping[str, FaultKind] = {
 _COMMON: Mapping[str, tuple[Field, Any]] = {
     "name": (_word(r"[^\r\n]{1,80}", "one line"), ""),
     "method": (_word("[A-Z]{1,10}", "a method in capitals"), ""),
-    "path": (_word("/.{0,500}", "a path that begins with /"), ""),
+    "path": (_word("/.{0,500}", "a path that begins with /, of at most 501 characters,"), ""),
     "account": (_word(UUID_FORM.pattern, "the UUID of a user"), ""),
     "probability": (_number(0, 1), 1),
     "count": (_whole(1), 0),
