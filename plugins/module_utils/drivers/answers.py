@@ -39,7 +39,7 @@ from ..elastichosts.errors import (
 )
 
 REMEDIES: Dict[Type[ElasticHostsError], str] = {
-    ConfigurationError: "Correct EHURI, EHAUTH or EHCA in vmm_ehrc",
+    ConfigurationError: "Correct EHURI, EHAUTH, EHCA or the proxy in the settings",
     SourceInUse: "Stop the server that uses the source of IMAGE, or set SOURCE_IN_USE=allow",
     Refused: "Correct EH=[...] of the VM, or what it names at ElasticHosts",
     ConnectError: "Look whether the endpoint is up, and EHURI in vmm_ehrc is right",

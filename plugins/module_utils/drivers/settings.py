@@ -469,7 +469,7 @@ class Settings:
                 given = self._readable(watched)
                 if watched.mode & 0o004 and "EHAUTH" in given:
                     found.append(exposed(watched.path))
-                if given.get("EHAUTH_FILE") and _mode(given["EHAUTH_FILE"]) & 0o004:
+                if given.get("EHAUTH_FILE") and _is_open_to_all(given["EHAUTH_FILE"]):
                     found.append(exposed(given["EHAUTH_FILE"]))
                 found += [shell_sentence(name, watched.path) for name in shell_names(given)]
             return found
@@ -493,8 +493,10 @@ def exposed(path: str) -> str:
     return f"{path} holds EHAUTH and every user can read it: chmod 600 {path}"
 
 
-def _mode(path: str) -> int:
+def _is_open_to_all(path: str) -> bool:
+    """Return whether ``path`` is a regular file that every user can read."""
     try:
-        return os.stat(path).st_mode  # noqa: PTH116
-    except OSError:
-        return 0
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) and bool(mode & 0o004)

@@ -42,6 +42,8 @@ def parse_auth(auth: Optional[str]) -> Account:
         raise ConfigurationError(f"EHAUTH or auth lacks {missing}: write <user uuid>:<secret API key>")
     if _UNPRINTABLE.search(user) or re.search(r"[\x00-\x1f\x7f]", key):
         raise ConfigurationError("EHAUTH or auth holds white space or control characters: write it on one line, bare")
+    if re.search("[\ud800-\udfff]", user + key):  # bytes of a file or variable that are no text
+        raise ConfigurationError("EHAUTH or auth holds bytes that are not UTF-8: write <user uuid>:<secret API key>")
     return Account(user, key)
 
 

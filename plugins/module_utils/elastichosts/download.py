@@ -78,6 +78,11 @@ def check(path: Union[str, Path], drive: Drive) -> None:
             raise Refused(
                 f"dest {str(path)!r} is in no folder that exists ({folder}): give the path of a file"
             ) from None
+        if _is_among_devices(folder):
+            raise Refused(
+                f"dest {str(path)!r} is not there, and a file among the devices would be in memory only: give the path "
+                "of a block device that exists, or of a file"
+            ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -224,6 +229,12 @@ def _opened_device(path: Path, drive: Drive) -> BinaryIO:
             f"dest {str(path)!r} has {size} bytes, and the drive {drive.size}: give a larger device or a file"
         )
     return device
+
+
+def _is_among_devices(folder: Path) -> bool:
+    """Return whether `folder` belongs to the file system of /dev, as /dev/shm, which is mounted, does not."""
+    devices = Path("/dev")
+    return devices in (folder, *folder.parents) and folder.stat().st_dev == devices.stat().st_dev
 
 
 def _unwritable(path: Union[str, Path], error: OSError) -> Refused:

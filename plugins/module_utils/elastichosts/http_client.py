@@ -457,7 +457,7 @@ def _check_certificates(endpoint: str, verify: Union[bool, str], *, by_option: b
     given = isinstance(verify, str) and not by_option
     source = " or ".join(CA_VARIABLES) if given else "ca_path"
     shown = f"that {source} names" if given else repr(str(path))  # no value of an environment variable is shown
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):  # a named pipe would be waited for
         raise ConfigurationError(f"there is no file {shown} with certificates: correct {source}")
     if isinstance(verify, str):
         folder = path.is_dir()

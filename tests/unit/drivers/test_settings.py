@@ -153,6 +153,15 @@ def test_a_file_that_everybody_can_read_and_lines_that_take_a_shell_are_warned_a
     ]
 
 
+def test_what_is_no_file_is_never_to_be_closed_to_others(tmp_path: Path) -> None:
+    """Nobody may follow such an advice for /tmp or /dev/zero."""
+    settings = settings_in(tmp_path)
+    (tmp_path / "folder").mkdir(mode=0o755)
+    for wrong in ("/dev/zero", tmp_path / "folder"):
+        (tmp_path / "etc/vmm_eh/vmm_ehrc").write_text(f"EHAUTH_FILE={wrong}\n")
+        assert settings.warnings() == []
+
+
 @pytest.mark.parametrize("name", ["../vmm_ehrc", "a/b", "", ".hidden", "x\0y"])
 def test_a_host_s_name_cannot_lead_to_another_file(tmp_path: Path, name: str) -> None:
     settings = settings_in(tmp_path)

@@ -74,6 +74,8 @@ def test_auth_is_split_at_the_first_colon_only() -> None:
         ("1111:", "lacks its secret API key"),
         (":s3cr3t", "lacks its user UUID"),
         ("1111:s3cr3t\nx", "control characters"),
+        ("1111:s3cr3t\udcff", "not UTF-8"),
+        ("11\udce911:s3cr3t", "not UTF-8"),
         ("11 11:s3cr3t", "white space"),
     ],
 )

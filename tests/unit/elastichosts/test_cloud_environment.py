@@ -65,6 +65,12 @@ def test_a_ca_path_that_is_not_there_is_told_before_any_call(monkeypatch: pytest
     assert "none.pem" not in str(caught.value), "no value of an environment variable is shown"
 
 
+def test_a_ca_path_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(errors.ConfigurationError, match=r"no file '.*pipe' with certificates: correct ca_path"):
+        http_client.Transport("https://127.0.0.1:1", AUTH, verify=str(tmp_path / "pipe"))
+
+
 def test_a_ca_path_without_a_certificate_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("no certificate")
     with pytest.raises(errors.ConfigurationError, match=r"empty.pem' holds no certificates .*: correct ca_path"):

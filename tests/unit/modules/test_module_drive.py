@@ -226,6 +226,21 @@ def test_a_place_that_is_no_file_is_refused_and_stays(cloud: Cloud, tmp_path: Pa
     assert cloud.changes == before
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_volume_that_is_missing_does_not_become_a_file_in_memory(cloud: Cloud, check: bool) -> None:
+    cloud.drive(name="golden", size="4M")
+    volume = Path("/dev/no-such-volume-of-the-tests")
+    before = cloud.changes
+    try:
+        result = cloud.drive(name="golden", tags=["new"], dest=str(volume), check=check)
+        assert "is not there, and a file among the devices would be in memory only" in result["msg"]
+        assert not volume.exists()
+        assert cloud.changes == before
+    finally:
+        for file in Path("/dev").glob(f"{volume.name}*"):
+            file.unlink()
+
+
 def test_a_volume_is_the_source_of_an_upload_like_a_file(cloud: Cloud, image: Path, tmp_path: Path) -> None:
     with block_device(tmp_path, 5 * MIB) as volume:
         volume.write_bytes(image.read_bytes())
