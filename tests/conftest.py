@@ -21,12 +21,20 @@ init_plugin_loader([str(COLLECTIONS)])
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
-LONGEST_FIRST = ("tests/unit/role/", "tests/docs/", "tests/unit/action/", "tests/old_clients/", "tests/unit/drivers/")
+LONGEST_FIRST = (
+    "tests/unit/drivers/test_monitoring.py",  # waits most of the time, for minutes
+    "tests/unit/drivers/test_sweep.py",
+    "tests/unit/role/",
+    "tests/docs/",
+    "tests/unit/action/",
+    "tests/old_clients/",
+    "tests/unit/drivers/",
+)
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many as processors: for half of its time a test waits, for the clock or for a process it has started."""
-    return 2 * (os.cpu_count() or 1)
+    """Three for each processor: most of its time a test waits, for the clock or for a process it has started."""
+    return 3 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -46,7 +46,7 @@ def tasks_of(folder: Path) -> list[Task]:
     return [{PREFIX + module: options} for module, options in calls]
 
 
-@pytest.mark.parametrize("how", ["in process", "as modules"])
+@pytest.mark.parametrize("how", ["in process", pytest.param("as modules", marks=pytest.mark.whole)])
 def test_a_play_that_is_right_is_foretold_before_anything_is_there(tmp_path: Path, how: str) -> None:
     with Endpoint(tmp_path / "state") as endpoint:
         defaults = {GROUP: {"endpoint": endpoint.url, "auth": endpoint.auth}}

@@ -21,6 +21,7 @@ from tests.support.endpoint import Endpoint
 from tests.support.plays import Played, Plays
 
 OLD, NEW = "6.10", "7.4"
+pytestmark = pytest.mark.whole  # three plays, and two lives of a core
 # Two machines under the old core: one runs, one is powered off.
 BEFORE = """
 import json, sys
