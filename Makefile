@@ -40,7 +40,7 @@ quick: setup ## what holds in two minutes: form, types, and the rooms' tests, no
 	@$(MAKE) --no-print-directory -j2 --output-sync=target rooms lint types
 
 test: setup ## everything that must hold
-	@echo "Three at a time, 5 minutes on 2 cores; each shows what it did when it ends: $(PARTS)"
+	@echo "Three at a time, 6 minutes on 2 cores; each shows what it did when it ends: $(PARTS)"
 	@$(MAKE) --no-print-directory -j3 --output-sync=target $(PARTS)
 
 test-all: export EH_TESTS := all
