@@ -363,7 +363,14 @@ class HostSettings:
 
     @property
     def cloud(self) -> str:
-        return self.text("EHCLOUD", CLOUD_FORM)
+        """:raises SettingsError: there is none, or it has characters that no property of the API may have"""
+        value = self.text("EHCLOUD", CLOUD_FORM)
+        if not value.isprintable():
+            raise SettingsError(
+                f"Correct EHCLOUD in the settings: {value!r} in {self.source('EHCLOUD')} has characters that are not "
+                f"printable; write {CLOUD_FORM}."
+            )
+        return value
 
     @property
     def ca_path(self) -> str:

@@ -180,5 +180,14 @@ def test_a_number_that_is_none_is_named_with_its_file(tmp_path: Path, value: str
         _unused = settings.host("eh").total_memory
 
 
+@pytest.mark.parametrize("value", ["a\tb", "a\x00b", "a\udcffb"])
+def test_an_id_of_the_cloud_that_the_api_would_refuse_is_named(tmp_path: Path, value: str) -> None:
+    settings = settings_in(tmp_path)
+    text = f"EHCLOUD='{value}'\n"
+    (tmp_path / "etc/vmm_eh/vmm_ehrc").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(SettingsError, match=r"Correct EHCLOUD in the settings: .*/vmm_ehrc has characters that"):
+        _unused = settings.host("eh").cloud
+
+
 def test_settings_show_no_secret(tmp_path: Path) -> None:
     assert "k3y" not in repr(settings_in(tmp_path, EHAUTH="u:k3y").host("eh"))
