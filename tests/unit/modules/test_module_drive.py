@@ -210,7 +210,7 @@ def test_a_drive_is_restored_to_a_volume_each_time_and_never_in_check_mode(
         checked = cloud.drive(name="root", dest=str(volume), check=True)
         assert (checked["changed"], checked["received"]) == (True, 0)
         assert volume.read_bytes() == bytes(12 * MIB)
-        for _ in range(2):
+        for _time in range(2):
             assert cloud.drive(name="root", dest=str(volume))["received"] == drive["size"]
             assert volume.read_bytes() == image.read_bytes() + bytes(7 * MIB)
 

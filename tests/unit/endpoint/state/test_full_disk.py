@@ -56,14 +56,16 @@ def small_disk(folder: Path, size: str = "48m") -> Iterator[Disk]:
         assert holder.stdout is not None
         if holder.stdout.readline() != b"mounted\n":
             pytest.skip("this machine gives us no mount namespace (unshare --mount)")
-        yield Disk(folder, holder.pid)
-        holder.stdin.close()
+        try:
+            yield Disk(folder, holder.pid)
+        finally:
+            holder.stdin.close()
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    with small_disk(tmp_path / "zone") as disk:
-        yield disk
+    with small_disk(tmp_path / "zone") as small:
+        yield small
 
 
 def written_until_full(wire: Wire, drive: str) -> int:

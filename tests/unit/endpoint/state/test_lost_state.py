@@ -138,8 +138,9 @@ def test_an_older_state_of_the_moment_in_which_a_drive_was_made_removes_no_byte(
     with zone(state):
         pass
     uuid = "22222222-2222-4333-8444-555555555555"
-    with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as database, database:
+    with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as database:
         database.execute("INSERT INTO removed VALUES (?, 1)", (uuid,))
+        database.commit()
     file = state / "drives" / f"{uuid}.raw"
     file.write_bytes(written)
     os.truncate(file, 4 * MIB)
