@@ -119,7 +119,7 @@ def given(certificate: str, key: str = "/etc/hostname") -> dict[str, object]:
 REFUSALS: dict[str, tuple[dict[str, object], str]] = {
     "nobody": ({"eh_endpoint_accounts": []}, "needs at least one account"),
     "joe": ({"eh_endpoint_accounts": [{"user": "joe", "key": KEY}]}, "is a UUID, and this is none: joe"),
-    "cars": ({"eh_endpoint_accounts": [{**ACCOUNT, "quota": {"cars": 1}}]}, "vlans, not cars"),
+    "cars": ({"eh_endpoint_accounts": [{**ACCOUNT, "quota": {"cars": 1}}]}, "vlans, keys, not cars"),
     "much": ({"eh_endpoint_reserve": "much"}, "is a size like 256M, 1G or 0, not much"),
     "no-files": ({"eh_endpoint_tls": "files"}, "needs eh_endpoint_tls_cert"),
     "no-file": (given("/no/crt"), "The machine has no file /no/crt: put"),

@@ -55,7 +55,7 @@ def test_a_person_sees_the_account_and_the_screen_of_a_guest(zone: Box, server: 
     assert seen["servers"][1].endswith("active") and seen["servers"][2].startswith("10.179.0.")
     assert seen["drives"][0].startswith("<b>disk</b>\n") and seen["drives"][1] == "512 MiB"
     assert seen["drives"][4] == "<i>web</i>", "who uses a drive is named"
-    assert seen["meters"] == 4
+    assert seen["meters"] == 5
     assert seen["buttons"] == 0, "the page changes nothing"
     assert seen["secret"] is False
     assert seen["overflow"] == {"320": 0, "390": 0, "1280": 0}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,9 @@ LOG = logging.getLogger("eh_endpoint")
 TRIAL_SECONDS = {"kvm": 3.0, "qemu": 30.0}
 """Time limit for a BIOS without a disk, by type of guest. Emulation takes 0.3 seconds on an idle machine. If KVM takes
 ten times as long, it is emulated itself (nested), and QEMU's own emulation is faster."""
+PVM = Path("/sys/module/kvm_pvm")
+"""The module of a KVM without hardware virtualization, as in nested clouds. A BIOS runs on it, but a guest stops in its
+boot loader, since not all instructions can be emulated."""
 _REFUSED = "refused: "
 
 
@@ -27,6 +31,10 @@ def tried(connection: Connection, offer: domain_xml.Offer, zone: str, console: s
     """
     problem = "it offers no type of guest"
     for kind in offer.types:
+        if kind == "kvm" and PVM.exists():
+            problem = "the module kvm_pvm stops them in their boot loaders"
+            LOG.warning("guests of type %s do not run here: %s", kind, problem)
+            continue
         for weights in (True, False):
             machine = Machine(kind, offer.arch, zone, zone, console, weights, offer.labelled)
             if kind not in TRIAL_SECONDS:
