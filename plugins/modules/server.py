@@ -313,7 +313,7 @@ from ..module_utils.elastichosts.errors import NotUnique
 from ..module_utils.elastichosts.identifiers import is_uuid
 from ..module_utils.elastichosts.plan import NEEDED, Plan, plan_drive, plan_server
 from ..module_utils.elastichosts.properties import SERVER
-from ..module_utils.elastichosts.servers import Server
+from ..module_utils.elastichosts.servers import Server, attached_drives
 from ..module_utils.elastichosts.single_name import SingleName, single_server, until_settled
 from ..module_utils.options import InvalidOption, arguments_of, must_exist, wanted
 from ..module_utils.server_options import (
@@ -439,7 +439,7 @@ def deletable_drives(task: Task, current: Optional[Server]) -> List[Drive]:
         return []
     disks = {uuid for device, uuid in current.drives.items() if current.properties.get(device + ":media") != "cdrom"}
     others = [server for server in task.client.servers.info() if server.uuid != current.uuid]
-    shared = disks & {uuid for server in others for uuid in server.drives.values()}
+    shared = disks & attached_drives(others)
     for uuid in sorted(shared):
         task.warn(f"drive {uuid} is kept, another server names it")
     return [drive for drive in task.client.drives.info() if drive.uuid in disks - shared]

@@ -209,26 +209,22 @@ def _hashed(session: str) -> str:
     return f"{user}:{hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest()}"
 
 
-class _WithTimeout:
-    """Sets the time-out of an XML-RPC transport's connections."""
+class _HttpTransport(xmlrpc.client.Transport):
+    """An XML-RPC transport whose connections have a time-out of ``seconds``."""
 
     seconds = TIMEOUT
 
     def make_connection(self, host: Any) -> Any:
-        connection = super().make_connection(host)  # type: ignore[misc]
+        connection = super().make_connection(host)
         connection.timeout = self.seconds
         return connection
 
 
-class _HttpTransport(_WithTimeout, xmlrpc.client.Transport):
-    pass
+class _HttpsTransport(_HttpTransport, xmlrpc.client.SafeTransport):
+    """The same by TLS."""
 
 
-class _HttpsTransport(_WithTimeout, xmlrpc.client.SafeTransport):
-    pass
-
-
-def _transport(endpoint: str, seconds: float) -> Union[_HttpTransport, _HttpsTransport]:
+def _transport(endpoint: str, seconds: float) -> _HttpTransport:
     transport = _HttpsTransport() if endpoint.startswith("https:") else _HttpTransport()
     transport.seconds = seconds
     return transport

@@ -236,9 +236,12 @@ class OtherServer(ActionFailed):
 class Standing(Enum):
     """How a new server stands among the servers of its VM."""
 
-    ALONE = "it is kept"
-    FIRST = "the others are to be withdrawn by their drivers; if they stay, it is withdrawn"
-    LATER = "it is withdrawn at once"
+    ALONE = 0
+    """it is kept"""
+    FIRST = 1
+    """the other drivers are to withdraw theirs; if these stay, it is withdrawn"""
+    LATER = 2
+    """it is withdrawn at once"""
 
 
 def standing(own: str, servers: Collection[str]) -> Standing:

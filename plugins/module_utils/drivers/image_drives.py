@@ -12,7 +12,7 @@ driver may be at work on it. A drive of any server is never touched.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
 from ..elastichosts.apply import apply_drive
 from ..elastichosts.clock import Deadline
@@ -21,6 +21,7 @@ from ..elastichosts.drives import Drive
 from ..elastichosts.errors import BusyError, ElasticHostsError, MissingError
 from ..elastichosts.formats import Properties
 from ..elastichosts.plan import Plan, Step, plan_drive
+from ..elastichosts.servers import attached_drives
 from ..elastichosts.values import parse_size, rounded
 from ..opennebula.eh_template import ImageCopy
 from ..opennebula.errors import TemplateError
@@ -126,9 +127,7 @@ def release(context: ActionContext, deadline: Deadline, seq: Optional[int] = Non
 def _unnamed(context: ActionContext, drives: Iterable[Drive], *, since: float) -> List[Drive]:
     """Return the drives that no server of the account has."""
     wanted = list(drives)
-    named: Set[str] = set()
-    if wanted:
-        named = {uuid for server in context.servers(since=since) for uuid in server.drives.values()}
+    named = attached_drives(context.servers(since=since)) if wanted else set()
     for drive in wanted:
         if drive.uuid in named:
             context.log("W", f"Drive {drive.uuid} of this VM is named by another server, so it was kept.")

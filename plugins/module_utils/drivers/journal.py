@@ -18,6 +18,7 @@ import os
 import sqlite3
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..elastichosts.clock import Clock
@@ -315,10 +316,10 @@ class Journal:
         :raises JournalError:
         """
         with self._change():
-            folder, name = os.path.split(self.path)
-            copies = sorted(file for file in os.listdir(folder or ".") if file.startswith(f"{name}{_KEPT}"))  # noqa: PTH208
+            journal = Path(self.path)
+            copies = sorted(file for file in journal.parent.iterdir() if file.name.startswith(f"{journal.name}{_KEPT}"))
         return [
-            f"Delete {folder}/{file} when nothing that newer drivers began is in doubt: these drivers cannot read what "
+            f"Delete {file} when nothing that newer drivers began is in doubt: these drivers cannot read what "
             f"newer ones have written into {self.path}, so it was copied there, and the journal was begun anew."
             for file in copies
         ]
@@ -388,7 +389,7 @@ class Journal:
             ):
                 source.backup(target)
         except sqlite3.Error:
-            os.unlink(copy)  # noqa: PTH108
+            Path(copy).unlink()
             raise
 
 

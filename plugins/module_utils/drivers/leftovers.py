@@ -16,7 +16,7 @@ from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, Optiona
 
 from ..elastichosts.drives import Drive
 from ..elastichosts.identifiers import is_uuid
-from ..elastichosts.servers import Server
+from ..elastichosts.servers import Server, attached_drives
 from ..opennebula.vm import ACTIVE, DONE, VirtualMachine
 from .translate import DEVICE_KEY, owner
 
@@ -190,7 +190,7 @@ def spare_copies(drives: Sequence[Drive], servers: Sequence[Server], cloud: str)
     has taken off, whose device is empty or has a drive that is not the VM's, is none.
     """
     owners = {drive.uuid: owner(drive, cloud) for drive in drives}
-    named = {uuid for server in servers for uuid in server.drives.values()}
+    named = attached_drives(servers)
     taken = {
         (owner(server, cloud), device)
         for server in servers

@@ -38,6 +38,7 @@ import os
 import re
 import stat
 import threading
+from pathlib import Path
 from typing import (
     Callable,
     Dict,
@@ -117,18 +118,21 @@ def parse_rc(text: str) -> Values:
     (``$OTHER``, a command) is a :class:`ShellText`. Any other line is left out. A number of ours is taken with blanks
     around the sign, or a colon for it: a limit that somebody has written must not be without effect.
     """
-    values: Values = {}
-    for line in text.splitlines():
-        for found in (_ASSIGNMENT.match(line), _WITH_BLANKS.match(line)):
-            value = _shell_word(found.group(2)) if found else None
-            if found and value is not None and (found.re is _ASSIGNMENT or found.group(1) in NUMBERS):
-                values[found.group(1)] = value
-                break
-        else:
-            assignment = _ASSIGNMENT.match(line)
-            if assignment:
-                values[assignment.group(1)] = ShellText(assignment.group(2))
-    return values
+    return dict(filter(None, map(_assignment, text.splitlines())))
+
+
+def _assignment(line: str) -> Optional[Tuple[str, str]]:
+    """Return name and value of a line; None if it is no assignment."""
+    plain, loose = _ASSIGNMENT.match(line), _WITH_BLANKS.match(line)
+    if plain:
+        value = _shell_word(plain.group(2))
+        if value is not None:
+            return plain.group(1), value
+    if loose and loose.group(1) in NUMBERS:
+        value = _shell_word(loose.group(2))
+        if value is not None:
+            return loose.group(1), value
+    return (plain.group(1), ShellText(plain.group(2))) if plain else None
 
 
 def shell_names(values: Values) -> List[str]:
@@ -503,7 +507,7 @@ def exposed(path: str) -> str:
 def _is_open_to_all(path: str) -> bool:
     """Return whether ``path`` is a regular file that every user can read."""
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
+        mode = Path(path).stat().st_mode
     except (OSError, ValueError):
         return False
     return stat.S_ISREG(mode) and bool(mode & 0o004)

@@ -25,7 +25,7 @@ from typing import Callable, Collection, Dict, Iterable, List, Mapping, Optional
 from ..elastichosts.clock import Clock
 from ..elastichosts.drives import Drive
 from ..elastichosts.errors import ElasticHostsError
-from ..elastichosts.servers import Server, number
+from ..elastichosts.servers import Server, attached_drives, number
 from ..opennebula.driver_requests import VmmRequest
 from ..opennebula.vm import ACTIVE, VirtualMachine
 from .accounts import CloudAccount, CloudAccounts
@@ -418,5 +418,5 @@ def _owned_object(thing: Union[Server, Drive], listed: float) -> OwnedObject:
 
 def _unattached(drives: Iterable[Drive], servers: Iterable[Server]) -> List[Drive]:
     """Return the drives that are attached to none of the servers."""
-    attached = {uuid for server in servers for uuid in server.drives.values()}
+    attached = attached_drives(servers)
     return [drive for drive in drives if drive.uuid not in attached]

@@ -16,7 +16,7 @@ from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional
 from .drives import Drive
 from .plan import Plan, plan_server
 from .resources import Resource
-from .servers import Server, number
+from .servers import Server, attached_drives, number
 
 GROUP_KEY = "user:burst"
 NUMBER_KEY = "user:burst-number"
@@ -115,7 +115,7 @@ def _leftovers(
     A drive that was detached from an existing member is not orphaned.
     """
     numbers = {number_of(server) for server in own}
-    attached = {uuid for server in servers for uuid in server.drives.values()}
+    attached = attached_drives(servers)
     return (
         *(drive for drive in drives if drive.uuid not in attached and number_of(drive) not in numbers),
         *(resource for resource in resources if not resource.users(servers) and number_of(resource) not in numbers),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Set, Tuple
 
 from . import identifiers
 from .errors import ProtocolError
@@ -20,6 +20,11 @@ _ADDRESS_KEYS = tuple((f"nic:{nic}:dhcp:ip", f"nic:{nic}:ip", f"nic:{nic}:dhcp")
 NIC = re.compile(r"nic:([0-3]):(.+)")
 SERVER_ID = re.compile(r"[0-9A-Za-z._-]{1,64}")
 """a UUID, or nearly: it goes into paths, and as one word to others"""
+
+
+def attached_drives(servers: Iterable[Server]) -> Set[str]:
+    """Return the UUIDs of all drives that the servers have."""
+    return {uuid for server in servers for uuid in server.drives.values()}
 
 
 @dataclass(frozen=True, repr=False)

@@ -57,6 +57,15 @@ class Shop:
         core.deploy(vm, host)
         return vm
 
+    def off(self, core: Core) -> tuple[Vm, str]:
+        """A VM that is powered off, and its copy."""
+        vm = self.begin(core)
+        core.wait(vm, "RUNNING")
+        (drive,) = self.copies()
+        core.poweroff(vm, hard=True)
+        core.wait(vm, "POWEROFF")
+        return vm, drive
+
 
 @pytest.fixture
 def shop(site: Site) -> Iterator[Shop]:
@@ -149,11 +158,7 @@ def test_a_server_that_cannot_be_made_leaves_no_drive(shop: Shop) -> None:
 def test_power_off_keeps_the_copy_with_what_is_on_it(shop: Shop) -> None:
     with shop.site.core("7.4.0") as core:
         core.start_vmm()
-        vm = shop.begin(core)
-        core.wait(vm, "RUNNING")
-        (drive,) = shop.copies()
-        core.poweroff(vm, hard=True)
-        core.wait(vm, "POWEROFF")
+        vm, drive = shop.off(core)
         shop.write(drive, b"mine")
         core.resume(vm)
         core.wait(vm, "RUNNING")
@@ -189,11 +194,7 @@ def test_drives_that_the_template_gains_or_loses_while_off_are_there_or_gone_at_
 def test_a_start_that_another_driver_does_as_well_leaves_one_copy_at_each_device(shop: Shop) -> None:
     with shop.site.core("7.4.0") as core:
         core.start_vmm()
-        vm = shop.begin(core)
-        core.wait(vm, "RUNNING")
-        (drive,) = shop.copies()
-        core.poweroff(vm, hard=True)
-        core.wait(vm, "POWEROFF")
+        vm, drive = shop.off(core)
         two = shop.template("ide:0:0 golden, ide:1:0 golden")
         vm.template = tuple((k, {**two, "BOOT": "ide:0:0"}) if k == "EH" else (k, v) for k, v in vm.template)
         keys = {"user:one-cloud": shop.site.cloud, "user:one-vm": str(vm.id), "user:one-device": "ide:1:0"}

@@ -24,6 +24,8 @@ from ..state.objects import UUID_FORM
 from .quotas import MEASURES, Quota
 from .wrong_keys import WrongKeys
 
+_IN_PROCESS = ("192.0.2.0", 0)
+"""the source of a call without a connection: an address that no host has (RFC 5737)"""
 _NOBODY = hashlib.sha256(b"").digest()
 
 
@@ -110,7 +112,7 @@ class Accounts:
 
         Raises Unauthorised; after a wrong key not at once, if the source has sent many.
         """
-        host, port = connection.client or ("0.0.0.0", 0)  # noqa: S104 (of no connection)
+        host, port = connection.client or _IN_PROCESS
         authorization = connection.headers.get("authorization")
         try:
             user = self._authenticate(authorization)

@@ -32,6 +32,10 @@ _UPGRADES = {
 }
 """Statements that make the next format of a format. Format 0 is an empty file."""
 _VERSION = 2
+_ROWS = {
+    1: "SELECT uuid, kind, document, NULL FROM objects ORDER BY number",
+    2: "SELECT uuid, kind, document, checksum FROM objects ORDER BY number",
+}
 _COLUMNS = {1: 4, 2: 5}
 """The number of columns of the table `objects` in each format."""
 _LOG_HEAD = 32
@@ -157,9 +161,7 @@ def read(path: Path) -> list[Row]:
             columns = connection.execute("SELECT count(*) FROM pragma_table_info('objects')").fetchone()[0]
             if columns != _COLUMNS[version]:
                 raise _damaged(path, f"{columns} columns in format {version}")
-            checksum = "checksum" if version > 1 else "NULL"
-            found = connection.execute(f"SELECT uuid, kind, document, {checksum} FROM objects ORDER BY number")  # noqa: S608
-            return [_checked(path, *values) for values in found]
+            return [_checked(path, *values) for values in connection.execute(_ROWS[version])]
     except sqlite3.DatabaseError as error:
         # Other codes tell that the file could not be read; errors of Python, such as text that is not UTF-8, have none.
         if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _DAMAGE:
