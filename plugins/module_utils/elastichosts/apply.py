@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Callable, List, Mapping, Optional, TypeVar
+from typing import Callable, List, Mapping, Optional, Protocol, TypeVar
 
 from .client import ElasticHosts
 from .clock import Deadline
@@ -16,9 +16,6 @@ from .properties import Wanted, drive_changes, resource_changes, server_changes
 from .resources import Resource
 from .safe_retry import change_once, create_once
 from .servers import Server
-
-if TYPE_CHECKING:
-    from .single_name import SingleName
 
 T = TypeVar("T")
 Thing = TypeVar("Thing", Server, Drive, Resource)
@@ -33,6 +30,13 @@ ADVICE = {
     "active": "allow more time, or look at the server's console",
     "stopped": "its guest may ignore ACPI: cut the power (state: stopped), or allow more time",
 }
+
+
+class Maker(Protocol[Thing]):
+    """Creates an object so that it is the only one of its name; ``SingleName`` of ``single_name`` is one."""
+
+    def make(self, create: Callable[[Wanted], Thing], properties: Wanted) -> Thing:
+        """Return what ``create`` makes with ``properties`` and those that the maker adds."""
 
 
 def wait_for(
@@ -76,14 +80,14 @@ def apply_server(
     *,
     wait: bool = True,
     lookup: Optional[Callable[[], Optional[Server]]] = None,
-    single: Optional[SingleName[Server]] = None,
+    single: Optional[Maker[Server]] = None,
 ) -> Optional[Server]:
     """Execute ``plan`` and return the server as it is then; None if it was destroyed.
 
     :param current: None if the plan creates the server
     :param wait: whether to wait for the status after the last step as well as after the others
     :param lookup: finds the server if the response to its creation was lost (default: by name and user keys)
-    :param single: withdraws a new server if another one of its name was made at the same time: ``SingleName.make``
+    :param single: withdraws a new server if another one of its name was made at the same time: ``single_name``
     :raises WaitTimeout: a status was not reached by the deadline; has the last status
     :raises ElasticHostsError: a call failed
     """
@@ -105,7 +109,7 @@ def _server_step(
     server: Optional[Server],
     deadline: Deadline,
     lookup: Optional[Callable[[], Optional[Server]]],
-    single: Optional[SingleName[Server]],
+    single: Optional[Maker[Server]],
 ) -> Optional[Server]:
     """Make the call of one step and return the server as it is then."""
     if step.verb in ("create", "create_stopped"):
@@ -226,7 +230,7 @@ def apply_drive(
     deadline: Deadline,
     *,
     lookup: Optional[Callable[[], Optional[Drive]]] = None,
-    single: Optional[SingleName[Drive]] = None,
+    single: Optional[Maker[Drive]] = None,
 ) -> Optional[Drive]:
     """Execute ``plan`` and return the drive as it is then; None if it was destroyed.
 
@@ -247,7 +251,7 @@ def _drive_step(
     drive: Optional[Drive],
     deadline: Deadline,
     lookup: Optional[Callable[[], Optional[Drive]]],
-    single: Optional[SingleName[Drive]],
+    single: Optional[Maker[Drive]],
 ) -> Optional[Drive]:
     if step.verb == "create":
 
@@ -318,7 +322,7 @@ def apply_resource(
     deadline: Deadline,
     *,
     kind: str,
-    single: Optional[SingleName[Resource]] = None,
+    single: Optional[Maker[Resource]] = None,
 ) -> Optional[Resource]:
     """Execute ``plan`` and return the address or VLAN as it is then; None if it was destroyed.
 
@@ -338,7 +342,7 @@ def _resource_step(
     current: Optional[Resource],
     deadline: Deadline,
     kind: str,
-    single: Optional[SingleName[Resource]],
+    single: Optional[Maker[Resource]],
 ) -> Optional[Resource]:
     resources = client.resources
     if step.verb == "create":
